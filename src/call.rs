@@ -1,0 +1,505 @@
+//! What is asked: the bytes that came, the call they mean, who asks, what it would do, what became
+//! of it.
+//!
+//! Values only; every stage adds one.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::action::Action;
+use crate::clock::Timestamp;
+use crate::money::Money;
+use crate::value::{Payload, Value};
+
+/// A request as it came: whole, bounded, not yet understood.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The listener it came in by; 0 is the shared one.
+    pub listener: usize,
+    /// Its method.
+    pub method: http::Method,
+    /// Its target as it stood on the wire: path and query, raw.
+    pub target: Box<str>,
+    /// Its headers, every line.
+    pub headers: http::HeaderMap,
+    /// Its body.
+    pub body: Bytes,
+    /// Where it came from.
+    pub peer: Option<IpAddr>,
+}
+
+/// An answer to the agent.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// Its status.
+    pub status: u16,
+    /// The HTTP/1.1 reason phrase, where it is ours (`raise_for_status()` keeps nothing else).
+    pub reason: Option<&'static str>,
+    /// Its headers; framing is the server's.
+    pub headers: http::HeaderMap,
+    /// Its body.
+    pub body: Bytes,
+}
+
+/// What a call may do at worst, in rising order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Class {
+    /// No lasting business state.
+    Read,
+    /// Any other lasting change.
+    Write,
+    /// A message reaches a person.
+    Communication,
+    /// Money moves, is promised, or is freed.
+    Financial,
+}
+
+impl Class {
+    /// Every class.
+    pub const ALL: [Self; 4] = [Self::Read, Self::Write, Self::Communication, Self::Financial];
+
+    /// Its name in packs, policies, metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Communication => "communication",
+            Self::Financial => "financial",
+        }
+    }
+
+    /// The class of that name.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|class| class.name() == text)
+    }
+
+    /// Whether it changes anything.
+    pub fn is_effect(self) -> bool {
+        self != Self::Read
+    }
+}
+
+/// What sort of effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// Money back to who paid.
+    Refund,
+    /// Stored value for a customer.
+    Credit,
+    /// An end to something that was agreed.
+    Cancel,
+    /// Money from a customer.
+    Charge,
+    /// Money out to a bank or a third party.
+    Payout,
+    /// Who a customer is, or how they are reached.
+    Identity,
+    /// What a customer pays with.
+    PaymentMethod,
+    /// A message.
+    Message,
+}
+
+impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 8] = [
+        Self::Refund,
+        Self::Credit,
+        Self::Cancel,
+        Self::Charge,
+        Self::Payout,
+        Self::Identity,
+        Self::PaymentMethod,
+        Self::Message,
+    ];
+
+    /// Its name in packs, policies, records.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Refund => "refund",
+            Self::Credit => "credit",
+            Self::Cancel => "cancel",
+            Self::Charge => "charge",
+            Self::Payout => "payout",
+            Self::Identity => "identity",
+            Self::PaymentMethod => "payment_method",
+            Self::Message => "message",
+        }
+    }
+
+    /// The kind of that name.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == text)
+    }
+}
+
+/// Who asks and for whom, verified. One per token; shared by its calls.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// The tenant; empty when the issuer names none.
+    pub tenant: Arc<str>,
+    /// The workload (`act.sub`, RFC 8693 s4.1).
+    pub agent: Arc<str>,
+    /// The person it works for (`sub`).
+    pub customer: Option<Arc<str>>,
+    /// Who the customer is at each upstream, where the token says so.
+    pub account: AccountClaim,
+    /// The customer's roles.
+    pub roles: Vec<Box<str>>,
+    /// The agent's trust level (AgentAz A0..A4).
+    pub trust: Option<u8>,
+    /// Consent holds until then.
+    pub consent_until: Consent,
+    /// When the customer last proved who they are.
+    pub auth_time: Option<Timestamp>,
+    /// Addresses of the customer that the issuer has verified.
+    pub contacts: Vec<Box<str>>,
+    /// The issuer.
+    pub issuer: Arc<str>,
+    /// The token's own name, if it has one.
+    pub jti: Option<Box<str>>,
+    /// When the token was issued.
+    pub issued_at: Option<Timestamp>,
+    /// When the token ends.
+    pub expires: Timestamp,
+    /// The actions that the token's `authorization_details` leave open; `None` when it has none.
+    pub narrowed: Option<Vec<Box<str>>>,
+}
+
+/// The `account` claim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AccountClaim {
+    /// Not sent.
+    Absent,
+    /// One for every upstream.
+    One(Arc<str>),
+    /// By upstream.
+    ByUpstream(Vec<(Box<str>, Arc<str>)>),
+}
+
+/// What a token says about consent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Consent {
+    /// Nothing.
+    Absent,
+    /// Until then.
+    Until(Timestamp),
+}
+
+/// The four things that make a caller the same caller under a later token.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct CallerKey {
+    /// The tenant.
+    pub tenant: Arc<str>,
+    /// The agent.
+    pub agent: Arc<str>,
+    /// The customer; empty for none.
+    pub customer: Arc<str>,
+}
+
+impl Caller {
+    /// What identifies this caller under any token.
+    pub fn key(&self) -> CallerKey {
+        CallerKey {
+            tenant: Arc::clone(&self.tenant),
+            agent: Arc::clone(&self.agent),
+            customer: self.customer.clone().unwrap_or_else(|| Arc::from("")),
+        }
+    }
+}
+
+/// What the agent says about its call. None of it is trusted to widen anything.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Context {
+    /// `Idempotency-Key`.
+    pub key: Option<Box<str>>,
+    /// `Tollhouse-Case`.
+    pub case: Option<Box<str>>,
+    /// `Tollhouse-Confidence`, per mille.
+    pub confidence: Option<u16>,
+    /// `Tollhouse-Model`.
+    pub model: Option<Box<str>>,
+    /// `Tollhouse-Reason`.
+    pub reason: Option<Box<str>>,
+    /// `Tollhouse-Intent`.
+    pub intent: Option<u32>,
+    /// `Prefer: wait=N` (RFC 7240), at most 60 s.
+    pub wait: Option<Duration>,
+    /// `Prefer: respond-async`.
+    pub respond_async: bool,
+    /// The trace id of `traceparent`.
+    pub trace_id: Option<Box<str>>,
+}
+
+/// A request that was understood: one action, one or more effects.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// What it is.
+    pub action: Arc<Action>,
+    /// Where it goes.
+    pub upstream: Arc<str>,
+    /// The highest class of its effects.
+    pub class: Class,
+    /// What it would do, the action's own effect first.
+    pub effects: Vec<Effect>,
+    /// Its method.
+    pub method: http::Method,
+    /// Path and query as they go upstream: the agent's own bytes less the route prefix.
+    pub target: Box<str>,
+    /// The path's parameters.
+    pub path: Vec<(Box<str>, Box<str>)>,
+    /// The query, a map.
+    pub query: Value,
+    /// The body's values.
+    pub payload: Payload,
+    /// The headers that go upstream, in order, lower case: the agent's own that the pack lets pass.
+    pub headers: Vec<(http::HeaderName, http::HeaderValue)>,
+    /// The body's bytes, the agent's own.
+    pub body: Bytes,
+    /// What the agent says about it.
+    pub context: Context,
+}
+
+/// One thing a call would do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Effect {
+    /// Its class.
+    pub class: Class,
+    /// Its kind.
+    pub kind: Option<Kind>,
+    /// The amount that the request itself states.
+    pub amount: StatedAmount,
+    /// Whom it reaches, for communication: sources to be resolved.
+    pub recipients: Vec<crate::action::Source>,
+}
+
+/// What a request says about its amount.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StatedAmount {
+    /// The effect has none to state.
+    None,
+    /// Minor units, if the pack writes those, with the currency where the request names it.
+    Minor(i64, Option<crate::money::Currency>),
+    /// A decimal, with the currency where the request names it.
+    Major(crate::money::Decimal, Option<crate::money::Currency>),
+    /// Not stated: everything that remains, or what a fact says.
+    Absent,
+}
+
+/// What a call acts on.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Resource {
+    /// `Charge`.
+    pub kind: Box<str>,
+    /// `ch_1`.
+    pub id: Box<str>,
+}
+
+impl fmt::Display for Resource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind, self.id)
+    }
+}
+
+/// What the system of record said.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// By published name.
+    pub read: Vec<(Box<str>, Fact)>,
+    /// What a contract took for granted: `charge.disputed`.
+    pub assumed: Vec<Box<str>>,
+}
+
+/// One fact.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fact {
+    /// The id of what it is about.
+    pub id: Option<Box<str>>,
+    /// Its fields; one that the answer lacks is not there.
+    pub fields: Vec<(Box<str>, FactValue)>,
+    /// When it was read.
+    pub as_of: Timestamp,
+}
+
+/// One field of a fact.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FactValue {
+    /// A text.
+    Text(Box<str>),
+    /// A whole number; for money, minor units of the fact's currency.
+    Long(i64),
+    /// True or false.
+    Bool(bool),
+    /// A moment.
+    Time(Timestamp),
+}
+
+impl Facts {
+    /// The field `field` of the fact `name`; `id` is its id.
+    pub fn field(&self, name: &str, field: &str) -> Option<FactValue> {
+        let (_, fact) = self.read.iter().find(|(published, _)| &**published == name)?;
+        if field == "id"
+            && let Some(id) = &fact.id
+        {
+            return Some(FactValue::Text(id.clone()));
+        }
+        fact.fields.iter().find(|(own, _)| &**own == field).map(|(_, value)| value.clone())
+    }
+}
+
+/// What the sources of an action came to, once the facts are known.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Resolved {
+    /// Whose it is, at the upstream.
+    pub owner: Option<Box<str>>,
+    /// How much.
+    pub amount: Option<Money>,
+    /// On what.
+    pub resource: Option<Resource>,
+    /// One plain sentence.
+    pub summary: String,
+    /// Whom its messages reach.
+    pub recipients: Vec<Box<str>>,
+}
+
+/// The name of an operation: one call's effect.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OperationId(pub [u8; 32]);
+
+impl OperationId {
+    /// Reads `op_` and 52 characters.
+    pub fn parse(text: &str) -> Option<Self> {
+        let bytes = base32_decode(text.strip_prefix("op_")?)?;
+        Some(Self(bytes.try_into().ok()?))
+    }
+
+    /// The idempotency key that goes upstream: 43 characters, always the same for one operation.
+    pub fn upstream_key(&self) -> String {
+        // BOUND: Square takes 45 characters at most.
+        let name = base32(&self.0);
+        format!("th_{}", name.get(..40).unwrap_or(&name))
+    }
+}
+
+impl fmt::Display for OperationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "op_{}", base32(&self.0))
+    }
+}
+
+impl fmt::Debug for OperationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Equal for calls that ask the same: a hash of the canonical values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Fingerprint(pub [u8; 32]);
+
+/// Equal for calls that would send the same bytes with the same meaning.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Digest(pub [u8; 32]);
+
+impl Digest {
+    /// Reads `sha256:` and 64 hexadecimal digits.
+    pub fn parse(text: &str) -> Option<Self> {
+        let hex = text.strip_prefix("sha256:")?;
+        if hex.len() != 64 || !hex.is_ascii() {
+            return None;
+        }
+        let mut bytes = [0_u8; 32];
+        for (slot, pair) in bytes.iter_mut().zip(hex.as_bytes().chunks_exact(2)) {
+            *slot = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+        }
+        Some(Self(bytes))
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("sha256:")?;
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// What the upstream did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// Done.
+    Succeeded,
+    /// Taken, not finished: the vendor says pending.
+    Accepted,
+    /// Refused by the vendor: no effect.
+    Rejected,
+    /// Proved that nothing left.
+    NotSent,
+    /// Not known; it may have happened.
+    Unknown,
+}
+
+impl Outcome {
+    /// Its name in records.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Succeeded => "succeeded",
+            Self::Accepted => "accepted",
+            Self::Rejected => "rejected",
+            Self::NotSent => "not_sent",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+// RFC 4648 s6, lower case, without padding.
+const BASE32: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+
+fn base32(bytes: &[u8]) -> String {
+    let mut out = String::with_capacity(bytes.len().saturating_mul(8).div_ceil(5));
+    let (mut bits, mut held) = (0_u32, 0_u32);
+    for byte in bytes {
+        bits = (bits << 8) | u32::from(*byte);
+        held = held.saturating_add(8);
+        while held >= 5 {
+            held = held.saturating_sub(5);
+            push_base32(&mut out, bits >> held);
+        }
+        bits &= 0x1f;
+    }
+    if held > 0 {
+        push_base32(&mut out, bits << 5_u32.saturating_sub(held));
+    }
+    out
+}
+
+fn push_base32(out: &mut String, five_bits: u32) {
+    let index = usize::try_from(five_bits & 31).unwrap_or(0);
+    out.push(BASE32.get(index).copied().map_or('a', char::from));
+}
+
+fn base32_decode(text: &str) -> Option<Vec<u8>> {
+    let mut out = Vec::with_capacity(32);
+    let (mut bits, mut held) = (0_u32, 0_u32);
+    for byte in text.bytes() {
+        let value = BASE32.iter().position(|b| *b == byte)?;
+        bits = ((bits << 5) | u32::try_from(value).ok()?) & 0xfff;
+        held = held.saturating_add(5);
+        if held >= 8 {
+            held = held.saturating_sub(8);
+            out.push(u8::try_from((bits >> held) & 0xff).ok()?);
+        }
+    }
+    // The bits that are left over must be zero: one name, one spelling.
+    let rest = bits & ((1_u32 << held).saturating_sub(1));
+    (rest == 0).then_some(out)
+}

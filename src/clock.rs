@@ -1,0 +1,95 @@
+//! What time is it? The system's clock, and one that a test turns by hand.
+//!
+//! Nothing outside this file reads a clock: a judgement that depends on time can be replayed.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// A moment, in milliseconds since 1970-01-01T00:00:00Z.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Timestamp(pub i64);
+
+impl Timestamp {
+    /// This moment and `span` more; the end of time at most.
+    pub fn plus(self, span: Duration) -> Self {
+        Self(self.0.saturating_add(millis(span)))
+    }
+
+    /// This moment less `span`.
+    pub fn minus(self, span: Duration) -> Self {
+        Self(self.0.saturating_sub(millis(span)))
+    }
+
+    /// How long ago `earlier` was; zero when it is not earlier.
+    pub fn since(self, earlier: Self) -> Duration {
+        let span = self.0.saturating_sub(earlier.0).max(0);
+        Duration::from_millis(u64::try_from(span).unwrap_or(0))
+    }
+
+    /// A moment `seconds` after 1970.
+    pub fn from_seconds(seconds: i64) -> Self {
+        Self(seconds.saturating_mul(1000))
+    }
+
+    /// The moment an RFC 3339 text names, if it is one.
+    pub fn parse(text: &str) -> Option<Self> {
+        let moment = humantime::parse_rfc3339_weak(text.trim()).ok()?;
+        let span = moment.duration_since(UNIX_EPOCH).ok()?;
+        Some(Self(millis(span)))
+    }
+}
+
+impl fmt::Display for Timestamp {
+    /// RFC 3339 in UTC with milliseconds.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // BOUND: the year 9999, which is as far as RFC 3339 goes.
+        let span =
+            Duration::from_millis(u64::try_from(self.0).unwrap_or(0).min(253_402_300_799_999));
+        write!(
+            f,
+            "{}",
+            humantime::format_rfc3339_millis(UNIX_EPOCH.checked_add(span).unwrap_or(UNIX_EPOCH))
+        )
+    }
+}
+
+fn millis(span: Duration) -> i64 {
+    i64::try_from(span.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Where the time comes from.
+#[derive(Debug, Clone, Default)]
+pub enum Clock {
+    /// The system's clock.
+    #[default]
+    System,
+    /// A clock that stands still until it is turned.
+    Hand(Arc<AtomicI64>),
+}
+
+impl Clock {
+    /// A clock that shows `start` until [`Clock::turn`] is called.
+    pub fn by_hand(start: Timestamp) -> Self {
+        Self::Hand(Arc::new(AtomicI64::new(start.0)))
+    }
+
+    /// Now.
+    pub fn now(&self) -> Timestamp {
+        match self {
+            #[expect(clippy::disallowed_methods, reason = "the one place that reads the clock")]
+            Self::System => {
+                Timestamp(millis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()))
+            }
+            Self::Hand(millis) => Timestamp(millis.load(Ordering::SeqCst)),
+        }
+    }
+
+    /// Moves a clock that is turned by hand; the system's clock is left alone.
+    pub fn turn(&self, span: Duration) {
+        if let Self::Hand(hand) = self {
+            hand.fetch_add(millis(span), Ordering::SeqCst);
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! Tollhouse: the sidecar an LLM agent's outbound calls must pass.
+
+// Floor 0: words. Pure values; no I/O, no async.
+pub mod action;
+pub mod bounds;
+pub mod call;
+pub mod clock;
+pub mod contract;
+pub mod decision;
+pub mod money;
+pub mod refusal;
+pub mod value;
+
+// Floor 1: tools. They know words, not stages.
+pub mod yaml;
