@@ -1,1 +1,3 @@
+//! The `tollhouse` command.
+
 fn main() {}
