@@ -1,1 +1,3 @@
-//! Every integration test: one binary.
+//! Every integration test: one binary, so that the heavy crates are linked once.
+
+mod floors;
