@@ -138,7 +138,7 @@ impl Kind {
 }
 
 /// Who asks and for whom, verified. One per token; shared by its calls.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Caller {
     /// The tenant; empty when the issuer names none.
     pub tenant: Arc<str>,
@@ -171,7 +171,7 @@ pub struct Caller {
 }
 
 /// The `account` claim.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum AccountClaim {
     /// Not sent.
     Absent,
@@ -182,7 +182,7 @@ pub enum AccountClaim {
 }
 
 /// What a token says about consent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Consent {
     /// Nothing.
     Absent,
@@ -191,7 +191,7 @@ pub enum Consent {
 }
 
 /// The four things that make a caller the same caller under a later token.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct CallerKey {
     /// The tenant.
     pub tenant: Arc<str>,
@@ -213,7 +213,7 @@ impl Caller {
 }
 
 /// What the agent says about its call. None of it is trusted to widen anything.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Context {
     /// `Idempotency-Key`.
     pub key: Option<Box<str>>,
