@@ -1,0 +1,97 @@
+//! Real processes for tests: each on a port of its own, each ended with the test.
+
+use std::io::{BufRead, BufReader};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// The root of the project.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The `tollhouse` command.
+pub fn tollhouse() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_tollhouse"))
+}
+
+/// A process that dies with the test.
+pub struct Process {
+    child: Child,
+    name: String,
+}
+
+impl Process {
+    /// Starts it, its standard output kept for [`Process::line_with`].
+    pub fn start(name: &str, command: &mut Command) -> Self {
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|e| panic!("{name} does not start: {e}\ninstall what is missing with ./test"));
+        Self { child, name: name.to_owned() }
+    }
+
+    /// Reads its output up to a line that starts with `start`, and gives what follows there.
+    pub fn line_with(&mut self, start: &str) -> String {
+        let out = self.child.stdout.take().expect("the output was read before");
+        let mut seen = String::new();
+        let mut reader = BufReader::new(out);
+        loop {
+            let mut line = String::new();
+            if reader.read_line(&mut line).unwrap() == 0 {
+                panic!("{} ended without `{start}`; it said:\n{seen}", self.name);
+            }
+            seen.push_str(&line);
+            if let Some(rest) = line.trim().strip_prefix(start) {
+                // Keep reading, or the process blocks on a full pipe.
+                std::thread::spawn(move || reader.lines().for_each(drop));
+                return rest.trim().to_owned();
+            }
+        }
+    }
+
+    /// Ends it as `kill -9` does.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self) -> std::process::ExitStatus {
+        self.child.wait().unwrap()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// A port that was free a moment ago, for servers that cannot take port 0.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// Waits until something listens there.
+pub fn wait_for(address: &str) {
+    let end = Instant::now() + Duration::from_secs(30);
+    while TcpStream::connect(address).is_err() {
+        assert!(Instant::now() < end, "nothing listens at {address}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// A program of the tests' Python environment.
+pub fn python(program: &str) -> PathBuf {
+    let path = root().join(".venv/bin").join(program);
+    assert!(path.exists(), "{} is missing: run `./test sdk`, which installs it", path.display());
+    path
+}
