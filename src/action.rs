@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::call::{Class, Kind};
-use crate::value::{Pointer, Syntax};
+use crate::value::{Pointer, Syntax, Value};
 
 /// One action of one pack: `stripe.refund.create`.
 #[derive(Debug)]
@@ -24,7 +24,9 @@ pub struct Action {
     /// One plain sentence, for a person who must answer for it.
     pub summary: Template,
     /// The parameters it knows, by their first segment; `None` when the pack does not list them.
-    pub params: Option<Vec<Box<str>>>,
+    pub params: Option<Vec<Arc<str>>>,
+    /// What it must not carry, at any depth.
+    pub refuse: Vec<Pointer>,
     /// Where its amount stands.
     pub amount: Option<AmountRule>,
     /// Whose data it touches.
@@ -37,18 +39,28 @@ pub struct Action {
     pub raise: Vec<Raise>,
     /// What lowers its class.
     pub only: Option<Only>,
+    /// Whom it reaches, when it is itself a communication.
+    pub recipients: Vec<Source>,
+    /// The name of the message's template.
+    pub template: Option<Source>,
+    /// Free text that a person will read.
+    pub text: Vec<Source>,
     /// The facts it needs, in the order they are read.
     pub facts: Vec<FactUse>,
     /// How each item of a list is judged.
     pub items: Option<Items>,
-    /// What may be expanded in an answer.
+    /// What may be expanded in an answer, besides what its pack allows everywhere.
     pub expand: Vec<Box<str>>,
     /// How to find out later whether it happened.
     pub lookup: Option<Lookup>,
     /// How its answers read.
     pub outcome: OutcomeRule,
+    /// The syntax of its body.
+    pub body: Syntax,
     /// Whether a public answer may be passed on as it arrives.
     pub stream: bool,
+    /// The action that takes this one back.
+    pub undo: Option<Box<str>>,
     /// What holds for its whole pack.
     pub pack: Arc<PackTraits>,
 }
@@ -64,8 +76,10 @@ pub struct PackTraits {
     pub auth: AuthPlace,
     /// How the vendor writes an error.
     pub errors: ErrorShape,
-    /// The one syntax of its bodies.
+    /// The usual syntax of its bodies; an action may have its own.
     pub body: Syntax,
+    /// What may be expanded in any answer.
+    pub expand: Vec<Box<str>>,
     /// What of the agent's headers may go upstream besides the defaults, lower case.
     pub headers: Vec<http::HeaderName>,
     /// Headers that select another account: refused from the agent unless equal to the configuration.
@@ -149,16 +163,25 @@ pub enum Source {
 /// Whose data an action touches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Owner {
-    /// Known before the call is sent.
-    Source(Source),
-    /// Known from the answer.
-    Response(Pointer),
+    /// Known before the call is sent: all of these that are present must agree; none = nobody's.
+    Sources(Vec<Source>),
+    /// Known from the answer: all of these that are present must agree; none = nobody's.
+    Response(Vec<AnswerPlace>),
     /// The caller's own, by construction of the request.
     Caller,
     /// Everybody's.
     Public,
     /// The company's: refused unless a contract opens it.
     Internal,
+}
+
+/// A place in an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AnswerPlace {
+    /// One value.
+    At(Pointer),
+    /// The same value of every item of the answer's list ([`Items::at`]).
+    EachItem(Pointer),
 }
 
 /// How the items of a listed answer are judged. A list also needs the caller's own filter.
@@ -172,35 +195,40 @@ pub struct Items {
     pub same: Option<(Pointer, Source)>,
 }
 
-/// Where an amount stands.
+/// Where an amount stands. It counts while the effect is financial.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AmountRule {
-    /// Where; a pointer into the body or a fact. Plural pointers are summed.
-    pub at: AmountPlace,
+    /// In the call's parameters: the first of these that is present. Empty when the call cannot
+    /// say it.
+    pub at: Vec<Pointer>,
     /// In which unit.
     pub unit: Unit,
-    /// Of which currency.
-    pub currency: Option<CurrencyRule>,
-    /// What an absent amount means.
+    /// Of which currency: all of these that are present must agree. None = not known.
+    pub currency: Vec<Source>,
+    /// The amount when `at` is not present; without it: not known.
     pub absent: Option<Source>,
+    /// How several make one; `None` when `at` names one.
+    pub sum: Option<Sum>,
+    /// Which signs it may carry.
+    pub sign: Sign,
+    /// With any of these present the amount cannot be told from `at`.
+    pub without: Vec<Pointer>,
 }
 
-/// Where an amount stands.
+/// How the amounts of several items make one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AmountPlace {
-    /// In the body.
-    Body(Pointer),
-    /// In a fact: the call does not say it.
-    Fact(Source),
+pub struct Sum {
+    /// Each amount times the whole number here, in the same item; absent = 1.
+    pub times: Option<Pointer>,
 }
 
-/// Where a currency stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum CurrencyRule {
-    /// Always this one.
-    Fixed(crate::money::Currency),
-    /// Read; the first of these that is there.
-    FirstOf(Vec<Source>),
+/// Which signs an amount may carry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sign {
+    /// None: a negative amount is refused.
+    Positive,
+    /// One leading `-` is accepted, and the magnitude counts.
+    Either,
 }
 
 /// The unit an amount is written in.
@@ -217,17 +245,101 @@ pub enum Unit {
 pub struct ResourceRule {
     /// `Charge`.
     pub kind: Box<str>,
-    /// Which one.
-    pub id: Source,
+    /// Which one: all of these that are present must agree; none = no resource.
+    pub id: Vec<Source>,
 }
 
-/// A test of a value in the body.
+/// A test of values in one tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Condition {
-    /// Where.
-    pub at: Pointer,
-    /// Equal to one of these (as text; `true` is `"true"`); present, when empty.
-    pub is: Vec<Box<str>>,
+    /// It holds when it holds at any of these.
+    pub at: Vec<Pointer>,
+    /// What must be there.
+    pub test: Test,
+}
+
+/// What a condition asks of a value. Words are compared as text: `true` is `"true"`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Test {
+    /// Anything but null.
+    Present,
+    /// One of these words.
+    Is(Vec<Box<str>>),
+    /// Something, but none of these words.
+    Not(Vec<Box<str>>),
+}
+
+impl Condition {
+    /// Whether it holds of `root`, read as written: for answers and facts.
+    pub fn holds(&self, root: &Value) -> bool {
+        self.at.iter().any(|at| at.any(root, &mut |value| self.test.holds(value)))
+    }
+
+    /// Whether it may hold of a request's parameters: for whatever raises a class or adds an effect.
+    ///
+    /// SECURITY: a spelling that another parser could take for the value counts as the value, and so
+    /// does anything of an odd type there or on the way there. A call is never classed lower by how
+    /// it is written.
+    pub fn may_hold(&self, root: &Value, syntax: Syntax) -> bool {
+        self.at.iter().any(|at| self.may_hold_at(at.steps(), root, syntax))
+    }
+
+    fn may_hold_at(&self, steps: &[Box<str>], value: &Value, syntax: Syntax) -> bool {
+        let Some((step, rest)) = steps.split_first() else {
+            return self.test.may_hold(value, syntax);
+        };
+        match value {
+            Value::Null => false,
+            Value::Bool(_) | Value::Number(_) | Value::Text(_) => true,
+            Value::Map(members) if &**step == "*" => {
+                members.iter().any(|(_, member)| self.may_hold_at(rest, member, syntax))
+            }
+            Value::Map(_) => {
+                value.member(step).is_some_and(|next| self.may_hold_at(rest, next, syntax))
+            }
+            // An object was expected: each item may be taken for it.
+            Value::List(items) => {
+                let rest =
+                    if &**step == "*" || step.parse::<usize>().is_ok() { rest } else { steps };
+                items.iter().any(|item| self.may_hold_at(rest, item, syntax))
+            }
+        }
+    }
+}
+
+impl Test {
+    fn holds(&self, value: &Value) -> bool {
+        match self {
+            Self::Present => *value != Value::Null,
+            Self::Is(words) => words.iter().any(|word| value.is_word(word)),
+            Self::Not(words) => {
+                *value != Value::Null && !words.iter().any(|word| value.is_word(word))
+            }
+        }
+    }
+
+    fn may_hold(&self, value: &Value, syntax: Syntax) -> bool {
+        match (self, value) {
+            (_, Value::Null) => false,
+            (Self::Present, _) | (_, Value::List(_) | Value::Map(_)) => true,
+            (Self::Not(words), _) => !words.iter().any(|word| is_exactly(value, word, syntax)),
+            (Self::Is(words), _) => words.iter().any(|word| match &**word {
+                "true" => !is_exactly(value, "false", syntax),
+                "false" => !is_exactly(value, "true", syntax),
+                word => {
+                    let loosely = |text: &str| text.trim().eq_ignore_ascii_case(word);
+                    value.is_word(word) || value.text().is_some_and(loosely)
+                }
+            }),
+        }
+    }
+}
+
+/// In JSON `"false"` is a text, which many languages take for true.
+fn is_exactly(value: &Value, word: &str, syntax: Syntax) -> bool {
+    let truth = matches!(word, "true" | "false");
+    let text_in_json = syntax == Syntax::Json && matches!(value, Value::Text(_));
+    value.is_word(word) && !(truth && text_in_json)
 }
 
 /// A further effect of the same call.
@@ -241,6 +353,8 @@ pub struct Also {
     pub when: Option<Condition>,
     /// Whom it reaches.
     pub recipients: Vec<Source>,
+    /// Its own amount, when it is financial.
+    pub amount: Option<AmountRule>,
 }
 
 /// Raises the class, or sets the kind, when the body says so. Never lowers.
@@ -258,9 +372,11 @@ pub struct Raise {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Only {
     /// First segments of the parameters.
-    pub fields: Vec<Box<str>>,
+    pub fields: Vec<Arc<str>>,
     /// The class then.
     pub class: Class,
+    /// The kind then.
+    pub kind: Option<Kind>,
 }
 
 /// One look-up in the system of record.
@@ -272,17 +388,38 @@ pub struct FactRule {
     pub get: Template,
     /// What each argument must look like to enter the path (anchored, and safe in a path).
     pub patterns: Vec<(Box<str>, IdPattern)>,
-    /// Where the answer carries its own id, which must equal the argument of that name; `None` for
-    /// a list.
+    /// Where the answer carries its own id, which must equal the first argument; `None` only for a
+    /// rule without arguments.
     pub id: Option<Pointer>,
-    /// The argument that the answer's id must equal, when there is one.
-    pub id_argument: Option<Box<str>>,
-    /// The array of an answer that is a list, of which exactly one item is wanted.
+    /// The array of an answer that is a list, of which exactly one item is wanted. The other
+    /// pointers are then relative to the item.
     pub items: Option<Pointer>,
     /// What it says.
     pub fields: Vec<(Box<str>, FieldRule)>,
-    /// What follows from it: name, left, minus right.
-    pub derive: Vec<(Box<str>, Box<str>, Box<str>)>,
+    /// What follows from it.
+    pub derive: Vec<Derived>,
+}
+
+/// A field that follows from two others; unknown if either is, and never below zero.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Derived {
+    /// Its name.
+    pub name: Box<str>,
+    /// A field.
+    pub left: Box<str>,
+    /// What is done with them.
+    pub operator: Operator,
+    /// Another field.
+    pub right: Box<str>,
+}
+
+/// What is done with two fields.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operator {
+    /// `left - right`.
+    Minus,
+    /// `left + right`.
+    Plus,
 }
 
 /// What an id may look like to enter a path: a set of characters and a length.
@@ -365,16 +502,31 @@ pub struct FactUse {
 pub struct Lookup {
     /// Path and query of the GET.
     pub get: Template,
-    /// The array of candidates.
-    pub items: Pointer,
-    /// The candidate's id.
-    pub id: Pointer,
-    /// Its amount, when one must be equal.
-    pub amount: Option<Pointer>,
-    /// When it was made: not before the call was submitted.
-    pub created: Option<Pointer>,
+    /// What to look for in its answer.
+    pub find: Find,
     /// How long the vendor may take to show it.
     pub settle: Duration,
+}
+
+/// What a look-up looks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Find {
+    /// Something that was made: exactly one item fits.
+    Made {
+        /// The array of candidates; the other pointers are relative to its items.
+        items: Pointer,
+        /// The candidate's id.
+        id: Pointer,
+        /// Its amount, when one must be equal.
+        amount: Option<Pointer>,
+        /// When it was made: not before the call was submitted. A number is epoch seconds, a text
+        /// RFC 3339.
+        created: Option<Pointer>,
+        /// Further places that must equal a source.
+        same: Vec<(Pointer, Source)>,
+    },
+    /// Something that exists has changed: this state is the effect. Any other is not an answer.
+    Changed(Condition),
 }
 
 /// How an answer reads.
@@ -401,7 +553,7 @@ pub struct Template(pub Vec<Piece>);
 pub enum Piece {
     /// Itself.
     Text(Box<str>),
-    /// An argument of a look-up, or a short name in a summary (`{amount}`, `{order}`).
+    /// An argument of a fact's rule, or `{amount}` in a summary.
     Name(Box<str>),
     /// A value.
     Source(Source),

@@ -256,6 +256,8 @@ pub struct Call {
     pub query: Value,
     /// The body's values.
     pub payload: Payload,
+    /// Query and body as one tree, where an effect has both; see [`Call::parameters`].
+    pub merged: Option<Value>,
     /// The headers that go upstream, in order, lower case: the agent's own that the pack lets pass.
     pub headers: Vec<(http::HeaderName, http::HeaderValue)>,
     /// The body's bytes, the agent's own.
@@ -275,6 +277,28 @@ pub struct Effect {
     pub amount: StatedAmount,
     /// Whom it reaches, for communication: sources to be resolved.
     pub recipients: Vec<crate::action::Source>,
+    /// Which rule of the action it comes from.
+    pub origin: Origin,
+}
+
+/// Which rule of its action an effect comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// The action's own. Several kinds of one action are several effects with one amount.
+    Own,
+    /// The entry of `also` with this index.
+    Also(usize),
+}
+
+impl Call {
+    /// Every parameter as one tree: the query of a read, body and query of anything else.
+    pub fn parameters(&self) -> &Value {
+        match (&self.merged, self.payload.syntax) {
+            (Some(merged), _) => merged,
+            (None, Some(_)) => &self.payload.root,
+            (None, None) => &self.query,
+        }
+    }
 }
 
 /// What a request says about its amount.
@@ -288,6 +312,8 @@ pub enum StatedAmount {
     Major(crate::money::Decimal, Option<crate::money::Currency>),
     /// Not stated: everything that remains, or what a fact says.
     Absent,
+    /// It cannot be told from the call, nor from a fact: over any cap.
+    Unknown,
 }
 
 /// What a call acts on.
@@ -356,8 +382,10 @@ impl Facts {
 pub struct Resolved {
     /// Whose it is, at the upstream.
     pub owner: Option<Box<str>>,
-    /// How much.
+    /// How much, all its financial effects together; `None` = not known, which is over any cap.
     pub amount: Option<Money>,
+    /// How much each of [`Call::effects`] is, in their order.
+    pub amounts: Vec<Option<Money>>,
     /// On what.
     pub resource: Option<Resource>,
     /// One plain sentence.

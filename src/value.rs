@@ -30,6 +30,8 @@ pub enum Syntax {
     Json,
     /// `application/x-www-form-urlencoded`, brackets nested as Rack does.
     Form,
+    /// `multipart/form-data`: judged by the names of its parts, their content is not read.
+    Multipart,
 }
 
 /// A body as values. No body is an empty map.
@@ -62,6 +64,16 @@ impl Value {
         match self {
             Self::Text(text) => Some(text),
             Self::Null | Self::Bool(_) | Self::Number(_) | Self::List(_) | Self::Map(_) => None,
+        }
+    }
+
+    /// Whether it is the scalar that `word` names: a text as it stands, `true`, an exact number.
+    pub fn is_word(&self, word: &str) -> bool {
+        match self {
+            Self::Text(text) => **text == *word,
+            Self::Bool(yes) => word == if *yes { "true" } else { "false" },
+            Self::Number(number) => Decimal::parse(word).is_ok_and(|named| named == *number),
+            Self::Null | Self::List(_) | Self::Map(_) => false,
         }
     }
 
@@ -111,7 +123,7 @@ pub fn piece(out: &mut Vec<u8>, tag: u8, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
-/// A JSON Pointer (RFC 6901); `*` as a step means every element of an array.
+/// A JSON Pointer (RFC 6901); `*` as a step means every element of an array or member of an object.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Pointer(Vec<Box<str>>);
 
@@ -143,6 +155,17 @@ impl Pointer {
         self.0.iter().try_fold(root, |at, step| step_into(at, step))
     }
 
+    /// Whether some value it names passes `test`. A `*` is every element of an array or every member
+    /// of an object (a form's `items[0][price]`); an element that lacks the rest names nothing.
+    pub fn any<'v>(&self, root: &'v Value, test: &mut dyn FnMut(&'v Value) -> bool) -> bool {
+        any_at(&self.0, root, test)
+    }
+
+    /// Whether it names anything but null.
+    pub fn is_present(&self, root: &Value) -> bool {
+        self.any(root, &mut |value| *value != Value::Null)
+    }
+
     /// Every value it names. `None` when an element lacks it or an array is missing.
     pub fn find_all<'v>(&self, root: &'v Value) -> Option<Vec<&'v Value>> {
         let mut at = vec![root];
@@ -151,6 +174,7 @@ impl Pointer {
             for value in at {
                 match (&**step, value) {
                     ("*", Value::List(items)) => next.extend(items.iter()),
+                    ("*", Value::Map(members)) => next.extend(members.iter().map(|(_, v)| v)),
                     ("*", _) => return None,
                     (key, value) => next.push(step_into(value, key)?),
                 }
@@ -158,6 +182,25 @@ impl Pointer {
             at = next;
         }
         Some(at)
+    }
+}
+
+fn any_at<'v>(
+    steps: &[Box<str>],
+    value: &'v Value,
+    test: &mut dyn FnMut(&'v Value) -> bool,
+) -> bool {
+    match (steps.split_first(), value) {
+        (None, value) => test(value),
+        (Some((step, rest)), Value::List(items)) if &**step == "*" => {
+            items.iter().any(|item| any_at(rest, item, test))
+        }
+        (Some((step, rest)), Value::Map(members)) if &**step == "*" => {
+            members.iter().any(|(_, member)| any_at(rest, member, test))
+        }
+        (Some((step, rest)), value) => {
+            step_into(value, step).is_some_and(|next| any_at(rest, next, test))
+        }
     }
 }
 
