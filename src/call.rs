@@ -3,6 +3,8 @@
 //!
 //! Values only; every stage adds one.
 
+mod answer;
+
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -14,6 +16,8 @@ use crate::action::Action;
 use crate::clock::Timestamp;
 use crate::money::Money;
 use crate::value::{Payload, Value};
+
+pub use answer::{Answer, Body, Chunk, Chunks};
 
 /// A request as it came: whole, bounded, not yet understood.
 #[derive(Debug, Clone)]
@@ -30,19 +34,6 @@ pub struct Request {
     pub body: Bytes,
     /// Where it came from.
     pub peer: Option<IpAddr>,
-}
-
-/// An answer to the agent.
-#[derive(Debug, Clone)]
-pub struct Answer {
-    /// Its status.
-    pub status: u16,
-    /// The HTTP/1.1 reason phrase, where it is ours (`raise_for_status()` keeps nothing else).
-    pub reason: Option<&'static str>,
-    /// Its headers; framing is the server's.
-    pub headers: http::HeaderMap,
-    /// Its body.
-    pub body: Bytes,
 }
 
 /// What a call may do at worst, in rising order.
