@@ -67,6 +67,8 @@ pub enum Code {
     TooLarge,
     /// Head too large.
     HeaderTooLarge,
+    /// Did not come in time.
+    TooSlow,
     /// Nothing could be sent.
     UpstreamUnreachable,
     /// A read had no answer in time.
@@ -130,7 +132,7 @@ const COMES_BACK: &str = "A colleague will come back to you.";
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::ApprovalRequired,
         Self::ApprovalDenied,
         Self::ApprovalExpired,
@@ -158,6 +160,7 @@ impl Code {
         Self::AlreadyDone,
         Self::TooLarge,
         Self::HeaderTooLarge,
+        Self::TooSlow,
         Self::UpstreamUnreachable,
         Self::UpstreamTimeout,
     ];
@@ -197,6 +200,8 @@ impl Code {
             Self::AlreadyDone => spec("already_done", 409, "Already done", Stop, false, ""),
             Self::TooLarge => spec("too_large", 413, "Request too large", FixRequest, false, ""),
             Self::HeaderTooLarge => spec("header_too_large", 431, "Request too large", FixRequest, false, ""),
+            // RFC 9110 s15.5.9: the same request may be sent again, on another connection.
+            Self::TooSlow => spec("too_slow", 408, "Request came too slowly", RetryLater, true, ""),
             Self::UpstreamUnreachable => spec("upstream_unreachable", 502, "Not reachable, nothing sent", RetryLater, true, ""),
             Self::UpstreamTimeout => spec("upstream_timeout", 504, "No answer in time", RetryLater, true, ""),
         }
@@ -342,6 +347,7 @@ impl Refusal {
             | Code::AlreadyDone
             | Code::TooLarge
             | Code::HeaderTooLarge
+            | Code::TooSlow
             | Code::UpstreamUnreachable
             | Code::UpstreamTimeout => Verdict::Refuse,
         }
@@ -375,6 +381,7 @@ impl Refusal {
             | Code::MissingContext
             | Code::TooLarge
             | Code::HeaderTooLarge
+            | Code::TooSlow
             | Code::UpstreamUnreachable => "no",
         }
     }
