@@ -4,7 +4,12 @@
 //! A refusal is the product's answer, not an error. What operators read (`why`) is apart from what
 //! the agent reads (`detail`).
 
+mod missing;
+mod sentences;
+
 use std::time::Duration;
+
+pub use sentences::{Asked, DETAIL_MAX, seconds, status_url};
 
 use crate::call::OperationId;
 use crate::clock::Timestamp;
@@ -282,12 +287,12 @@ impl Refusal {
 
     /// `pointer` says where, `expected` what should stand there.
     pub fn malformed(pointer: &str, expected: &str) -> Self {
-        Self::new(Code::Malformed, format!("{pointer}: {expected}. Nothing was sent."))
+        Self::unreadable(Code::Malformed, pointer, expected)
     }
 
     /// Two parsers could read it differently.
     pub fn ambiguous(pointer: &str, expected: &str) -> Self {
-        Self::new(Code::Ambiguous, format!("{pointer}: {expected}. Nothing was sent."))
+        Self::unreadable(Code::Ambiguous, pointer, expected)
     }
 
     /// A check could not be made; `why` is for operators only.
@@ -297,17 +302,6 @@ impl Refusal {
         let detail = "A check could not be made. Nothing was sent. The same request may be sent again \
                       after 2 seconds, at most 3 times.";
         Self::new(Code::Undecidable, detail).because(why).after(wait)
-    }
-
-    /// One answer for what is not theirs and what is not there.
-    pub fn not_found(resource: &str, id: &str) -> Self {
-        Self::new(
-            Code::NotFound,
-            format!(
-                "There is no {resource} {id} for this customer. Do not try other ids. Ask the \
-                 customer to check the number."
-            ),
-        )
     }
 
     /// No valid token; `why` is for operators only.
