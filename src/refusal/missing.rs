@@ -45,7 +45,8 @@ fn resource_words(action: &Action) -> String {
 }
 
 fn id_as_asked(call: &Call) -> Option<String> {
-    let asked = call.action.resource.as_ref().and_then(|rule| asked(call, &rule.id, 0));
+    let ids = call.action.resource.as_ref().map(|rule| rule.id.as_slice()).unwrap_or_default();
+    let asked = ids.iter().find_map(|id| asked(call, id, 0));
     asked.or_else(|| call.path.last().map(|(_, value)| value.to_string()))
 }
 
@@ -57,7 +58,7 @@ fn asked(call: &Call, source: &Source, depth: usize) -> Option<String> {
         }
         Source::Query(pointer) => present(pointer, &call.query),
         Source::Body(pointer) => {
-            present(pointer, &call.payload.root).or_else(|| present(pointer, &call.query))
+            present(pointer, call.parameters())
         }
         Source::Fact { fact, .. } if depth < DEPTH_MAX => call
             .action
