@@ -57,9 +57,7 @@ fn asked(call: &Call, source: &Source, depth: usize) -> Option<String> {
             call.path.iter().find(|(own, _)| own == name).map(|(_, value)| value.to_string())
         }
         Source::Query(pointer) => present(pointer, &call.query),
-        Source::Body(pointer) => {
-            present(pointer, call.parameters())
-        }
+        Source::Body(pointer) => present(pointer, call.parameters()),
         Source::Fact { fact, .. } if depth < DEPTH_MAX => call
             .action
             .facts
