@@ -50,6 +50,9 @@ NZD PAB PEN PGK PHP PKR PLN QAR RON RSD RUB SAR SBD SCR SDG SEK SGD SHP SLE SOS 
 SYP SZL THB TJS TMT TOP TRY TTD TWD TZS UAH USD USN UYU UZS VED VES WST XCD XCG YER ZAR ZMW ZWG";
 
 impl Currency {
+    /// United States dollars.
+    pub const USD: Self = Self(*b"USD");
+
     /// Reads a code in either letter case; `None` when ISO 4217 has no such currency.
     pub fn parse(text: &str) -> Option<Self> {
         let bytes: [u8; 3] = text.as_bytes().try_into().ok()?;

@@ -1,0 +1,131 @@
+//! `tollhouse run`: serves, from a configuration or in quick mode.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+
+use super::{Ended, shown};
+use crate::config::{self, Config, Quick, Running};
+
+/// Serves until it is told to stop.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The configuration
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["pack", "upstream"])]
+    config: Option<PathBuf>,
+    /// Quick mode: a pack by name, or its file
+    #[arg(long, value_name = "NAME|FILE", requires = "upstream")]
+    pack: Option<String>,
+    /// Quick mode: where the API is
+    #[arg(long, value_name = "URL", requires = "pack")]
+    upstream: Option<String>,
+    /// Quick mode: the API's secret, as env:NAME or file:PATH
+    #[arg(long, value_name = "REF", requires = "pack")]
+    secret: Option<String>,
+    /// Quick mode: up to this amount money moves without a person, as "100.00 USD"
+    #[arg(long, value_name = "AMOUNT", requires = "pack")]
+    cap: Option<String>,
+    /// Quick mode: a file of contracts
+    #[arg(long, value_name = "FILE", requires = "pack")]
+    contracts: Option<PathBuf>,
+    /// Quick mode: the store, as embedded:DIR [default: in the state folder]
+    #[arg(long, value_name = "URL", requires = "pack")]
+    store: Option<String>,
+    /// Quick mode: where agents are served
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8700")]
+    listen: SocketAddr,
+    /// Quick mode: where operators are served
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8701")]
+    operator: SocketAddr,
+    /// Quick mode: keys, store and audit log live here
+    #[arg(long, value_name = "DIR", default_value = ".tollhouse")]
+    state: PathBuf,
+}
+
+pub fn run(args: Args) -> anyhow::Result<Ended> {
+    let quick = args.config.is_none();
+    let read = match (&args.config, &args.pack, &args.upstream) {
+        (Some(path), _, _) => config::load(path),
+        (None, Some(pack), Some(upstream)) => config::quick(&quick_of(&args, pack, upstream)),
+        (None, _, _) => bail!(
+            "name a configuration with --config FILE, or a pack and an upstream with --pack NAME --upstream URL"
+        ),
+    };
+    let config = match read {
+        Ok(config) => config,
+        Err(errors) => {
+            shown::note(&errors.to_string());
+            shown::note(&format!("{} faults; nothing was started", errors.0.len()));
+            return Ok(Ended::WithFinding);
+        }
+    };
+    let state = quick.then(|| args.state.clone());
+    serve(config, state.as_deref())
+}
+
+fn quick_of(args: &Args, pack: &str, upstream: &str) -> Quick {
+    Quick {
+        pack: pack.to_owned(),
+        upstream: upstream.to_owned(),
+        secret: args.secret.clone(),
+        cap: args.cap.clone(),
+        contracts: args.contracts.clone(),
+        store: args.store.clone(),
+        listen: args.listen,
+        operator: args.operator,
+        state: args.state.clone(),
+    }
+}
+
+/// Serves `config` until a signal; `state` is the folder of quick mode.
+pub fn serve(config: Config, state: Option<&Path>) -> anyhow::Result<Ended> {
+    // RUNTIME: one thread; more cost CPU and gained nothing on two cores.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let running = match Running::start(config, state).await {
+            Ok(running) => running,
+            Err(errors) => {
+                shown::note(&errors.to_string());
+                return Ok(Ended::WithFinding);
+            }
+        };
+        announce(&running, state)?;
+        wait_for_signal().await.context("signals cannot be caught")?;
+        shown::note("stopping: what is in flight is answered first");
+        if running.stop().await {
+            shown::note("stopped");
+        } else {
+            shown::note("stopped with calls in flight; their effects are unknown and on record");
+        }
+        Ok(Ended::Well)
+    })
+}
+
+/// Says where everything is, the agents' address first.
+fn announce(running: &Running, state: Option<&Path>) -> anyhow::Result<()> {
+    shown::line(&format!("agents   {}", running.agents_url()));
+    if let Some(url) = running.console_url() {
+        shown::line(&format!("console  {url}"));
+    }
+    let Some(state) = state else { return Ok(()) };
+    let dir = state.display();
+    shown::line(&format!("token    {}", running.sample_token(state)?));
+    shown::line("");
+    shown::line("Quick mode, for development only: whoever can read the state folder is customer and operator.");
+    shown::line(&format!("Another token: tollhouse token --agent A --customer C --account X --state {dir}"));
+    shown::line(&format!("Calls that wait: tollhouse holds list --state {dir}"));
+    Ok(())
+}
+
+/// Returns on SIGTERM or SIGINT.
+pub async fn wait_for_signal() -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut term = signal(SignalKind::terminate())?;
+    let mut int = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,101 @@
+//! How a record looks as JSON.
+
+use serde_json::{Map, Value, json};
+
+use crate::store::{Freeze, Record, State};
+
+/// What every listing has of an operation.
+pub fn brief(record: &Record) -> Value {
+    let about = &record.about;
+    json!({
+        "id": record.op.to_string(),
+        "state": record.state.name(),
+        "outcome": outcome(record),
+        "summary": about.summary,
+        "action": about.action,
+        "class": about.class.name(),
+        "kind": about.kind.map(crate::call::Kind::name),
+        "resource": about.resource.as_ref().map(|r| json!({ "type": r.kind, "id": r.id })),
+        "amount": about.amount.map(|m| json!({ "minor": m.minor, "currency": m.currency.code() })),
+        "tenant": about.caller.tenant,
+        "agent": about.caller.agent,
+        "customer": about.caller.customer,
+        "upstream": about.upstream,
+        "created": record.created.to_string(),
+        "updated": record.updated.to_string(),
+    })
+}
+
+/// A hold: what is asked of a person.
+pub fn hold(record: &Record) -> Value {
+    let Value::Object(mut view) = brief(record) else { return Value::Null };
+    let about = &record.about;
+    if let Some(hold) = &record.hold {
+        let reasons = hold.reasons.iter().map(|r| json!({ "policy": r.policy, "why": r.why }));
+        view.extend(members(json!({
+            "queue": hold.queue,
+            "reasons": reasons.collect::<Vec<_>>(),
+            "requested": hold.since.to_string(),
+            "expires": hold.deadline.to_string(),
+            "joined": hold.joined,
+            "changed": hold.changed,
+            // What an approval must name: the bytes, and exactly the rules that are shown here.
+            "digest": hold.shown.to_string(),
+        })));
+    }
+    view.extend(members(json!({
+        "call_digest": about.digest.to_string(),
+        "agent_reason": about.said.reason,
+        "case": about.said.case,
+        "model": about.said.model,
+        "confidence": about.said.confidence,
+        "approved_by": record.approval.as_ref().map(|a| &a.by),
+        "reason": record.reason,
+    })));
+    Value::Object(view)
+}
+
+/// An operation with its timeline.
+pub fn operation(record: &Record) -> Value {
+    let Value::Object(mut view) = hold(record) else { return Value::Null };
+    let moments = record
+        .timeline
+        .iter()
+        .map(|m| json!({ "at": m.at.to_string(), "what": m.what, "by": m.by }))
+        .collect::<Vec<_>>();
+    view.extend(members(json!({
+        "upstream_key": record.op.upstream_key(),
+        "upstream_status": record.status,
+        "upstream_request_id": record.request_id,
+        "contradiction": record.contradiction,
+        "timeline": moments,
+    })));
+    Value::Object(view)
+}
+
+/// A freeze.
+pub fn freeze(freeze: &Freeze) -> Value {
+    json!({
+        "id": freeze.id,
+        "scope": freeze.scope.to_string(),
+        "reason": freeze.reason,
+        "by": freeze.by,
+        "at": freeze.at.to_string(),
+        "until": freeze.until.map(|u| u.to_string()),
+    })
+}
+
+fn outcome(record: &Record) -> Option<&'static str> {
+    match record.state {
+        State::Done { outcome } => Some(outcome.name()),
+        State::Refused { code } => Some(code.spec().name),
+        State::Held | State::Approved | State::Submitted { .. } | State::Unknown | State::NotSent => None,
+    }
+}
+
+fn members(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(members) => members,
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => Map::new(),
+    }
+}
