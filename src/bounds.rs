@@ -16,6 +16,11 @@ pub const HEADER_BYTES_MAX: usize = 32 << 10;
 pub const DEPTH_MAX: usize = 32;
 /// Values in one body, of any kind.
 pub const VALUES_MAX: usize = 10_000;
+/// Nesting of an upstream's answer: expanded objects nest deeper than what an agent writes.
+pub const ANSWER_DEPTH_MAX: usize = 64;
+/// Values in one answer. A full `ANSWER_BYTES_MAX` of vendor JSON has some 300,000; each takes at
+/// most 64 bytes in memory beside its text.
+pub const ANSWER_VALUES_MAX: usize = 500_000;
 /// Members of one form or query.
 pub const PAIRS_MAX: usize = 1_000;
 /// A token, in bytes. RS256 tokens with a few claims are 1 to 2 KiB.
