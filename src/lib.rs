@@ -17,4 +17,5 @@ pub mod yaml;
 
 // Floor 2: stages. Each answers one question; none knows another.
 pub mod breaker;
+// Floor 2: stages. Each answers one question.
 pub mod identity;
