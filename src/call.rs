@@ -4,6 +4,8 @@
 //! Values only; every stage adds one.
 
 mod answer;
+#[cfg(test)]
+pub(crate) mod sample;
 
 use std::fmt;
 use std::net::IpAddr;

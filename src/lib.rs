@@ -19,3 +19,4 @@ pub mod yaml;
 pub mod breaker;
 // Floor 2: stages. Each answers one question.
 pub mod identity;
+pub mod limits;

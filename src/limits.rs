@@ -1,0 +1,6 @@
+//! Is there room? Rates in this process, budgets in the store.
+//!
+//! Never decides about one call alone (that is a cap, which is policy's), and never counts twice:
+//! rates are taken before facts are read, budgets in the store's one step.
+
+pub mod rate;

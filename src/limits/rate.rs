@@ -1,0 +1,736 @@
+//! Are these too many calls? Local rates, several at once, taken from all or from none.
+//!
+//! Never waits, never forgets a caller that is not idle, and never holds more keys than its bound.
+//! governor computes; the state is ours, because its own stores can neither give back what another
+//! rate refused, nor be bounded.
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use governor::middleware::StateInformationMiddleware;
+use governor::nanos::Nanos;
+use governor::state::StateStore;
+use governor::{Quota, RateLimiter};
+use parking_lot::Mutex;
+use smallvec::SmallVec;
+
+use crate::call::{Call, Caller, Class};
+use crate::clock::{Clock, Timestamp};
+use crate::refusal::{RateFields, Refusal, seconds};
+use crate::value::piece;
+use crate::yaml::{Faults, Node, Shape};
+
+/// BOUND: keys that are not idle, some 120 bytes each: 12 MB at worst.
+const KEYS_MAX: usize = 100_000;
+/// BOUND: rates in one configuration; a call takes from each that applies.
+const RULES_MAX: usize = 32;
+/// BOUND: a full map is searched for idle keys at most this often.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+
+/// One configured rate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    /// Its name, in headers and sentences.
+    pub name: Box<str>,
+    /// What is counted apart.
+    pub per: Per,
+    /// So many calls ..
+    pub count: NonZeroU32,
+    /// .. in this span.
+    pub within: Duration,
+    /// So many at once.
+    pub burst: NonZeroU32,
+    /// Only calls of these classes; all, when empty.
+    pub classes: Vec<Class>,
+}
+
+/// What a rate counts apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Per {
+    /// Each agent of a tenant.
+    Agent,
+    /// Each customer of a tenant, under any agent; a call for nobody counts under its agent.
+    Customer,
+    /// Each tenant.
+    Tenant,
+    /// Each action.
+    Action,
+    /// Each class.
+    Class,
+    /// Each upstream.
+    Upstream,
+    /// Nothing: all calls together.
+    All,
+}
+
+impl Per {
+    const ALL: [(Self, &'static str); 7] = [
+        (Self::Agent, "agent"),
+        (Self::Customer, "customer"),
+        (Self::Tenant, "tenant"),
+        (Self::Action, "action"),
+        (Self::Class, "class"),
+        (Self::Upstream, "upstream"),
+        (Self::All, "all"),
+    ];
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|(_, name)| *name == text).map(|(per, _)| per);
+        found.ok_or_else(|| {
+            let known: Vec<_> = Self::ALL.iter().map(|(_, name)| *name).collect();
+            format!("expected one of {}, got `{text}`", known.join(", "))
+        })
+    }
+}
+
+/// Reads the list under `limits`.
+pub fn read(faults: &Faults, node: &Node, key: &str) -> Vec<Rule> {
+    let Shape::List(items) = &node.shape else {
+        faults.note(node.place, key, "expected a list of rates");
+        return Vec::new();
+    };
+    if items.len() > RULES_MAX {
+        faults.note(node.place, key, format!("expected at most {RULES_MAX} rates"));
+    }
+    let mut rules: Vec<Rule> = Vec::new();
+    for (index, item) in items.iter().enumerate() {
+        let key = format!("{key}[{index}]");
+        if let Some(rule) = read_rule(faults, item, &key) {
+            if rules.iter().any(|other| other.name == rule.name) {
+                faults.note(item.place, &key, format!("a rate `{}` stands here twice", rule.name));
+            }
+            rules.push(rule);
+        }
+    }
+    rules
+}
+
+fn read_rule(faults: &Faults, node: &Node, key: &str) -> Option<Rule> {
+    let section = faults.section(node, key);
+    let name = section.required("name", |node| {
+        let name = node.name()?;
+        // RFC 9651 s3.3.3: it becomes a quoted string in a header, so it needs no escapes.
+        let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
+        let fits = name.len() <= 64 && name.bytes().all(plain);
+        fits.then_some(name).ok_or("expected 1 to 64 letters, digits, `_`, `-` or `.`".to_owned())
+    });
+    let per = section.required("per", |node| Per::parse(node.text()?));
+    let rate = section.required("rate", |node| read_rate(node.text()?));
+    let burst = section.optional("burst", |node| {
+        let burst = u32::try_from(node.count()?).ok().and_then(NonZeroU32::new);
+        burst.filter(|b| b.get() <= COUNT_MAX).ok_or("expected 1 to 1000000".to_owned())
+    });
+    let classes = section.optional("classes", |node| {
+        let parse = |text: &String| {
+            Class::parse(text).ok_or_else(|| {
+                format!("expected `read`, `write`, `communication` or `financial`, got `{text}`")
+            })
+        };
+        let classes: Vec<_> = node.texts()?.iter().map(parse).collect::<Result<_, _>>()?;
+        if classes.is_empty() { Err("expected at least one class".into()) } else { Ok(classes) }
+    });
+    if section.node("across").is_some() {
+        section.fault("across", "is not built yet; rates count in each process");
+    }
+    let (count, within) = rate?;
+    let burst = burst.unwrap_or(count);
+    if refill(count, within, burst) > REFILL_MAX {
+        section.fault("burst", "takes more than 30 days to come back at this rate");
+    }
+    section.finish();
+    let classes = classes.unwrap_or_default();
+    Some(Rule { name: name?.into(), per: per?, count, within, burst, classes })
+}
+
+/// BOUND: a million a second is 1 us each, well above governor's nanosecond.
+const COUNT_MAX: u32 = 1_000_000;
+/// BOUND: governor multiplies nanoseconds in 64 bits unchecked; a longer memory is a budget's.
+const REFILL_MAX: Duration = Duration::from_secs(30 * 86_400);
+
+/// From empty to full.
+fn refill(count: NonZeroU32, within: Duration, burst: NonZeroU32) -> Duration {
+    within.checked_div(count.get()).unwrap_or(within).saturating_mul(burst.get())
+}
+
+fn read_rate(text: &str) -> Result<(NonZeroU32, Duration), String> {
+    let expected = || format!("expected a rate such as `600/min` or `10/h`, got `{text}`");
+    let (count, unit) = text.split_once('/').ok_or_else(expected)?;
+    let within = match unit.trim() {
+        "s" | "sec" => 1,
+        "m" | "min" => 60,
+        "h" | "hour" => 3600,
+        "d" | "day" => 86_400,
+        _ => return Err(expected()),
+    };
+    let count = count.trim().parse().ok().and_then(NonZeroU32::new).ok_or_else(expected)?;
+    if count.get() > COUNT_MAX {
+        return Err(expected());
+    }
+    Ok((count, Duration::from_secs(within)))
+}
+
+type Limiter = RateLimiter<Slot, Staging, Dial, StateInformationMiddleware>;
+
+/// The rates of one configuration.
+#[derive(Debug)]
+pub struct Rates {
+    rules: Vec<Counted>,
+    cells: Arc<Mutex<Cells>>,
+    clock: Clock,
+}
+
+#[derive(Debug)]
+struct Counted {
+    rule: Rule,
+    limiter: Limiter,
+    /// `"agent";q=600;w=60`
+    policy: String,
+    /// From empty to full: no cell is owed more.
+    span: u64,
+}
+
+/// What was taken, told by the rate with the least room; `None` when no rate applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Taken(Option<Room>);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Room {
+    rule: usize,
+    remaining: u32,
+    full_in: Duration,
+}
+
+/// What survives a reload: when each key's room is whole again, in nanoseconds since `epoch`.
+struct Cells {
+    epoch: Timestamp,
+    dial: Dial,
+    full_at: HashMap<Box<[u8]>, u64>,
+    swept: Timestamp,
+    scratch: Vec<u8>,
+}
+
+impl fmt::Debug for Cells {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cells").field("keys", &self.full_at.len()).finish_non_exhaustive()
+    }
+}
+
+impl Rates {
+    /// These rules; what `before` counted goes on under the same names.
+    pub fn new(rules: Vec<Rule>, clock: Clock, before: Option<&Self>) -> Self {
+        let cells = before.map_or_else(
+            || Arc::new(Mutex::new(Cells::new(clock.now()))),
+            |rates| Arc::clone(&rates.cells),
+        );
+        // governor counts from the moment that a limiter is made; all of ours count from the epoch.
+        let held = cells.lock();
+        held.dial.0.store(0, Ordering::Relaxed);
+        let rules = rules.into_iter().map(|rule| Counted::new(rule, held.dial.clone())).collect();
+        drop(held);
+        Self { rules, cells, clock }
+    }
+
+    /// Takes one call's room from every rate that applies, or from none.
+    ///
+    /// # Errors
+    ///
+    /// `rate_limited`, for as long as the slowest of them needs.
+    pub fn take(&self, call: &Call, caller: &Caller) -> Result<Taken, Refusal> {
+        if self.rules.is_empty() {
+            return Ok(Taken::default());
+        }
+        let now = self.clock.now();
+        let mut cells = self.cells.lock();
+        let mut scratch = std::mem::take(&mut cells.scratch);
+        let result = self.take_locked(&mut cells, &mut scratch, now, &Asked { call, caller });
+        cells.scratch = scratch;
+        drop(cells);
+        result.map(Taken).map_err(|full| self.refusal(full))
+    }
+
+    fn take_locked(
+        &self,
+        cells: &mut Cells,
+        scratch: &mut Vec<u8>,
+        now: Timestamp,
+        asked: &Asked<'_>,
+    ) -> Result<Option<Room>, Full> {
+        let now_nanos = cells.set(now);
+        scratch.clear();
+        let mut staged: SmallVec<[(std::ops::Range<usize>, u64); 8]> = SmallVec::new();
+        let (mut least, mut full): (Option<Room>, Option<Full>) = (None, None);
+        for (index, counted) in self.rules.iter().enumerate() {
+            if !counted.rule.applies(asked.call.class) {
+                continue;
+            }
+            let begin = scratch.len();
+            counted.rule.key(asked, scratch);
+            let key = begin..scratch.len();
+            let most = now_nanos.saturating_add(counted.span);
+            let known = scratch.get(key.clone()).and_then(|key| cells.known(key, most));
+            let slot = Slot { known, next: Cell::new(now_nanos) };
+            match counted.limiter.check_key(&slot) {
+                Ok(state) => {
+                    let next = slot.next.get();
+                    staged.push((key, next));
+                    let full_in = Duration::from_nanos(next.saturating_sub(now_nanos));
+                    let remaining = state.remaining_burst_capacity();
+                    let room = Room { rule: index, remaining, full_in };
+                    if least.is_none_or(|other| room.remaining < other.remaining) {
+                        least = Some(room);
+                    }
+                }
+                Err(until) => {
+                    let wait = until.wait_time_from(Nanos::from(now_nanos));
+                    if full.is_none_or(|other| wait > other.wait) {
+                        full = Some(Full { rule: index, wait });
+                    }
+                }
+            }
+        }
+        if let Some(full) = full {
+            return Err(full);
+        }
+        let staged =
+            staged.iter().filter_map(|(key, next)| Some((scratch.get(key.clone())?, *next)));
+        let new = staged.clone().filter(|(key, _)| !cells.full_at.contains_key(*key)).count();
+        if !cells.has_room_for(new, now) {
+            // Whoever is new waits; nobody who is counted is forgotten.
+            return Err(Full { rule: least.map_or(0, |room| room.rule), wait: SWEEP_EVERY });
+        }
+        staged.for_each(|(key, next)| cells.keep(key, next));
+        Ok(least)
+    }
+
+    fn refusal(&self, full: Full) -> Refusal {
+        let Some(counted) = self.rules.get(full.rule) else {
+            return Refusal::undecidable("a rate that is not there");
+        };
+        let name = &counted.rule.name;
+        let fields = RateFields {
+            policy: counted.policy.clone(),
+            state: format!("\"{name}\";r=0;t={}", seconds(full.wait)),
+        };
+        Refusal::rate_limited(name, full.wait, fields)
+    }
+
+    /// The header fields of an answer that took `taken` (IETF draft `ratelimit-headers`).
+    pub fn fields(&self, taken: Taken) -> Option<RateFields> {
+        let room = taken.0?;
+        let counted = self.rules.get(room.rule)?;
+        let (name, remaining) = (&counted.rule.name, room.remaining);
+        let state = format!("\"{name}\";r={remaining};t={}", seconds(room.full_in));
+        Some(RateFields { policy: counted.policy.clone(), state })
+    }
+
+    /// How many keys are remembered.
+    pub fn keys(&self) -> usize {
+        self.cells.lock().full_at.len()
+    }
+}
+
+struct Asked<'a> {
+    call: &'a Call,
+    caller: &'a Caller,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Full {
+    rule: usize,
+    wait: Duration,
+}
+
+impl Cells {
+    fn new(epoch: Timestamp) -> Self {
+        Self {
+            epoch,
+            dial: Dial::default(),
+            full_at: HashMap::new(),
+            swept: Timestamp(i64::MIN),
+            scratch: Vec::new(),
+        }
+    }
+
+    /// Turns governor's clock to `now`.
+    fn set(&self, now: Timestamp) -> u64 {
+        // BOUND: 146 years, so that governor's sums never overflow.
+        let nanos = now.since(self.epoch).as_nanos().min(u128::from(u64::MAX / 4));
+        let nanos = u64::try_from(nanos).unwrap_or(0);
+        self.dial.0.store(nanos, Ordering::Relaxed);
+        nanos
+    }
+
+    fn has_room_for(&mut self, new: usize, now: Timestamp) -> bool {
+        let fits = |len: usize| len.saturating_add(new) <= KEYS_MAX;
+        if !fits(self.full_at.len()) && now.since(self.swept) >= SWEEP_EVERY {
+            let nanos = self.set(now);
+            self.swept = now;
+            // An idle key has all its room: forgetting it changes nothing.
+            self.full_at.retain(|_, full_at| *full_at > nanos);
+        }
+        new == 0 || fits(self.full_at.len())
+    }
+
+    /// When the room of `key` is whole again. No later than `most`: when the clock went back or the
+    /// rule became faster, nothing is owed beyond empty, and that is kept, or it would never pass.
+    fn known(&mut self, key: &[u8], most: u64) -> Option<u64> {
+        let full_at = self.full_at.get_mut(key)?;
+        *full_at = most.min(*full_at);
+        Some(*full_at)
+    }
+
+    fn keep(&mut self, key: &[u8], full_at: u64) {
+        match self.full_at.get_mut(key) {
+            Some(known) => *known = full_at,
+            None => {
+                self.full_at.insert(key.into(), full_at);
+            }
+        }
+    }
+}
+
+impl Rule {
+    fn applies(&self, class: Class) -> bool {
+        self.classes.is_empty() || self.classes.contains(&class)
+    }
+
+    /// SECURITY: every part is length-prefixed; `a` and `b|c` is not `a|b` and `c`.
+    fn key(&self, asked: &Asked<'_>, out: &mut Vec<u8>) {
+        piece(out, b'n', self.name.as_bytes());
+        let caller = asked.caller;
+        match self.per {
+            Per::Agent => agent_key(caller, out),
+            Per::Customer => match &caller.customer {
+                Some(customer) => {
+                    piece(out, b't', caller.tenant.as_bytes());
+                    piece(out, b'c', customer.as_bytes());
+                }
+                None => agent_key(caller, out),
+            },
+            Per::Tenant => piece(out, b't', caller.tenant.as_bytes()),
+            Per::Action => piece(out, b'i', asked.call.action.name.as_bytes()),
+            Per::Class => piece(out, b'k', asked.call.class.name().as_bytes()),
+            Per::Upstream => piece(out, b'u', asked.call.upstream.as_bytes()),
+            Per::All => {}
+        }
+    }
+}
+
+fn agent_key(caller: &Caller, out: &mut Vec<u8>) {
+    piece(out, b't', caller.tenant.as_bytes());
+    piece(out, b'a', caller.agent.as_bytes());
+}
+
+impl Counted {
+    fn new(rule: Rule, dial: Dial) -> Self {
+        let each = rule.within.checked_div(rule.count.get()).unwrap_or(rule.within);
+        let quota = Quota::with_period(each)
+            .unwrap_or_else(|| Quota::per_second(NonZeroU32::MIN))
+            .allow_burst(rule.burst);
+        let limiter = Limiter::new(quota, Staging, dial);
+        let policy =
+            format!("\"{}\";q={};w={}", rule.name, rule.count, rule.within.as_secs().max(1));
+        let span = refill(rule.count, rule.within, rule.burst).as_nanos();
+        let span = u64::try_from(span).unwrap_or(u64::MAX);
+        Self { rule, limiter, policy, span }
+    }
+}
+
+/// The state of one key while all rates are asked; kept only when all agree.
+#[derive(Debug, Clone)]
+struct Slot {
+    known: Option<u64>,
+    next: Cell<u64>,
+}
+
+impl PartialEq for Slot {
+    fn eq(&self, other: &Self) -> bool {
+        self.known == other.known
+    }
+}
+
+impl Eq for Slot {}
+
+impl Hash for Slot {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.known.hash(state);
+    }
+}
+
+/// governor's view of the state: read from the slot, written back to the slot.
+#[derive(Debug)]
+struct Staging;
+
+impl StateStore for Staging {
+    type Key = Slot;
+
+    fn measure_and_replace<T, F, E>(&self, slot: &Slot, f: F) -> Result<T, E>
+    where
+        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
+    {
+        let (told, next) = f(slot.known.map(Nanos::from))?;
+        slot.next.set(next.into());
+        Ok(told)
+    }
+}
+
+/// governor's clock: nanoseconds since the cells' epoch, set once for all rates of a call.
+#[derive(Debug, Clone, Default)]
+struct Dial(Arc<AtomicU64>);
+
+impl governor::clock::Clock for Dial {
+    type Instant = Nanos;
+
+    fn now(&self) -> Nanos {
+        Nanos::from(self.0.load(Ordering::Relaxed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+    use super::*;
+    use crate::action::Owner;
+    use crate::call::sample;
+    use crate::refusal::Code;
+    use crate::yaml;
+
+    fn rules(text: &str) -> Result<Vec<Rule>, Vec<String>> {
+        let node = yaml::read("x.yaml", text).unwrap();
+        let faults = Faults::of("x.yaml");
+        let rules = read(&faults, &node, "limits");
+        faults.finish(Some(rules)).map_err(|e| e.0.iter().map(ToString::to_string).collect())
+    }
+
+    fn rates(text: &str, clock: &Clock) -> Rates {
+        Rates::new(rules(text).unwrap(), clock.clone(), None)
+    }
+
+    fn clock() -> Clock {
+        Clock::by_hand(Timestamp(1_772_366_400_000))
+    }
+
+    fn call(class: Class) -> Call {
+        sample::call(sample::action("shop.order.retrieve", class, Owner::Public))
+    }
+
+    fn seconds_to_wait(result: Result<Taken, Refusal>) -> u64 {
+        let refusal = result.unwrap_err();
+        assert_eq!(refusal.code, Code::RateLimited);
+        refusal.retry_after.map(seconds).unwrap()
+    }
+
+    #[test]
+    fn a_burst_passes_then_one_a_period() {
+        let clock = clock();
+        let rates = rates("[{ name: agent, per: agent, rate: 60/min, burst: 3 }]", &clock);
+        let (read, caller) = (call(Class::Read), sample::caller("bot", None));
+        for remaining in [2, 1, 0] {
+            let taken = rates.take(&read, &caller).unwrap();
+            let fields = rates.fields(taken).unwrap();
+            assert_eq!(fields.policy, "\"agent\";q=60;w=60");
+            let full_in = 3 - remaining;
+            assert_eq!(fields.state, format!("\"agent\";r={remaining};t={full_in}"));
+        }
+        let refusal = rates.take(&read, &caller).unwrap_err();
+        assert_eq!(refusal.retry_after, Some(Duration::from_secs(1)));
+        assert_eq!(refusal.rate.unwrap().state, "\"agent\";r=0;t=1");
+        clock.turn(Duration::from_millis(999));
+        assert!(rates.take(&read, &caller).is_err());
+        clock.turn(Duration::from_millis(1));
+        assert!(rates.take(&read, &caller).is_ok());
+        assert!(rates.take(&read, &caller).is_err());
+    }
+
+    #[test]
+    fn what_one_rate_refuses_no_other_has_lost() {
+        let clock = clock();
+        let rates = rates(
+            "[{ name: agent, per: agent, rate: 1/h, burst: 10 }, { name: one, per: customer, rate: \
+             1/h, burst: 1 }]",
+            &clock,
+        );
+        let read = call(Class::Read);
+        let (first, other) = (sample::caller("bot", Some("a")), sample::caller("bot", Some("b")));
+        assert!(rates.take(&read, &first).is_ok());
+        for _ in 0..100 {
+            assert_eq!(seconds_to_wait(rates.take(&read, &first)), 3600);
+        }
+        // 8 more of the agent's ten are left for others.
+        assert!(rates.take(&read, &other).is_ok());
+        for n in 0..8 {
+            let next = sample::caller("bot", Some(&format!("c{n}")));
+            assert!(rates.take(&read, &next).is_ok(), "{n}");
+        }
+        assert!(rates.take(&read, &sample::caller("bot", Some("d"))).is_err());
+    }
+
+    #[test]
+    fn the_longest_wait_of_several_full_rates_is_told() {
+        let clock = clock();
+        let rates = rates(
+            "[{ name: short, per: all, rate: 1/s }, { name: long, per: all, rate: 1/h }]",
+            &clock,
+        );
+        let (read, caller) = (call(Class::Read), sample::caller("bot", None));
+        assert!(rates.take(&read, &caller).is_ok());
+        let refusal = rates.take(&read, &caller).unwrap_err();
+        assert!(refusal.detail.contains("(long)"), "{}", refusal.detail);
+        assert_eq!(refusal.retry_after, Some(Duration::from_secs(3600)));
+    }
+
+    #[test]
+    fn what_is_counted_apart() {
+        let financial = call(Class::Financial);
+        let nobody = sample::caller("bot", None);
+        let mut tenant = sample::caller("bot", Some("a"));
+        tenant.tenant = "t".into();
+        let split = {
+            let mut caller = sample::caller("t", None);
+            caller.tenant = "bo".into();
+            caller
+        };
+        let ann = sample::caller("bot", Some("a"));
+        let anns_other_agent = sample::caller("bat", Some("a"));
+        for (per, caller, apart) in [
+            ("agent", &anns_other_agent, true),
+            ("agent", &nobody, false),
+            ("agent", &tenant, true),
+            ("customer", &anns_other_agent, false),
+            ("customer", &nobody, true),
+            ("customer", &tenant, true),
+            ("agent", &split, true),
+            ("tenant", &tenant, true),
+            ("tenant", &anns_other_agent, false),
+            ("action", &tenant, false),
+            ("upstream", &tenant, false),
+            ("all", &tenant, false),
+        ] {
+            let rates = rates(&format!("[{{ name: x, per: {per}, rate: 1/h }}]"), &clock());
+            assert!(rates.take(&financial, &ann).is_ok());
+            assert_eq!(rates.take(&financial, caller).is_ok(), apart, "{per} {caller:?}");
+        }
+        let rates = rates("[{ name: x, per: class, rate: 1/h }]", &clock());
+        assert!(rates.take(&financial, &ann).is_ok());
+        assert!(rates.take(&call(Class::Read), &ann).is_ok());
+        assert!(rates.take(&financial, &ann).is_err());
+    }
+
+    #[test]
+    fn a_rate_of_some_classes_leaves_the_others_alone() {
+        let rates = rates(
+            "[{ name: x, per: all, rate: 1/h, classes: [financial, communication] }]",
+            &clock(),
+        );
+        let caller = sample::caller("bot", None);
+        for _ in 0..5 {
+            assert_eq!(rates.take(&call(Class::Read), &caller), Ok(Taken(None)));
+        }
+        assert!(rates.take(&call(Class::Financial), &caller).is_ok());
+        assert!(rates.take(&call(Class::Communication), &caller).is_err());
+    }
+
+    #[test]
+    fn a_reload_forgets_nothing_and_a_changed_rate_owes_no_more_than_empty() {
+        let (clock, caller) = (clock(), sample::caller("bot", None));
+        let read = call(Class::Read);
+        let before = rates("[{ name: x, per: all, rate: 2/h }]", &clock);
+        clock.turn(Duration::from_secs(5));
+        assert!(before.take(&read, &caller).is_ok());
+        assert!(before.take(&read, &caller).is_ok());
+        let same = rules("[{ name: x, per: all, rate: 2/h }]").unwrap();
+        let after = Rates::new(same, clock.clone(), Some(&before));
+        assert_eq!(seconds_to_wait(after.take(&read, &caller)), 1800);
+        clock.turn(Duration::from_secs(1800));
+        assert!(after.take(&read, &caller).is_ok());
+        // A call that began before the reload counts with the others.
+        assert!(before.take(&read, &caller).is_err());
+        let faster = rules("[{ name: x, per: all, rate: 1/s }]").unwrap();
+        let faster = Rates::new(faster, clock.clone(), Some(&after));
+        assert_eq!(seconds_to_wait(faster.take(&read, &caller)), 1);
+    }
+
+    #[test]
+    fn a_clock_that_goes_back_locks_nobody_out_for_longer_than_the_rate() {
+        let (clock, caller) = (clock(), sample::caller("bot", None));
+        let rates = rates("[{ name: x, per: all, rate: 1/min }]", &clock);
+        clock.turn(Duration::from_secs(86_400));
+        assert!(rates.take(&call(Class::Read), &caller).is_ok());
+        let Clock::Hand(hand) = &clock else { return };
+        hand.fetch_sub(80_000_000, Ordering::SeqCst);
+        assert_eq!(seconds_to_wait(rates.take(&call(Class::Read), &caller)), 60);
+        clock.turn(Duration::from_secs(60));
+        assert!(rates.take(&call(Class::Read), &caller).is_ok());
+        hand.store(i64::MAX, Ordering::SeqCst);
+        assert!(rates.take(&call(Class::Read), &caller).is_ok());
+    }
+
+    #[test]
+    fn the_map_is_bounded_and_only_idle_keys_are_forgotten() {
+        let clock = clock();
+        let rates = rates("[{ name: x, per: customer, rate: 1/h }]", &clock);
+        let read = call(Class::Read);
+        let customer = |n: usize| sample::caller("bot", Some(&format!("c{n}")));
+        for n in 0..KEYS_MAX {
+            assert!(rates.take(&read, &customer(n)).is_ok());
+        }
+        assert!(rates.take(&read, &customer(KEYS_MAX)).is_err(), "a new key passed a full map");
+        assert!(rates.take(&read, &customer(7)).is_err());
+        assert_eq!(rates.keys(), KEYS_MAX);
+        clock.turn(Duration::from_secs(3601));
+        assert!(rates.take(&read, &customer(KEYS_MAX)).is_ok());
+        assert_eq!(rates.keys(), 1);
+    }
+
+    #[test]
+    fn twenty_threads_take_exactly_the_burst() {
+        let rates = rates("[{ name: x, per: all, rate: 1/h, burst: 100 }]", &clock());
+        let (read, caller) = (call(Class::Read), sample::caller("bot", None));
+        let passed = std::sync::atomic::AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..20 {
+                scope.spawn(|| {
+                    for _ in 0..50 {
+                        let ok = rates.take(&read, &caller).is_ok();
+                        passed.fetch_add(usize::from(ok), Ordering::SeqCst);
+                    }
+                });
+            }
+        });
+        assert_eq!(passed.into_inner(), 100);
+    }
+
+    #[test]
+    fn faults_say_where_and_what() {
+        let good = "[{ name: agent, per: agent, rate: 600/min, burst: 100 }]";
+        let rule = rules(good).unwrap().remove(0);
+        assert_eq!((rule.count.get(), rule.within.as_secs(), rule.burst.get()), (600, 60, 100));
+        for (text, words) in [
+            ("[{ name: x, per: agent, rate: 10/h, across: fleet }]", "is not built yet"),
+            ("[{ name: x, per: agnet, rate: 10/h }]", "expected one of agent, customer"),
+            ("[{ name: x, per: agent, rate: 0/h }]", "expected a rate such as"),
+            ("[{ name: x, per: agent, rate: 10/week }]", "expected a rate such as"),
+            ("[{ name: x, per: agent, rate: 2000000/s }]", "expected a rate such as"),
+            ("[{ name: x, per: agent, rate: 1/d, burst: 1000 }]", "more than 30 days"),
+            ("[{ name: 'a\"b', per: agent, rate: 10/h }]", "expected 1 to 64 letters"),
+            ("[{ name: x, per: agent, rate: 10/h, classes: [money] }]", "got `money`"),
+            ("[{ name: x, per: agent, rate: 10/h, klass: [read] }]", "is not a key here"),
+            ("[{ per: agent, rate: 10/h }]", "is required and missing"),
+            ("{}", "expected a list of rates"),
+            (
+                "[{ name: x, per: all, rate: 1/s }, { name: x, per: agent, rate: 1/s }]",
+                "stands here twice",
+            ),
+        ] {
+            let faults = rules(text).unwrap_err();
+            assert!(faults.iter().any(|f| f.contains(words)), "{text}: {faults:?}");
+            assert!(faults.iter().all(|f| f.starts_with("x.yaml:1:")), "{faults:?}");
+        }
+    }
+}
