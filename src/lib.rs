@@ -20,3 +20,5 @@ pub mod breaker;
 // Floor 2: stages. Each answers one question.
 pub mod identity;
 pub mod limits;
+// Floor 2: stages. Each answers one question.
+pub mod identity;
