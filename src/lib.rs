@@ -13,6 +13,7 @@ pub mod value;
 
 // Floor 1: tools. They know words, not stages.
 pub mod wire;
+pub mod credentials;
 pub mod yaml;
 
 // Floor 2: stages. Each answers one question; none knows another.
