@@ -23,3 +23,4 @@ pub mod identity;
 pub mod limits;
 // Floor 2: stages. Each answers one question.
 pub mod identity;
+pub mod limits;
