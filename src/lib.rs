@@ -12,15 +12,11 @@ pub mod refusal;
 pub mod value;
 
 // Floor 1: tools. They know words, not stages.
-pub mod wire;
 pub mod credentials;
+pub mod wire;
 pub mod yaml;
 
 // Floor 2: stages. Each answers one question; none knows another.
 pub mod breaker;
-// Floor 2: stages. Each answers one question.
-pub mod identity;
-pub mod limits;
-// Floor 2: stages. Each answers one question.
 pub mod identity;
 pub mod limits;
