@@ -13,6 +13,7 @@ pub mod value;
 
 // Floor 1: tools. They know words, not stages.
 pub mod credentials;
+pub mod outbound;
 pub mod wire;
 pub mod yaml;
 
@@ -20,3 +21,6 @@ pub mod yaml;
 pub mod breaker;
 pub mod identity;
 pub mod limits;
+
+// Floor 4: doors to the outside.
+pub mod proxy;
