@@ -1,0 +1,98 @@
+//! `tollhouse operations`: what became of each effect.
+
+use clap::Subcommand;
+use serde_json::Value;
+
+use super::operator::{Operator, Reach};
+use super::{Ended, shown};
+
+/// What became of each effect.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    reach: Reach,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// The latest, newest first
+    List {
+        /// Only in this state: held, approved, submitted, unknown, done, not_sent, refused
+        #[arg(long)]
+        state: Option<String>,
+        #[command(flatten)]
+        format: shown::Format,
+    },
+    /// One of them, with its timeline
+    Show {
+        /// The operation, as `op_..`
+        id: String,
+        #[command(flatten)]
+        format: shown::Format,
+    },
+}
+
+pub fn run(args: &Args) -> anyhow::Result<Ended> {
+    let operator = Operator::find(&args.reach)?;
+    match &args.command {
+        Command::List { state, format } => list(&operator, state.as_deref(), format),
+        Command::Show { id, format } => show(&operator, id, format),
+    }
+}
+
+fn list(operator: &Operator, state: Option<&str>, format: &shown::Format) -> anyhow::Result<Ended> {
+    let filter = state.map_or(String::new(), |state| format!("?state={state}"));
+    let operations = operator.get(&format!("/v1/operations{filter}"))?;
+    if format.json {
+        shown::json(&operations);
+        return Ok(Ended::Well);
+    }
+    let row = |operation: &Value| {
+        vec![
+            shown::text(operation, "/id").to_owned(),
+            shown::text(operation, "/state").to_owned(),
+            shown::text(operation, "/action").to_owned(),
+            shown::amount(operation),
+            shown::text(operation, "/agent").to_owned(),
+            shown::text(operation, "/customer").to_owned(),
+            shown::text(operation, "/updated").to_owned(),
+        ]
+    };
+    let rows: Vec<_> = operations.as_array().into_iter().flatten().map(row).collect();
+    if rows.is_empty() {
+        shown::line("No operation.");
+    } else {
+        shown::table(&["ID", "STATE", "ACTION", "AMOUNT", "AGENT", "CUSTOMER", "UPDATED"], &rows);
+    }
+    Ok(Ended::Well)
+}
+
+fn show(operator: &Operator, id: &str, format: &shown::Format) -> anyhow::Result<Ended> {
+    let operation = operator.get(&format!("/v1/operations/{id}"))?;
+    if format.json {
+        shown::json(&operation);
+        return Ok(Ended::Well);
+    }
+    shown::line(&format!("{}: {}", shown::text(&operation, "/id"), shown::text(&operation, "/summary")));
+    for (label, pointer) in [
+        ("state", "/state"),
+        ("action", "/action"),
+        ("resource", "/resource"),
+        ("agent", "/agent"),
+        ("customer", "/customer"),
+        ("upstream", "/upstream"),
+        ("upstream key", "/upstream_key"),
+        ("upstream request", "/upstream_request_id"),
+        ("digest", "/digest"),
+    ] {
+        shown::line(&format!("  {label:<17} {}", shown::text(&operation, pointer)));
+    }
+    shown::line(&format!("  {:<17} {}", "amount", shown::amount(&operation)));
+    for event in operation.get("timeline").and_then(Value::as_array).into_iter().flatten() {
+        let (at, what) = (shown::text(event, "/at"), shown::text(event, "/what"));
+        shown::line(&format!("  {at}  {what}"));
+    }
+    Ok(Ended::Well)
+}

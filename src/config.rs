@@ -1,0 +1,141 @@
+//! What did the operator write? Sections of a file, read into typed settings, all faults at once.
+//!
+//! The only place that reads files and the environment; a key whose feature is not built is refused,
+//! never ignored. `tollhouse check` runs exactly this.
+
+mod build;
+mod load;
+mod quick;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use build::{Built, Wiring, build};
+pub use load::load;
+pub use quick::{Quick, quick};
+
+use crate::action::AuthPlace;
+use crate::outbound::Upstream;
+
+/// Everything an operator can say, typed.
+#[derive(Debug)]
+pub struct Config {
+    /// Where agents are served.
+    pub listen: SocketAddr,
+    /// Host names that count besides the listener's own.
+    pub hosts: Vec<String>,
+    /// Where probes are served, when not on the console.
+    pub probes: Option<SocketAddr>,
+    /// Where operators are served; `None` for off.
+    pub console: Option<ConsoleListen>,
+    /// Tokens of operators.
+    pub operators: Vec<OperatorToken>,
+    /// The store.
+    pub store: StorePlace,
+    /// The folder of the audit log.
+    pub audit_dir: PathBuf,
+    /// Issuers and claims.
+    pub identity: crate::identity::Config,
+    /// The upstreams, in the order of the file.
+    pub upstreams: Vec<UpstreamSection>,
+    /// Contracts.
+    pub contracts: crate::policy::Contracts,
+    /// Local rates.
+    pub limits: Vec<crate::limits::RateRule>,
+    /// The queues that exist, with the roles that answer them.
+    pub queues: Vec<(Arc<str>, Vec<String>)>,
+    /// Policy files: name and text.
+    pub policies: Vec<(String, String)>,
+    /// Whether the shipped set applies.
+    pub default_policies: bool,
+    /// How log lines look.
+    pub log: crate::telemetry::LogFormat,
+    /// How long a stop waits for what is in flight.
+    pub drain: Duration,
+}
+
+/// Where the console listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ConsoleListen {
+    /// A TCP address.
+    Tcp(SocketAddr),
+    /// A Unix socket.
+    Unix(PathBuf),
+}
+
+/// A machine's token for the console.
+#[derive(Debug)]
+pub struct OperatorToken {
+    /// Who it is, on record.
+    pub name: String,
+    /// What it may do.
+    pub roles: Vec<String>,
+    /// Whether it answers holds.
+    pub approves: bool,
+    /// Its SHA-256; the token itself is not kept.
+    pub sha256: [u8; 32],
+}
+
+/// Where the store is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StorePlace {
+    /// Nothing outlives the process: tests only.
+    Memory,
+    /// A folder with the embedded store and, without a named one, its sealing key.
+    Embedded {
+        /// The folder.
+        dir: PathBuf,
+        /// The sealing key, 32 bytes in base64; beside the store when `None`.
+        key: Option<crate::credentials::Reference>,
+    },
+}
+
+/// One upstream.
+#[derive(Debug)]
+pub struct UpstreamSection {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Where it is.
+    pub upstream: Upstream,
+    /// Its pack, read.
+    pub pack: Arc<crate::catalog::Pack>,
+    /// The path prefix it is reached by.
+    pub route: String,
+    /// An address of its own.
+    pub listen: Option<SocketAddr>,
+    /// Its secrets by class.
+    pub credentials: crate::credentials::References,
+    /// Headers that the configuration sets, account selectors among them.
+    pub headers: Vec<(http::HeaderName, http::HeaderValue)>,
+    /// How to find the customer's account.
+    pub account: Option<crate::facts::AccountRule>,
+    /// Whether its idempotency keys are trusted.
+    pub trusted: bool,
+    /// When its breaker opens.
+    pub breaker: crate::breaker::Rule,
+}
+
+impl UpstreamSection {
+    /// Where its secret goes.
+    pub fn auth(&self) -> &AuthPlace {
+        &self.pack.traits().auth
+    }
+}
+
+/// Reads a file as text, with an error that names it.
+///
+/// # Errors
+///
+/// When it cannot be read.
+pub fn read_file(path: &Path) -> std::io::Result<String> {
+    std::fs::read_to_string(path)
+        .map_err(|e| std::io::Error::new(e.kind(), format!("cannot read {}: {e}", path.display())))
+}
+
+/// Reads a variable of the environment.
+pub fn environment(name: &str) -> Option<String> {
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+    std::env::var(name).ok()
+}

@@ -1,0 +1,401 @@
+//! A configuration file, read section by section.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Config, ConsoleListen, OperatorToken, StorePlace, UpstreamSection};
+use crate::catalog::{Pack, pack};
+use crate::credentials::{Reference, References};
+use crate::outbound::{Addresses, Upstream};
+use crate::yaml::{ConfigErrors, Faults, Node, Section, Shape};
+
+/// Keys that the contracts page knows and that are not built yet: refused with these words.
+const NOT_BUILT: &[&str] = &["tls", "tenants", "rollout", "hooks"];
+
+/// Reads the configuration at `path`, and everything it names.
+///
+/// # Errors
+///
+/// All faults, each with its file, line and column.
+pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
+    let name = path.display().to_string();
+    let text = super::read_file(path).map_err(|e| {
+        let faults = Faults::of(&name);
+        faults.note(crate::yaml::Place::default(), "", e.to_string());
+        faults.into_errors()
+    })?;
+    let root = crate::yaml::read(&name, &text)?;
+    let faults = Faults::of(&name);
+    let mut more = ConfigErrors::default();
+    let config = {
+        let base = path.parent().unwrap_or(Path::new("."));
+        let mut file = File { base, more: &mut more };
+        file.config(&faults.section(&root, ""))
+    };
+    let mut errors = faults.into_errors();
+    errors.0.extend(more.0);
+    match config {
+        Some(config) if errors.0.is_empty() => Ok(config),
+        Some(_) | None => Err(errors),
+    }
+}
+
+/// The file that is being read: paths are relative to it.
+struct File<'f> {
+    base: &'f Path,
+    /// Faults of the files that it names.
+    more: &'f mut ConfigErrors,
+}
+
+impl File<'_> {
+    fn config(&mut self, top: &Section<'_>) -> Option<Config> {
+        top.required("version", |n| match n.text()? {
+            "1" => Ok(()),
+            other => Err(format!("expected 1, got `{other}`")),
+        });
+        for key in NOT_BUILT {
+            if top.node(key).is_some() {
+                top.fault(key, "is not built yet; leave it out");
+            }
+        }
+        top.optional("mode", |n| match n.text()? {
+            "enforce" => Ok(()),
+            "shadow" => Err("`shadow` is not built yet; expected `enforce`".into()),
+            other => Err(format!("expected `enforce`, got `{other}`")),
+        });
+        top.optional("fleet", Node::name);
+        let insecure = top.optional("insecure", Node::bool).unwrap_or(false);
+        let listen = top.optional("listen", |n| agents_address(n, insecure));
+        let development = top.optional("development", Node::bool).unwrap_or(false);
+        let queues = self.queues(top);
+        let upstreams = self.upstreams(top);
+        let policies = self.policies(top);
+        let identity = top.node("identity").and_then(|node| {
+            crate::identity::Config::read(&top.faults().section(node, "identity"), self.base, development)
+        });
+        if top.node("identity").is_none() {
+            top.fault("identity", "is required and missing");
+        }
+        let (console, operators) = self.operator(top);
+        let config = Config {
+            listen: listen.unwrap_or(DEFAULT_LISTEN),
+            hosts: top.optional("hosts", Node::texts).unwrap_or_default(),
+            probes: top.section("probes").and_then(|s| {
+                let at = s.required("listen", socket_address);
+                s.finish();
+                at
+            }),
+            console,
+            operators,
+            store: self.store(top)?,
+            audit_dir: self.audit(top),
+            identity: identity?,
+            upstreams,
+            contracts: crate::policy::Contracts::read(top.node("contracts"), top.faults()),
+            limits: crate::limits::RateRule::read_all(top.node("limits"), top.faults()),
+            queues,
+            default_policies: policies.0,
+            policies: policies.1,
+            log: log_format(top),
+            drain: top.optional("drain", Node::duration).unwrap_or(Duration::from_secs(20)),
+        };
+        Some(config)
+    }
+
+    fn operator(&self, top: &Section<'_>) -> (Option<ConsoleListen>, Vec<OperatorToken>) {
+        let Some(section) = top.section("operator") else {
+            return (Some(ConsoleListen::Tcp(DEFAULT_CONSOLE)), Vec::new());
+        };
+        for key in ["issuers", "claims", "public_url", "tls"] {
+            if section.node(key).is_some() {
+                section.fault(key, "is not built yet; operators sign in with `tokens`");
+            }
+        }
+        let listen = section.optional("listen", |n| match n.text()? {
+            "off" => Ok(None),
+            text => match text.strip_prefix("unix:") {
+                Some(path) => Ok(Some(ConsoleListen::Unix(self.base.join(path)))),
+                None => loopback_address(n).map(|a| Some(ConsoleListen::Tcp(a))),
+            },
+        });
+        let mut tokens = Vec::new();
+        if let Some(Node { shape: Shape::List(items), .. }) = section.node("tokens") {
+            for item in items {
+                let one = section.faults().section(item, "operator.tokens");
+                tokens.extend(self.operator_token(&one));
+                one.finish();
+            }
+        } else if section.node("tokens").is_some() {
+            section.fault("tokens", "expected a list of tokens");
+        }
+        section.finish();
+        (listen.unwrap_or(Some(ConsoleListen::Tcp(DEFAULT_CONSOLE))), tokens)
+    }
+
+    fn operator_token(&self, one: &Section<'_>) -> Option<OperatorToken> {
+        let name = one.required("name", Node::name);
+        let roles = one.optional("roles", Node::texts).unwrap_or_default();
+        let approves = one.optional("approves", Node::bool).unwrap_or(false);
+        let sha256 = one.required("token", |n| {
+            let token = self.reference(n)?.read(&super::environment)?;
+            if token.len() < 16 {
+                return Err("names a token of fewer than 16 characters".into());
+            }
+            let digest = ring::digest::digest(&ring::digest::SHA256, &token);
+            <[u8; 32]>::try_from(digest.as_ref()).map_err(|e| e.to_string())
+        });
+        Some(OperatorToken { name: name?, roles, approves, sha256: sha256? })
+    }
+
+    fn store(&self, top: &Section<'_>) -> Option<StorePlace> {
+        let Some(node) = top.node("store") else {
+            top.fault("store", "is required and missing; expected `embedded:DIR`");
+            return None;
+        };
+        let (url, key) = if let Shape::Map(_) = node.shape {
+            let section = top.faults().section(node, "store");
+            let url = section.required("url", Node::name);
+            let key = section.optional("encryption_key", |n| self.reference(n));
+            section.finish();
+            (url?, key)
+        } else {
+            (top.required("store", Node::name)?, None)
+        };
+        match url.split_once(':') {
+            Some(("embedded", dir)) if !dir.is_empty() => {
+                Some(StorePlace::Embedded { dir: self.base.join(dir), key })
+            }
+            Some(("redis" | "rediss" | "redis-cluster" | "redis-sentinel", _)) => {
+                top.fault("store", "Redis is not built yet; expected `embedded:DIR`");
+                None
+            }
+            Some(_) | None => {
+                top.fault("store", format!("expected `embedded:DIR`, got `{url}`"));
+                None
+            }
+        }
+    }
+
+    fn audit(&self, top: &Section<'_>) -> PathBuf {
+        let Some(section) = top.section("audit") else {
+            top.fault("audit", "is required and missing; expected `{ dir: DIR }`");
+            return PathBuf::new();
+        };
+        for key in ["key", "checkpoint", "keep"] {
+            if section.node(key).is_some() {
+                section.fault(key, "is not built yet; leave it out");
+            }
+        }
+        let dir = section.required("dir", Node::name);
+        section.finish();
+        self.base.join(dir.unwrap_or_default())
+    }
+
+    fn queues(&self, top: &Section<'_>) -> Vec<(Arc<str>, Vec<String>)> {
+        let mut queues: Vec<(Arc<str>, Vec<String>)> = Vec::new();
+        if let Some(section) = top.section("queues") {
+            for (name, node) in section.entries() {
+                let queue = section.faults().section(node, &section.path(name));
+                for key in ["notify", "remind", "escalate"] {
+                    if queue.node(key).is_some() {
+                        queue.fault(key, "is not built yet; leave it out");
+                    }
+                }
+                let roles = queue.optional("roles", Node::texts).unwrap_or_default();
+                queue.finish();
+                queues.push((name.into(), roles));
+            }
+        }
+        if !queues.iter().any(|(name, _)| &**name == "default") {
+            queues.push(("default".into(), Vec::new()));
+        }
+        queues
+    }
+
+    fn policies(&mut self, top: &Section<'_>) -> (bool, Vec<(String, String)>) {
+        let Some(section) = top.section("policies") else { return (true, Vec::new()) };
+        let defaults = section.optional("defaults", Node::bool).unwrap_or(true);
+        let names = section.optional("files", Node::texts).unwrap_or_default();
+        let mut files = Vec::new();
+        for name in names {
+            let path = self.base.join(&name);
+            match super::read_file(&path) {
+                Ok(text) => files.push((path.display().to_string(), text)),
+                Err(e) => section.fault("files", e.to_string()),
+            }
+        }
+        section.finish();
+        (defaults, files)
+    }
+
+    fn upstreams(&mut self, top: &Section<'_>) -> Vec<UpstreamSection> {
+        let Some(section) = top.section("upstreams") else {
+            top.fault("upstreams", "is required and missing; name at least one");
+            return Vec::new();
+        };
+        let entries: Vec<_> = section.entries().collect();
+        let alone = entries.len() == 1;
+        let mut upstreams = Vec::new();
+        for (name, node) in entries {
+            let one = section.faults().section(node, &section.path(name));
+            let route = if alone { "/".to_owned() } else { format!("/{name}") };
+            upstreams.extend(self.upstream(name, &route, &one));
+            one.finish();
+        }
+        if upstreams.is_empty() && section.faults().is_empty() {
+            section.fault("", "name at least one upstream");
+        }
+        let mut roads = HashSet::new();
+        for one in &upstreams {
+            if one.listen.is_none() && !roads.insert(one.route.clone()) {
+                section.fault(&one.name, format!("another upstream has the route `{}`", one.route));
+            }
+        }
+        upstreams
+    }
+
+    fn upstream(&mut self, name: &str, route: &str, one: &Section<'_>) -> Option<UpstreamSection> {
+        let pack = one.required("pack", Node::name).and_then(|pack| self.pack(one, &pack));
+        let url = one.required("url", Node::name);
+        let addresses = one.optional("addresses", |n| match n.text()? {
+            "public" => Ok(Addresses::Public),
+            "private" => Ok(Addresses::Private),
+            other => Err(format!("expected `public` or `private`, got `{other}`")),
+        });
+        let ca = one.optional("ca", |n| {
+            let path = self.base.join(n.text()?);
+            super::read_file(&path).map(String::into_bytes).map_err(|e| e.to_string())
+        });
+        let upstream = url.and_then(|url| {
+            let addresses = addresses.unwrap_or(Addresses::Public);
+            let parsed = Upstream::parse(name, &url, addresses).and_then(|u| match &ca {
+                Some(pem) => u.with_ca(pem),
+                None => Ok(u),
+            });
+            parsed.map_err(|message| one.fault("url", message)).ok()
+        });
+        let mut upstream = upstream;
+        if let Some(timeout) = one.section("timeout") {
+            let connect = timeout.optional("connect", Node::duration);
+            let answer = timeout.optional("answer", Node::duration);
+            timeout.finish();
+            upstream = upstream.map(|u| u.with_timeouts(connect, answer));
+        }
+        let credentials = one.required("credentials", |n| References::read(n, self.base));
+        let trusted = one.section("idempotency").and_then(|s| {
+            let trusted = s.optional("trusted", Node::bool);
+            s.finish();
+            trusted
+        });
+        let own_route = one.optional("route", |n| match n.text()? {
+            path if path.starts_with('/') && (path == "/" || !path.ends_with('/')) => Ok(path.to_owned()),
+            other => Err(format!("expected `/` or `/name`, got `{other}`")),
+        });
+        let listen = one.optional("listen", loopback_address);
+        let route = if listen.is_some() { "/" } else { own_route.as_deref().unwrap_or(route) };
+        let (pack, upstream) = (pack?, upstream?);
+        let own_host = pack.traits().hosts.iter().any(|host| **host == *upstream.host());
+        Some(UpstreamSection {
+            name: name.into(),
+            route: route.to_owned(),
+            listen,
+            credentials: credentials?,
+            headers: headers(one),
+            account: one.node("account").and_then(|n| crate::facts::AccountRule::read(n, one.faults())),
+            trusted: trusted.unwrap_or(own_host),
+            breaker: crate::breaker::Rule::read(one.node("breaker"), one.faults()),
+            pack,
+            upstream,
+        })
+    }
+
+    /// A pack by name or by path.
+    fn pack(&mut self, one: &Section<'_>, named: &str) -> Option<Arc<Pack>> {
+        let (file, text) = match pack::shipped(named) {
+            Some(text) => (format!("pack {named}"), text.to_owned()),
+            None => {
+                let path = self.base.join(named);
+                match super::read_file(&path) {
+                    Ok(text) => (path.display().to_string(), text),
+                    Err(e) => {
+                        one.fault("pack", format!("no pack of that name in this binary, and {e}"));
+                        return None;
+                    }
+                }
+            }
+        };
+        match pack::read(&file, &text) {
+            Ok(pack) => Some(Arc::new(pack)),
+            Err(errors) => {
+                self.more.0.extend(errors.0);
+                None
+            }
+        }
+    }
+
+    fn reference(&self, node: &Node) -> Result<Reference, String> {
+        Reference::parse(node.text()?, self.base)
+    }
+}
+
+const DEFAULT_LISTEN: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8700);
+const DEFAULT_CONSOLE: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8701);
+
+fn headers(one: &Section<'_>) -> Vec<(http::HeaderName, http::HeaderValue)> {
+    let Some(section) = one.section("headers") else { return Vec::new() };
+    let mut headers = Vec::new();
+    for (name, node) in section.entries() {
+        let value = node.text().and_then(|text| {
+            if text.contains('{') {
+                return Err("templates in headers are not built yet".into());
+            }
+            http::HeaderValue::from_str(text).map_err(|_| "is no header value".to_owned())
+        });
+        match (http::HeaderName::from_bytes(name.as_bytes()), value) {
+            (Ok(name), Ok(value)) => headers.push((name, value)),
+            (Err(_), _) => section.fault(name, "is no header name"),
+            (_, Err(message)) => section.fault(name, message),
+        }
+    }
+    headers
+}
+
+fn log_format(top: &Section<'_>) -> crate::telemetry::LogFormat {
+    let Some(section) = top.section("telemetry") else { return crate::telemetry::LogFormat::Json };
+    if section.node("otlp").is_some() {
+        section.fault("otlp", "is not built yet; leave it out");
+    }
+    let log = section.optional("log", |n| match n.text()? {
+        "json" => Ok(crate::telemetry::LogFormat::Json),
+        "text" => Ok(crate::telemetry::LogFormat::Text),
+        other => Err(format!("expected `json` or `text`, got `{other}`")),
+    });
+    section.finish();
+    log.unwrap_or(crate::telemetry::LogFormat::Json)
+}
+
+fn socket_address(node: &Node) -> Result<SocketAddr, String> {
+    let text = node.text()?;
+    text.parse().map_err(|_| format!("expected an address such as `127.0.0.1:8700`, got `{text}`"))
+}
+
+fn loopback_address(node: &Node) -> Result<SocketAddr, String> {
+    let address = socket_address(node)?;
+    if address.ip().is_loopback() {
+        return Ok(address);
+    }
+    Err(format!("`{address}` is not a loopback address, and TLS is not built yet"))
+}
+
+fn agents_address(node: &Node, insecure: bool) -> Result<SocketAddr, String> {
+    let address = socket_address(node)?;
+    if insecure || address.ip().is_loopback() {
+        return Ok(address);
+    }
+    Err(format!("`{address}` is not a loopback address: agents' tokens would travel in the clear; say `insecure: true` if that is meant"))
+}
