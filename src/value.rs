@@ -128,6 +128,11 @@ impl Pointer {
         ))
     }
 
+    /// The pointer with these steps.
+    pub fn of(steps: &[&str]) -> Self {
+        Self(steps.iter().map(|step| (*step).into()).collect())
+    }
+
     /// Its steps.
     pub fn steps(&self) -> &[Box<str>] {
         &self.0
