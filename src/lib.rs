@@ -13,3 +13,6 @@ pub mod value;
 
 // Floor 1: tools. They know words, not stages.
 pub mod yaml;
+
+// Floor 2: stages. Each answers one question.
+pub mod identity;
