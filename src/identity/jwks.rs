@@ -198,7 +198,8 @@ impl Keys {
                 Ok(())
             }
             (Age::Closed, source) => {
-                if matches!(source, KeySource::Url(_)) && self.asked_before(now, RETRY) {
+                let may = self.asked_before(now, RETRY) || self.is_asking();
+                if matches!(source, KeySource::Url(_)) && may {
                     self.ask(now).await;
                 }
                 if matches!(self.age(now), Age::Closed) {
@@ -242,6 +243,11 @@ impl Keys {
         self.state.lock().asked.is_none_or(|asked| now.since(asked) >= span)
     }
 
+    /// Whether an answer is on its way: those who come meanwhile wait for it.
+    fn is_asking(&self) -> bool {
+        self.asking.try_lock().is_err()
+    }
+
     fn fitting(&self, kid: Option<&str>, algorithm: Algorithm) -> Vec<Arc<Key>> {
         let state = self.state.lock();
         let fits = state.set.iter().filter(|key| {
@@ -254,7 +260,8 @@ impl Keys {
 
     // SECURITY: a flood of invented names costs the issuer one request in ten seconds.
     fn may_ask_for(&self, kid: &str, now: Timestamp) -> bool {
-        if matches!(self.source, KeySource::File(_)) || !self.asked_before(now, ASK_AGAIN) {
+        let may = self.asked_before(now, ASK_AGAIN) || self.is_asking();
+        if matches!(self.source, KeySource::File(_)) || !may {
             return false;
         }
         let state = self.state.lock();
