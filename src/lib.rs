@@ -12,6 +12,7 @@ pub mod refusal;
 pub mod value;
 
 // Floor 1: tools. They know words, not stages.
+pub mod credentials;
 pub mod yaml;
 
 // Floor 2: stages. Each answers one question.
