@@ -24,7 +24,3 @@ pub mod limits;
 
 // Floor 4: doors to the outside.
 pub mod proxy;
-pub mod yaml;
-
-// Floor 2: stages. Each answers one question.
-pub mod identity;

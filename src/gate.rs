@@ -1,0 +1,167 @@
+//! One call, top to bottom.
+//!
+//! [`Gate::handle`] is the product: it admits a call, executes what was admitted, settles what
+//! happened and answers. Between judging and sending stands a [`Permit`], which only this module can
+//! make, and only after the judgement is on record. Refused, held, replayed or forwarded: every call
+//! leaves by the same door and leaves [`Evidence`] there.
+//!
+//! Never sends without a permit, never answers without a record, never retries an effect.
+
+mod ask;
+mod evidence;
+mod execute;
+mod explain;
+mod known;
+mod own;
+mod parcel;
+mod people;
+mod permit;
+mod reserve;
+mod sweep;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+pub use ask::Asked;
+pub use evidence::Evidence;
+pub use explain::{FactOverride, Lookup};
+pub use permit::{Permit, Ticket};
+
+use crate::approval::Approvals;
+use crate::audit::Audit;
+use crate::breaker::Breaker;
+use crate::call::{Answer, Request};
+use crate::catalog::Catalog;
+use crate::clock::Clock;
+use crate::credentials::Vault;
+use crate::facts::Lookups;
+use crate::freeze::Freezes;
+use crate::identity::Identity;
+use crate::limits::Rates;
+use crate::operation::Operations;
+use crate::outbound::{Outbound, Upstream};
+use crate::policy::Policy;
+use crate::refusal::Refusal;
+use crate::telemetry::Telemetry;
+
+/// The stages of the path, in the order a call meets them. One snapshot per configuration; a call
+/// keeps the snapshot it started with.
+#[derive(Debug)]
+pub struct Gate {
+    /// What time is it?
+    pub clock: Clock,
+    /// Who asks, for whom?
+    pub identity: Arc<Identity>,
+    /// What is it?
+    pub catalog: Catalog,
+    /// Did it happen already?
+    pub operations: Operations,
+    /// Has a person stopped this?
+    pub freezes: Arc<Freezes>,
+    /// Is there room right now?
+    pub rates: Arc<Rates>,
+    /// Where it goes, and whether the road is open.
+    pub upstreams: HashMap<Arc<str>, Site>,
+    /// What does the system of record say?
+    pub lookups: Lookups,
+    /// May they?
+    pub policy: Policy,
+    /// Did a human say yes?
+    pub approvals: Approvals,
+    /// With which key?
+    pub vault: Arc<Vault>,
+    /// The way out.
+    pub outbound: Arc<Outbound>,
+    /// Can we prove it?
+    pub audit: Arc<Audit>,
+    /// How is it going?
+    pub telemetry: Arc<Telemetry>,
+}
+
+/// One upstream, as the gate needs it.
+#[derive(Debug)]
+pub struct Site {
+    /// Where it is.
+    pub upstream: Upstream,
+    /// Whether the road is open.
+    pub breaker: Arc<Breaker>,
+    /// Whether its idempotency keys are trusted.
+    pub trusted: bool,
+    /// Headers that the configuration sets.
+    pub headers: Vec<(http::HeaderName, http::HeaderValue)>,
+}
+
+/// What becomes of a call that was not turned back.
+#[derive(Debug)]
+pub enum Admission {
+    /// It is sent, now, once.
+    Forward(Box<Permit>),
+    /// It ran before; this is what came back.
+    Replay(Box<known::Replay>),
+}
+
+impl Gate {
+    /// One request, whole; one answer.
+    pub async fn handle(self: &Arc<Self>, request: Request) -> Answer {
+        let stopwatch = self.clock.start();
+        if let Some(answer) = self.own_path(&request).await {
+            return answer;
+        }
+        let mut evidence = Evidence::of(&request, &self.clock);
+        let mut admission = self.admit(&request, &mut evidence).await;
+        if let Some((operation, span)) = evidence.worth_waiting_for(&admission) {
+            self.operations.wait(operation, span).await;
+            evidence = Evidence::of(&request, &self.clock);
+            admission = self.admit(&request, &mut evidence).await;
+        }
+        let answer = match admission {
+            Ok(Admission::Forward(permit)) => self.execute(*permit, &mut evidence).await,
+            Ok(Admission::Replay(replay)) => self.replay(*replay, &mut evidence),
+            Err(refusal) => Err(refusal),
+        };
+        self.leave(answer, &evidence, stopwatch)
+    }
+
+    /// Judges a call before it leaves.
+    ///
+    /// # Errors
+    ///
+    /// The [`Refusal`] to answer with. Nothing was sent.
+    async fn admit(
+        &self,
+        request: &Request,
+        evidence: &mut Evidence,
+    ) -> Result<Admission, Refusal> {
+        let judgement = self.judge(request, evidence).await;
+        // SECURITY: evidence first. The judgement comes back only once it is on record.
+        self.record(judgement, evidence).await
+    }
+
+    /// The path. Each line learns something or turns the call back.
+    ///
+    /// The order is safety: recall comes before everything that the effect itself may have changed,
+    /// and no refusal of an effect leaves before it; room is taken last, in one step of the store.
+    async fn judge(
+        &self,
+        request: &Request,
+        evidence: &mut Evidence,
+    ) -> Result<Admission, Refusal> {
+        let asked = self.ask(request, evidence).await?;
+        if let Some(known) = self.recall(&asked, evidence).await? {
+            return Ok(known);
+        }
+        self.freezes.check(&asked.call, &asked.caller)?;
+        evidence.rates(self.rates.take(&asked.call, &asked.caller)?);
+        let mut road = self.open_road(&asked)?;
+        asked.requires()?;
+        loop {
+            let facts = self.lookups.gather(&asked.scope(), &mut road).await?;
+            let judged = self.judge_facts(&asked, facts, evidence)?;
+            match self.reserve(&asked, judged, request, evidence).await? {
+                Some(admission) => return Ok(admission),
+                // Another effect on the same resource was settled meanwhile: what was read is old.
+                None => continue,
+            }
+        }
+    }
+}

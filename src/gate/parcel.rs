@@ -1,0 +1,92 @@
+//! What is kept with a hold so that it can be judged again: the request as it came, and who asked.
+//!
+//! Sealed at rest by the store. Never holds the agent's token.
+
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use serde::{Deserialize, Serialize};
+
+use crate::call::{Call, Caller, Context, Request};
+
+/// A held request and its caller.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Parcel {
+    listener: usize,
+    method: String,
+    target: String,
+    headers: Vec<(String, String)>,
+    body: String,
+    /// Who asked.
+    pub caller: Caller,
+    /// Who the customer is at the upstream.
+    pub account: Option<Arc<str>>,
+    /// What the agent said: facts of the asking, kept as they were.
+    pub context: Context,
+}
+
+impl Parcel {
+    /// Packs a call. Of its headers only those are kept that go upstream, and what frames the body.
+    pub fn pack(request: &Request, call: &Call, caller: &Caller, account: Option<&Arc<str>>) -> Bytes {
+        let framing = [http::header::HOST, http::header::CONTENT_TYPE, http::header::CONTENT_LENGTH];
+        let mut headers: Vec<(String, String)> = framing
+            .iter()
+            .filter_map(|name| Some((name.as_str().to_owned(), text(request.headers.get(name)?)?)))
+            .collect();
+        for (name, value) in &call.headers {
+            if !framing.contains(name) {
+                headers.extend(text(value).map(|value| (name.as_str().to_owned(), value)));
+            }
+        }
+        let parcel = Self {
+            listener: request.listener,
+            method: request.method.as_str().to_owned(),
+            target: request.target.to_string(),
+            headers,
+            body: STANDARD.encode(&request.body),
+            caller: caller.clone(),
+            account: account.cloned(),
+            context: call.context.clone(),
+        };
+        // A parcel is plain strings and numbers: it has no way not to serialise.
+        serde_json::to_vec(&parcel).map(Bytes::from).unwrap_or_default()
+    }
+
+    /// Reads a parcel back; `None` when it is none.
+    pub fn open(bytes: &[u8]) -> Option<Self> {
+        serde_json::from_slice(bytes).ok()
+    }
+
+    /// The request, to be classified again.
+    pub fn request(&self) -> Option<Request> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in &self.headers {
+            headers.append(HeaderName::from_bytes(name.as_bytes()).ok()?, HeaderValue::from_str(value).ok()?);
+        }
+        Some(Request {
+            listener: self.listener,
+            method: Method::from_bytes(self.method.as_bytes()).ok()?,
+            target: self.target.as_str().into(),
+            headers,
+            body: Bytes::from(STANDARD.decode(&self.body).ok()?),
+            peer: None,
+        })
+    }
+
+    /// The first line of the request, for a person.
+    pub fn line(&self) -> String {
+        format!("{} {}", self.method, self.target)
+    }
+
+    /// The body as text, for a person; `None` when it is none.
+    pub fn body_text(&self) -> Option<String> {
+        String::from_utf8(STANDARD.decode(&self.body).ok()?).ok()
+    }
+}
+
+fn text(value: &HeaderValue) -> Option<String> {
+    value.to_str().ok().map(str::to_owned)
+}
