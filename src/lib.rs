@@ -24,3 +24,4 @@ pub mod limits;
 
 // Floor 4: doors to the outside.
 pub mod proxy;
+pub mod limits;
