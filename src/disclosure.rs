@@ -1,0 +1,235 @@
+//! What may leave? Whose an upstream's answer is, which of its headers go along, and how a refusal
+//! is written.
+//!
+//! Never cuts an answer to what may be seen: it leaves whole or not at all. Never sends anything,
+//! and never tells an agent why it may not see something, beyond that there is nothing for it.
+
+mod explain;
+mod judge;
+mod problem;
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+
+pub use explain::explain;
+pub use judge::{Question, Released, release};
+pub use problem::{About, refuse};
+
+use crate::action::{Owner, PackTraits};
+use crate::call::{Answer, Call, OperationId};
+use crate::refusal::{RateFields, Refusal};
+
+/// `Tollhouse-Decision`: allow, hold, verify, refuse.
+pub const DECISION: HeaderName = HeaderName::from_static("tollhouse-decision");
+/// `Tollhouse-Operation`: which operation it was.
+pub const OPERATION: HeaderName = HeaderName::from_static("tollhouse-operation");
+/// `Tollhouse-Dedup`: joined under another key.
+pub const DEDUP: HeaderName = HeaderName::from_static("tollhouse-dedup");
+/// `Idempotent-Replayed`: answered from memory.
+pub const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+/// IETF draft `ratelimit-headers`: how much.
+const RATE_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+/// IETF draft `ratelimit-headers`: how much is left.
+const RATE: HeaderName = HeaderName::from_static("ratelimit");
+
+/// Whose data a call's answer is, as far as its pack says.
+fn is_owned(call: &Call) -> bool {
+    match &call.action.owner {
+        Owner::Sources(_) | Owner::Response(_) | Owner::Caller => true,
+        Owner::Public | Owner::Internal => false,
+    }
+}
+
+/// Whether a read is judged by its own answer.
+pub fn is_judged_by_answer(call: &Call) -> bool {
+    let by_owner = matches!(call.action.owner, Owner::Response(_));
+    !call.class.is_effect() && (by_owner || call.action.items.is_some())
+}
+
+/// What a read may not ask for when its answer must be judged; `headers` are the agent's own.
+///
+/// # Errors
+///
+/// `malformed`, with the header that has to go.
+pub fn ask(call: &Call, headers: &HeaderMap) -> Result<(), Refusal> {
+    if !is_judged_by_answer(call) {
+        return Ok(());
+    }
+    if call.method != http::Method::GET {
+        return Err(Refusal::malformed("method", "expected GET: this answer is judged whole"));
+    }
+    // SECURITY: a part of an answer, or the fact that it did not change, tells of an object without
+    // showing whose it is (RFC 9110 s13, s14).
+    let partial = [
+        header::RANGE,
+        header::IF_RANGE,
+        header::IF_MATCH,
+        header::IF_NONE_MATCH,
+        header::IF_MODIFIED_SINCE,
+        header::IF_UNMODIFIED_SINCE,
+    ];
+    match partial.iter().find(|name| headers.contains_key(*name)) {
+        Some(name) => {
+            let expected = "is not for this read: its answer is judged whole";
+            Err(Refusal::malformed(&format!("header {name}"), expected))
+        }
+        None => Ok(()),
+    }
+}
+
+/// What a call's headers need before they go upstream: an answer that must be judged comes as it is.
+pub fn prepare(call: &Call, headers: &mut Vec<(HeaderName, HeaderValue)>) {
+    let public = matches!(call.action.owner, Owner::Public);
+    if !public || call.class.is_effect() {
+        headers.retain(|(name, _)| name != header::ACCEPT_ENCODING);
+        headers.push((header::ACCEPT_ENCODING, HeaderValue::from_static("identity")));
+    }
+}
+
+/// How an effect came to its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Ran {
+    /// It was sent now.
+    Now,
+    /// Its stored answer, under the key it had.
+    Replayed,
+    /// Its stored answer, under another key.
+    Joined,
+}
+
+/// Marks the answer of a call that was allowed: `operation` for anything but a read.
+pub fn mark(answer: &mut Answer, operation: Option<(OperationId, Ran)>, rate: Option<&RateFields>) {
+    let headers = &mut answer.headers;
+    headers.insert(DECISION, HeaderValue::from_static("allow"));
+    if let Some((operation, ran)) = operation {
+        put(headers, OPERATION, &operation.to_string());
+        match ran {
+            Ran::Now => {}
+            Ran::Replayed | Ran::Joined => {
+                headers.insert(REPLAYED, HeaderValue::from_static("true"));
+            }
+        }
+        if ran == Ran::Joined {
+            headers.insert(DEDUP, HeaderValue::from_static("same"));
+        }
+    }
+    if let Some(rate) = rate {
+        put(headers, RATE_POLICY, &rate.policy);
+        put(headers, RATE, &rate.state);
+    }
+}
+
+/// Sets a header; a text that is none is left out.
+fn put(headers: &mut HeaderMap, name: HeaderName, text: &str) {
+    if let Ok(value) = HeaderValue::from_str(text) {
+        headers.insert(name, value);
+    }
+}
+
+/// What of an upstream's headers may leave. All others stay: cookies, servers' names, redirects,
+/// the vendor's own idempotency and retry hints, and whatever looks like ours.
+fn headers_that_leave(from: &HeaderMap, pack: &PackTraits, owned: Owned) -> HeaderMap {
+    let usual = |name: &HeaderName| match name.as_str() {
+        "content-type" | "content-language" | "request-id" | "x-request-id" => true,
+        "content-encoding" | "etag" | "last-modified" | "cache-control" | "expires" | "vary" => {
+            owned == Owned::ByNobody
+        }
+        _ => pack.headers.contains(name),
+    };
+    let mut headers = HeaderMap::with_capacity(4);
+    for (name, value) in from {
+        if usual(name) && !name.as_str().starts_with("tollhouse-") {
+            headers.append(name.clone(), value.clone());
+        }
+    }
+    if owned == Owned::BySomebody {
+        // RFC 9111 s5.2.2.5: nobody in between keeps a customer's data.
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+    headers
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Owned {
+    BySomebody,
+    ByNobody,
+}
+
+impl Owned {
+    fn of(call: &Call) -> Self {
+        if is_owned(call) || call.class.is_effect() { Self::BySomebody } else { Self::ByNobody }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+    use super::*;
+    use crate::action::{AnswerPlace, Items};
+    use crate::call::{Class, sample};
+    use crate::refusal::Code;
+    use crate::value::Pointer;
+
+    fn read(owner: Owner) -> Call {
+        sample::call(sample::action("shop.order.retrieve", Class::Read, owner))
+    }
+
+    fn judged() -> Call {
+        read(Owner::Response(vec![AnswerPlace::At(Pointer::of(&["customer"]))]))
+    }
+
+    #[test]
+    fn a_read_that_is_judged_by_its_answer_may_not_ask_for_less() {
+        assert!(ask(&judged(), &HeaderMap::new()).is_ok());
+        for name in ["range", "if-range", "if-none-match", "if-modified-since", "if-match"] {
+            let mut headers = HeaderMap::new();
+            headers.insert(HeaderName::from_static(name), HeaderValue::from_static("x"));
+            assert_eq!(ask(&judged(), &headers).unwrap_err().code, Code::Malformed, "{name}");
+            assert!(ask(&read(Owner::Public), &headers).is_ok(), "{name}");
+        }
+        let head = Call { method: http::Method::HEAD, ..judged() };
+        assert_eq!(ask(&head, &HeaderMap::new()).unwrap_err().code, Code::Malformed);
+        let mut list = sample::action("shop.order.list", Class::Read, Owner::Caller);
+        list.items = Some(Items { at: Pointer::of(&["data"]), owner: None, same: None });
+        assert!(is_judged_by_answer(&sample::call(list)));
+    }
+
+    #[test]
+    fn what_is_judged_comes_uncoded() {
+        let gzip = || (header::ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
+        for (call, expected) in [(judged(), "identity"), (read(Owner::Public), "gzip")] {
+            let mut headers = vec![gzip()];
+            prepare(&call, &mut headers);
+            let coded = |(name, _): &&(HeaderName, _)| name == header::ACCEPT_ENCODING;
+            let found: Vec<_> = headers.iter().filter(coded).map(|(_, value)| value).collect();
+            assert_eq!(found, [expected]);
+        }
+    }
+
+    #[test]
+    fn an_allowed_answer_says_so() {
+        let answer = || Answer {
+            status: 200,
+            reason: None,
+            headers: HeaderMap::new(),
+            body: bytes::Bytes::new().into(),
+        };
+        let operation = OperationId([7; 32]);
+        for (ran, replayed, dedup) in
+            [(Ran::Now, "", ""), (Ran::Replayed, "true", ""), (Ran::Joined, "true", "same")]
+        {
+            let mut answer = answer();
+            mark(&mut answer, Some((operation, ran)), None);
+            let header = |name: HeaderName| {
+                answer.headers.get(name).map_or("", |v| v.to_str().unwrap()).to_owned()
+            };
+            assert_eq!(header(DECISION), "allow");
+            assert_eq!(header(OPERATION), operation.to_string());
+            assert_eq!((header(REPLAYED), header(DEDUP)), (replayed.to_owned(), dedup.to_owned()));
+        }
+        let mut read = answer();
+        let rate = RateFields { policy: "\"a\";q=1;w=1".into(), state: "\"a\";r=0;t=1".into() };
+        mark(&mut read, None, Some(&rate));
+        assert!(read.headers.get(OPERATION).is_none());
+        assert_eq!(read.headers.get(RATE).unwrap(), "\"a\";r=0;t=1");
+    }
+}
