@@ -24,4 +24,3 @@ pub mod limits;
 
 // Floor 4: doors to the outside.
 pub mod proxy;
-pub mod limits;
