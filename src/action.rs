@@ -117,6 +117,8 @@ pub enum ErrorShape {
 pub struct Idempotency {
     /// Where the key goes.
     pub place: KeyPlace,
+    /// The methods on which the vendor honours it; `None` = all.
+    pub methods: Option<Vec<http::Method>>,
     /// The longest key the vendor takes, in characters.
     pub max_len: usize,
     /// How long the vendor keeps it.
@@ -163,7 +165,8 @@ pub enum Source {
 /// Whose data an action touches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Owner {
-    /// Known before the call is sent: all of these that are present must agree; none = nobody's.
+    /// Known before the call is sent: all of these that are present must agree, else it is nobody's,
+    /// as it is when none is present.
     Sources(Vec<Source>),
     /// Known from the answer: all of these that are present must agree; none = nobody's.
     Response(Vec<AnswerPlace>),
@@ -245,7 +248,7 @@ pub enum Unit {
 pub struct ResourceRule {
     /// `Charge`.
     pub kind: Box<str>,
-    /// Which one: all of these that are present must agree; none = no resource.
+    /// Which one: all of these that are present must agree, else there is no resource.
     pub id: Vec<Source>,
 }
 
@@ -521,8 +524,10 @@ pub enum Find {
         items: Pointer,
         /// The candidate's id.
         id: Pointer,
-        /// Its amount, when one must be equal.
+        /// Its amount, when one must be equal, by its size.
         amount: Option<Pointer>,
+        /// Its currency, compared without letter case.
+        currency: Option<Pointer>,
         /// When it was made: not before the call was submitted. A number is epoch seconds, a text
         /// RFC 3339.
         created: Option<Pointer>,
