@@ -14,6 +14,7 @@ pub mod value;
 // Floor 1: tools. They know words, not stages.
 pub mod credentials;
 pub mod outbound;
+pub mod resolve;
 pub mod wire;
 pub mod yaml;
 
@@ -24,3 +25,4 @@ pub mod limits;
 
 // Floor 4: doors to the outside.
 pub mod proxy;
+pub mod catalog;
