@@ -2,11 +2,17 @@
 //!
 //! Words only. `catalog` makes them, the later stages read them.
 
+mod condition;
+mod fact;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::call::{Class, Kind};
-use crate::value::{Pointer, Syntax, Value};
+use crate::value::{Pointer, Syntax};
+
+pub use condition::{Condition, Test};
+pub use fact::{BoolWords, Derived, FactRule, FactUse, FieldRule, IdPattern, Operator, ReadAs};
 
 /// One action of one pack: `stripe.refund.create`.
 #[derive(Debug)]
@@ -252,99 +258,6 @@ pub struct ResourceRule {
     pub id: Vec<Source>,
 }
 
-/// A test of values in one tree.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Condition {
-    /// It holds when it holds at any of these.
-    pub at: Vec<Pointer>,
-    /// What must be there.
-    pub test: Test,
-}
-
-/// What a condition asks of a value. Words are compared as text: `true` is `"true"`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Test {
-    /// Anything but null.
-    Present,
-    /// One of these words.
-    Is(Vec<Box<str>>),
-    /// Something, but none of these words.
-    Not(Vec<Box<str>>),
-}
-
-impl Condition {
-    /// Whether it holds of `root`, read as written: for answers and facts.
-    pub fn holds(&self, root: &Value) -> bool {
-        self.at.iter().any(|at| at.any(root, &mut |value| self.test.holds(value)))
-    }
-
-    /// Whether it may hold of a request's parameters: for whatever raises a class or adds an effect.
-    ///
-    /// SECURITY: a spelling that another parser could take for the value counts as the value, and so
-    /// does anything of an odd type there or on the way there. A call is never classed lower by how
-    /// it is written.
-    pub fn may_hold(&self, root: &Value, syntax: Syntax) -> bool {
-        self.at.iter().any(|at| self.may_hold_at(at.steps(), root, syntax))
-    }
-
-    fn may_hold_at(&self, steps: &[Box<str>], value: &Value, syntax: Syntax) -> bool {
-        let Some((step, rest)) = steps.split_first() else {
-            return self.test.may_hold(value, syntax);
-        };
-        match value {
-            Value::Null => false,
-            Value::Bool(_) | Value::Number(_) | Value::Text(_) => true,
-            Value::Map(members) if &**step == "*" => {
-                members.iter().any(|(_, member)| self.may_hold_at(rest, member, syntax))
-            }
-            Value::Map(_) => {
-                value.member(step).is_some_and(|next| self.may_hold_at(rest, next, syntax))
-            }
-            // An object was expected: each item may be taken for it.
-            Value::List(items) => {
-                let rest =
-                    if &**step == "*" || step.parse::<usize>().is_ok() { rest } else { steps };
-                items.iter().any(|item| self.may_hold_at(rest, item, syntax))
-            }
-        }
-    }
-}
-
-impl Test {
-    fn holds(&self, value: &Value) -> bool {
-        match self {
-            Self::Present => *value != Value::Null,
-            Self::Is(words) => words.iter().any(|word| value.is_word(word)),
-            Self::Not(words) => {
-                *value != Value::Null && !words.iter().any(|word| value.is_word(word))
-            }
-        }
-    }
-
-    fn may_hold(&self, value: &Value, syntax: Syntax) -> bool {
-        match (self, value) {
-            (_, Value::Null) => false,
-            (Self::Present, _) | (_, Value::List(_) | Value::Map(_)) => true,
-            (Self::Not(words), _) => !words.iter().any(|word| is_exactly(value, word, syntax)),
-            (Self::Is(words), _) => words.iter().any(|word| match &**word {
-                "true" => !is_exactly(value, "false", syntax),
-                "false" => !is_exactly(value, "true", syntax),
-                word => {
-                    let loosely = |text: &str| text.trim().eq_ignore_ascii_case(word);
-                    value.is_word(word) || value.text().is_some_and(loosely)
-                }
-            }),
-        }
-    }
-}
-
-/// In JSON `"false"` is a text, which many languages take for true.
-fn is_exactly(value: &Value, word: &str, syntax: Syntax) -> bool {
-    let truth = matches!(word, "true" | "false");
-    let text_in_json = syntax == Syntax::Json && matches!(value, Value::Text(_));
-    value.is_word(word) && !(truth && text_in_json)
-}
-
 /// A further effect of the same call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Also {
@@ -384,124 +297,6 @@ pub struct Only {
     pub class: Class,
     /// The kind then.
     pub kind: Option<Kind>,
-}
-
-/// One look-up in the system of record.
-#[derive(Debug, PartialEq, Eq)]
-pub struct FactRule {
-    /// Its name in the pack.
-    pub name: Box<str>,
-    /// Path and query of the GET.
-    pub get: Template,
-    /// What each argument must look like to enter the path (anchored, and safe in a path).
-    pub patterns: Vec<(Box<str>, IdPattern)>,
-    /// Where the answer carries its own id, which must equal the first argument; `None` only for a
-    /// rule without arguments.
-    pub id: Option<Pointer>,
-    /// The array of an answer that is a list, of which exactly one item is wanted. The other
-    /// pointers are then relative to the item.
-    pub items: Option<Pointer>,
-    /// What it says.
-    pub fields: Vec<(Box<str>, FieldRule)>,
-    /// What follows from it.
-    pub derive: Vec<Derived>,
-}
-
-/// A field that follows from two others; unknown if either is, and never below zero.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Derived {
-    /// Its name.
-    pub name: Box<str>,
-    /// A field.
-    pub left: Box<str>,
-    /// What is done with them.
-    pub operator: Operator,
-    /// Another field.
-    pub right: Box<str>,
-}
-
-/// What is done with two fields.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Operator {
-    /// `left - right`.
-    Minus,
-    /// `left + right`.
-    Plus,
-}
-
-/// What an id may look like to enter a path: a set of characters and a length.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct IdPattern {
-    /// As written: `[A-Za-z0-9_]{1,255}`.
-    pub written: Box<str>,
-    /// The allowed bytes.
-    pub bytes: Vec<u8>,
-    /// Shortest and longest.
-    pub length: (usize, usize),
-}
-
-impl IdPattern {
-    /// Whether `id` looks like that.
-    pub fn matches(&self, id: &str) -> bool {
-        (self.length.0..=self.length.1).contains(&id.len())
-            && id.bytes().all(|b| self.bytes.contains(&b))
-    }
-}
-
-/// One field of a fact.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FieldRule {
-    /// The first of these that is there.
-    pub at: Vec<Pointer>,
-    /// What it must be.
-    pub read: ReadAs,
-    /// Only when this holds of the answer; else unknown.
-    pub when: Option<Condition>,
-    /// For a `Bool` made from words.
-    pub words: Option<BoolWords>,
-}
-
-/// The words that mean true and false; another word is unknown.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BoolWords {
-    /// True.
-    pub yes: Vec<Box<str>>,
-    /// False.
-    pub no: Vec<Box<str>>,
-}
-
-/// The type of a field of a fact.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ReadAs {
-    /// Whole minor units.
-    Minor,
-    /// A decimal in the fact's own `currency`.
-    Major,
-    /// Seconds since 1970.
-    EpochSeconds,
-    /// Milliseconds since 1970.
-    EpochMillis,
-    /// A text as `2026-03-01T12:00:00Z`.
-    Rfc3339,
-    /// True or false.
-    Bool,
-    /// A whole number.
-    Long,
-    /// A text, or the id of an expanded reference.
-    Text,
-}
-
-/// A fact an action needs.
-#[derive(Debug, Clone)]
-pub struct FactUse {
-    /// The name it is published under.
-    pub name: Box<str>,
-    /// The look-up.
-    pub rule: Arc<FactRule>,
-    /// Its arguments.
-    pub with: Vec<(Box<str>, Source)>,
-    /// Only when this is there. Of several uses under one name exactly one must apply.
-    pub given: Option<Source>,
 }
 
 /// How to find out whether an effect happened.

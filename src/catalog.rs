@@ -19,7 +19,8 @@ use crate::value::{Payload, Syntax, Value};
 use crate::wire;
 
 use extract::Asked;
-use pack::Pack;
+
+pub use pack::Pack;
 
 /// One upstream, and how agents reach it.
 #[derive(Debug, Clone)]

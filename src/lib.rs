@@ -20,9 +20,9 @@ pub mod yaml;
 
 // Floor 2: stages. Each answers one question; none knows another.
 pub mod breaker;
+pub mod catalog;
 pub mod identity;
 pub mod limits;
 
 // Floor 4: doors to the outside.
 pub mod proxy;
-pub mod catalog;

@@ -14,8 +14,8 @@ use tollhouse::action::{Action, AnswerPlace, Operator, Owner, ReadAs};
 use tollhouse::call::{
     AccountClaim, Call, Caller, Class, Consent, Fact, FactValue, Facts, Origin, Request, Resolved,
 };
-use tollhouse::catalog::pack::{self, Pack};
-use tollhouse::catalog::{Catalog, Road};
+use tollhouse::catalog::pack;
+use tollhouse::catalog::{Catalog, Pack, Road};
 use tollhouse::clock::Timestamp;
 use tollhouse::refusal::Refusal;
 use tollhouse::resolve::{Scope, resolve};

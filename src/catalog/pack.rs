@@ -24,7 +24,7 @@ use crate::yaml::{self, ConfigErrors, Faults, Node, Section, Shape};
 use super::route::Routes;
 
 /// The packs that come with the binary, by name.
-pub const SHIPPED: [(&str, &str); 2] = [
+pub const SHIPPED: &[(&str, &str)] = &[
     ("orders", include_str!("../../config/packs/orders.yaml")),
     ("stripe", include_str!("../../config/packs/stripe.yaml")),
 ];
