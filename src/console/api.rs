@@ -27,7 +27,7 @@ pub struct HoldFilter {
 pub async fn holds(State(console): Shared, headers: HeaderMap, Query(filter): Query<HoldFilter>) -> Answered {
     console.operator(&headers)?;
     let state = filter.state.as_deref().unwrap_or("held");
-    let records = console.gate.approvals.list(state).await.map_err(objection)?;
+    let records = console.gate.approvals.list(Some(state)).await.map_err(objection)?;
     let of_queue = |hold: &crate::store::Record| {
         let queue = hold.hold.as_ref().map(|h| &*h.queue);
         filter.queue.as_deref().is_none_or(|wanted| queue == Some(wanted))
@@ -153,7 +153,7 @@ pub async fn operations(
 ) -> Answered {
     console.operator(&headers)?;
     let records =
-        console.gate.approvals.operations(filter.state.as_deref()).await.map_err(objection)?;
+        console.gate.approvals.list(filter.state.as_deref()).await.map_err(objection)?;
     Ok(Json(records.iter().map(view::brief).collect::<Vec<_>>()).into_response())
 }
 
@@ -194,7 +194,7 @@ fn operation_id(text: &str) -> Result<OperationId, Response> {
 fn objection(objection: Objection) -> Response {
     let status = match objection {
         Objection::Unknown => 404,
-        Objection::Own | Objection::NotYours => 403,
+        Objection::NotYours(_) => 403,
         Objection::Changed | Objection::Answered(_) => 409,
         Objection::BadFilter => 400,
         Objection::Store(_) => 503,

@@ -1,12 +1,13 @@
 //! Proof of admission: who holds one may send exactly this call, once.
 //!
-//! Only the gate makes one, after the record; it carries the secret of the call's class, so that a
+//! Only the gate makes one, after the judgement; it carries the secret of the call's class, so that a
 //! read can never be armed with a writing key.
 
-use std::sync::Arc;
-
-use crate::call::{Call, Caller, OperationId, Resolved};
+use crate::breaker::Pass;
+use crate::call::{Facts, OperationId, Resolved};
 use crate::credentials::Secret;
+use crate::gate::Asked;
+use crate::gate::reserve::Judged;
 use crate::outbound::Outgoing;
 use crate::store::Token;
 
@@ -14,11 +15,11 @@ use crate::store::Token;
 #[derive(Debug)]
 #[must_use = "an admitted call is executed or it is lost"]
 pub struct Permit {
-    pub(super) call: Arc<Call>,
-    pub(super) caller: Arc<Caller>,
-    pub(super) account: Option<Arc<str>>,
+    pub(super) asked: Asked,
+    pub(super) facts: Facts,
     pub(super) resolved: Resolved,
     pub(super) ticket: Option<Ticket>,
+    pub(super) road: Pass,
     secret: Secret,
 }
 
@@ -33,17 +34,18 @@ pub struct Ticket {
 
 impl Permit {
     pub(super) fn new(
-        call: Arc<Call>,
-        (caller, account): (Arc<Caller>, Option<Arc<str>>),
-        resolved: Resolved,
+        asked: Asked,
+        judged: Judged,
         ticket: Option<Ticket>,
+        road: Pass,
         secret: Secret,
     ) -> Self {
-        Self { call, caller, account, resolved, ticket, secret }
+        let Judged { facts, resolved, .. } = judged;
+        Self { asked, facts, resolved, ticket, road, secret }
     }
 
     /// Puts the secret where the vendor wants it: the last thing before sending.
     pub(super) fn arm(&self, send: &mut Outgoing) {
-        crate::outbound::arm(&self.call.action.pack.auth, &self.secret, send);
+        crate::credentials::arm(&self.asked.call.action.pack.auth, &self.secret, send);
     }
 }
