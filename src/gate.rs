@@ -2,8 +2,8 @@
 //!
 //! [`Gate::handle`] is the product: it admits a call, executes what was admitted, settles what
 //! happened and answers. Between judging and sending stands a [`Permit`], which only this module can
-//! make, and only after the judgement is on record. Refused, held, replayed or forwarded: every call
-//! leaves by the same door and leaves [`Evidence`] there.
+//! make, and only after the judgement; it is on record before anything leaves. Refused, held, replayed
+//! or forwarded: every call leaves by the same door and leaves [`Evidence`] there.
 //!
 //! Never sends without a permit, never answers without a record, never retries an effect.
 
@@ -16,6 +16,7 @@ mod own;
 mod parcel;
 mod people;
 mod permit;
+mod record;
 mod reserve;
 mod sweep;
 
@@ -25,6 +26,8 @@ use std::sync::Arc;
 pub use ask::Asked;
 pub use evidence::Evidence;
 pub use explain::{FactOverride, Lookup};
+pub use known::Replay;
+pub use people::HeldRequest;
 pub use permit::{Permit, Ticket};
 
 use crate::approval::Approvals;
@@ -38,11 +41,13 @@ use crate::facts::Lookups;
 use crate::freeze::Freezes;
 use crate::identity::Identity;
 use crate::limits::Rates;
-use crate::operation::Operations;
 use crate::outbound::{Outbound, Upstream};
 use crate::policy::Policy;
 use crate::refusal::Refusal;
+use crate::store::Store;
 use crate::telemetry::Telemetry;
+use known::Recall;
+use reserve::{Entrance, Room};
 
 /// The stages of the path, in the order a call meets them. One snapshot per configuration; a call
 /// keeps the snapshot it started with.
@@ -54,14 +59,14 @@ pub struct Gate {
     pub identity: Arc<Identity>,
     /// What is it?
     pub catalog: Catalog,
-    /// Did it happen already?
-    pub operations: Operations,
+    /// What must outlive a call.
+    pub store: Arc<Store>,
     /// Has a person stopped this?
-    pub freezes: Arc<Freezes>,
+    pub freezes: Freezes,
     /// Is there room right now?
     pub rates: Arc<Rates>,
     /// Where it goes, and whether the road is open.
-    pub upstreams: HashMap<Arc<str>, Site>,
+    pub sites: HashMap<Arc<str>, Site>,
     /// What does the system of record say?
     pub lookups: Lookups,
     /// May they?
@@ -76,6 +81,8 @@ pub struct Gate {
     pub audit: Arc<Audit>,
     /// How is it going?
     pub telemetry: Arc<Telemetry>,
+    /// An approval wakes the sweep at once.
+    pub wake: Arc<tokio::sync::Notify>,
 }
 
 /// One upstream, as the gate needs it.
@@ -97,29 +104,30 @@ pub enum Admission {
     /// It is sent, now, once.
     Forward(Box<Permit>),
     /// It ran before; this is what came back.
-    Replay(Box<known::Replay>),
+    Replay(Box<Replay>),
 }
 
 impl Gate {
     /// One request, whole; one answer.
-    pub async fn handle(self: &Arc<Self>, request: Request) -> Answer {
-        let stopwatch = self.clock.start();
+    pub async fn handle(&self, request: Request) -> Answer {
         if let Some(answer) = self.own_path(&request).await {
             return answer;
         }
         let mut evidence = Evidence::of(&request, &self.clock);
         let mut admission = self.admit(&request, &mut evidence).await;
-        if let Some((operation, span)) = evidence.worth_waiting_for(&admission) {
-            self.operations.wait(operation, span).await;
+        if let Err(refusal) = &admission
+            && let Some((operation, span)) = evidence.patience(refusal)
+        {
+            Box::pin(self.wait_for(operation, span)).await;
             evidence = Evidence::of(&request, &self.clock);
             admission = self.admit(&request, &mut evidence).await;
         }
         let answer = match admission {
             Ok(Admission::Forward(permit)) => self.execute(*permit, &mut evidence).await,
-            Ok(Admission::Replay(replay)) => self.replay(*replay, &mut evidence),
+            Ok(Admission::Replay(replay)) => Box::pin(self.replay(*replay, &mut evidence)).await,
             Err(refusal) => Err(refusal),
         };
-        self.leave(answer, &evidence, stopwatch)
+        self.leave(answer, &evidence)
     }
 
     /// Judges a call before it leaves.
@@ -134,7 +142,7 @@ impl Gate {
     ) -> Result<Admission, Refusal> {
         let judgement = self.judge(request, evidence).await;
         // SECURITY: evidence first. The judgement comes back only once it is on record.
-        self.record(judgement, evidence).await
+        self.on_record(judgement, evidence).await
     }
 
     /// The path. Each line learns something or turns the call back.
@@ -147,21 +155,27 @@ impl Gate {
         evidence: &mut Evidence,
     ) -> Result<Admission, Refusal> {
         let asked = self.ask(request, evidence).await?;
-        if let Some(known) = self.recall(&asked, evidence).await? {
-            return Ok(known);
-        }
+        let mut seen = match self.recall(&asked, evidence).await? {
+            Recall::Fresh(seen) => seen,
+            Recall::Known(replay) => return Ok(Admission::Replay(replay)),
+        };
         self.freezes.check(&asked.call, &asked.caller)?;
-        evidence.rates(self.rates.take(&asked.call, &asked.caller)?);
+        evidence.taken = Some(self.rates.take(&asked.call, &asked.caller)?);
         let mut road = self.open_road(&asked)?;
-        asked.requires()?;
-        loop {
-            let facts = self.lookups.gather(&asked.scope(), &mut road).await?;
-            let judged = self.judge_facts(&asked, facts, evidence)?;
-            match self.reserve(&asked, judged, request, evidence).await? {
-                Some(admission) => return Ok(admission),
-                // Another effect on the same resource was settled meanwhile: what was read is old.
-                None => continue,
+        // BOUND: facts that keep changing under a call are read three times.
+        for _ in 0..3 {
+            let judged = self.judge_facts(&asked, &mut road, evidence).await?;
+            if !asked.call.class.is_effect() {
+                return self.permit(asked, judged, None, road);
+            }
+            let entrance = Entrance::Asked { request, seen };
+            match Box::pin(self.reserve(&asked, &judged, entrance, evidence)).await? {
+                Room::Granted(ticket) => return self.permit(asked, judged, Some(ticket), road),
+                Room::Known(admission) => return Ok(admission),
+                // Another effect on the same resource ended meanwhile: what was read is old.
+                Room::Stale(moved) => seen = moved,
             }
         }
+        Err(self.still_moving(evidence))
     }
 }

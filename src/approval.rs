@@ -1,0 +1,176 @@
+//! Did a human say yes? Who may answer which hold, and the answer bound to what was shown.
+//!
+//! Never sends anything: an approved call is judged again by the gate before it runs.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::call::{CallerKey, Digest, OperationId};
+use crate::refusal::Fault;
+use crate::store::{Answered, HoldAnswer, Record, Say, State, Store};
+
+/// A person or machine who may ask and answer at the console.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Operator {
+    /// Who, on record.
+    pub name: Arc<str>,
+    /// What they may answer.
+    pub roles: Vec<Box<str>>,
+    /// Whether they answer holds at all.
+    pub answers: Answers,
+}
+
+/// Whether an operator answers holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answers {
+    /// Those of the queues that their roles open.
+    Holds,
+    /// None: it is a machine that watches or freezes.
+    Nothing,
+}
+
+/// Why an answer to a hold was not taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Objection {
+    /// No such operation.
+    #[error("there is no such operation")]
+    Unknown,
+    /// The queue is somebody else's.
+    #[error("{0}")]
+    NotYours(String),
+    /// What was looked at is not what it is now.
+    #[error("it is no longer what you looked at: show it again and answer that")]
+    Changed,
+    /// Somebody else was quicker, or time.
+    #[error("it does not wait any more: it is {0}")]
+    Answered(&'static str),
+    /// No state of that name.
+    #[error("expected a state: held, approved, submitted, unknown, done, not_sent, refused or all")]
+    BadFilter,
+    /// The store did not answer.
+    #[error("{0}")]
+    Store(#[from] Fault),
+}
+
+/// Holds and who answers them.
+#[derive(Debug)]
+pub struct Approvals {
+    store: Arc<Store>,
+    queues: HashMap<Arc<str>, Vec<String>>,
+}
+
+/// BOUND: a listing at most; older ones are found by their id.
+const LISTED_MAX: usize = 500;
+
+impl Approvals {
+    /// Over `store`, with each queue's roles; no role means every operator who answers holds.
+    pub fn new(store: Arc<Store>, queues: HashMap<Arc<str>, Vec<String>>) -> Self {
+        Self { store, queues }
+    }
+
+    /// Operations in a state, or all: the latest first; holds the oldest first.
+    ///
+    /// # Errors
+    ///
+    /// A state that is none, or a store that does not answer.
+    pub async fn list(&self, state: Option<&str>) -> Result<Vec<Arc<Record>>, Objection> {
+        let state = match state {
+            None | Some("all") => None,
+            Some(name) if State::NAMES.contains(&name) => Some(name.to_owned()),
+            Some(_) => return Err(Objection::BadFilter),
+        };
+        Ok(self.store.list(state.as_deref(), LISTED_MAX).await?)
+    }
+
+    /// One operation.
+    ///
+    /// # Errors
+    ///
+    /// When there is none, or the store does not answer.
+    pub async fn show(&self, op: OperationId) -> Result<Arc<Record>, Objection> {
+        self.store.show(op).await?.ok_or(Objection::Unknown)
+    }
+
+    /// A yes to exactly what was shown.
+    ///
+    /// # Errors
+    ///
+    /// Why it does not count.
+    pub async fn approve(
+        &self,
+        op: OperationId,
+        operator: &Operator,
+        shown: Digest,
+        reason: &str,
+    ) -> Result<Arc<Record>, Objection> {
+        self.may_answer(&*self.show(op).await?, operator)?;
+        let by = Box::from(&*operator.name);
+        self.say(op, Say::Approve { by, shown, reason: reason.into() }).await
+    }
+
+    /// A no.
+    ///
+    /// # Errors
+    ///
+    /// Why it does not count.
+    pub async fn deny(
+        &self,
+        op: OperationId,
+        operator: &Operator,
+        reason: &str,
+    ) -> Result<Arc<Record>, Objection> {
+        self.may_answer(&*self.show(op).await?, operator)?;
+        let by = Box::from(&*operator.name);
+        self.say(op, Say::Deny { by, reason: reason.into() }).await
+    }
+
+    /// The agent takes its call back; only the same caller may.
+    ///
+    /// # Errors
+    ///
+    /// Why it does not count.
+    pub async fn withdraw(
+        &self,
+        op: OperationId,
+        caller: &CallerKey,
+    ) -> Result<Arc<Record>, Objection> {
+        if self.show(op).await?.about.caller != *caller {
+            return Err(Objection::Unknown);
+        }
+        self.say(op, Say::Withdraw).await
+    }
+
+    async fn say(&self, op: OperationId, say: Say) -> Result<Arc<Record>, Objection> {
+        match self.store.answer(HoldAnswer { op, say }).await? {
+            Answered::Ok(record) => Ok(record),
+            Answered::Changed(_) => Err(Objection::Changed),
+            Answered::TooLate(record) => Err(Objection::Answered(record.state.name())),
+            Answered::Lost => Err(Objection::Unknown),
+        }
+    }
+
+    fn may_answer(&self, record: &Record, operator: &Operator) -> Result<(), Objection> {
+        if operator.answers == Answers::Nothing {
+            return Err(Objection::NotYours(format!(
+                "`{}` answers no holds: its token does not say `approves: true`",
+                operator.name
+            )));
+        }
+        let Some(hold) = &record.hold else {
+            return Err(Objection::Answered(record.state.name()));
+        };
+        // A queue that a reload took away is nobody's, not everybody's.
+        let roles = self.queues.get(&*hold.queue).ok_or_else(|| {
+            Objection::NotYours(format!("the queue `{}` is not configured any more", hold.queue))
+        })?;
+        let has = |role: &String| operator.roles.iter().any(|own| **own == **role);
+        if roles.is_empty() || roles.iter().any(has) {
+            return Ok(());
+        }
+        Err(Objection::NotYours(format!(
+            "the queue `{}` is answered by {}",
+            hold.queue,
+            roles.join(" or ")
+        )))
+    }
+}

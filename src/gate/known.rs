@@ -1,0 +1,146 @@
+//! Did it happen already? What the store knows of a call, in the words of the path.
+
+use std::sync::Arc;
+
+use crate::bounds::JOIN_WAIT;
+use crate::call::Answer;
+use crate::decision::Reason;
+use crate::disclosure::{self, Question, Ran};
+use crate::gate::execute::kept;
+use crate::gate::{Asked, Evidence, Gate};
+use crate::operation;
+use crate::refusal::{self, Code, Refusal};
+use crate::store::{How, Known, Record, Recalled, State, StoredAnswer};
+
+/// An effect that has an answer already.
+#[derive(Debug)]
+pub struct Replay {
+    asked: Asked,
+    record: Arc<Record>,
+    answer: StoredAnswer,
+    ran: Ran,
+}
+
+/// What recall leads to.
+pub(super) enum Recall {
+    /// It is new; facts are to be read after this number.
+    Fresh(u64),
+    /// It is answered from memory.
+    Known(Box<Replay>),
+}
+
+impl Gate {
+    /// Whether a call is known already; a read never is.
+    pub(super) async fn recall(
+        &self,
+        asked: &Asked,
+        evidence: &mut Evidence,
+    ) -> Result<Recall, Refusal> {
+        if !asked.call.class.is_effect() {
+            return Ok(Recall::Fresh(0));
+        }
+        let name = operation::name(&asked.call, &asked.caller, asked.account.as_deref());
+        let mut waited = false;
+        loop {
+            let known = match self.store.recall(&name).await? {
+                Recalled::Fresh { op, seen } => {
+                    evidence.operation = Some(op);
+                    return Ok(Recall::Fresh(seen));
+                }
+                Recalled::Mismatch(op) => return Err(Refusal::key_reused().about(op)),
+                Recalled::Known(known) => known,
+            };
+            evidence.recalled(&known);
+            // A call in flight is given a moment: its answer is better than a "wait".
+            let under_way = matches!(known.record.state, State::Submitted { .. } | State::Approved);
+            if under_way && !waited {
+                self.store.changed(known.record.op, JOIN_WAIT).await;
+                waited = true;
+                continue;
+            }
+            return self.told(asked, known);
+        }
+    }
+
+    /// What an agent is told of an operation that is known.
+    pub(super) fn told(&self, asked: &Asked, known: Known) -> Result<Recall, Refusal> {
+        let ran = match known.how {
+            How::Own => Ran::Replayed,
+            How::Same => Ran::Joined,
+        };
+        self.telemetry.duplicate_suppressed(ran == Ran::Joined);
+        match (known.record.state, known.answer) {
+            (State::Done { .. }, Some(answer)) => {
+                let (asked, record) = (asked.clone(), known.record);
+                Ok(Recall::Known(Box::new(Replay { asked, record, answer, ran })))
+            }
+            _ => Err(self.standing(&known.record)),
+        }
+    }
+
+    /// How an operation without an answer stands, as a refusal.
+    pub(super) fn standing(&self, record: &Record) -> Refusal {
+        let (op, soon) = (record.op, std::time::Duration::from_secs(2));
+        match record.state {
+            State::Held => self.held(record),
+            State::Approved | State::Submitted { .. } | State::NotSent => Refusal::in_flight(op, soon),
+            State::Unknown => Refusal::outcome_still_unknown(op),
+            State::Done { .. } => Refusal::already_done(op),
+            State::Refused { code } => refused(record, code),
+        }
+    }
+
+    /// A call that waits for a person.
+    pub(super) fn held(&self, record: &Record) -> Refusal {
+        let Some(hold) = &record.hold else { return Refusal::undecidable("a hold without terms") };
+        let asked = refusal::Asked { summary: &record.about.summary, queue: &hold.queue };
+        // BOUND: people answer in minutes; asking twice a minute is soon enough.
+        let wait = std::time::Duration::from_secs(30);
+        let mut refusal = Refusal::approval_required(record.op, &asked, wait, hold.deadline);
+        refusal.reasons.clone_from(&hold.reasons);
+        refusal.because(why(&hold.reasons))
+    }
+
+    /// Answers from memory, through the same disclosure as the first time.
+    pub(super) async fn replay(
+        &self,
+        replay: Replay,
+        evidence: &mut Evidence,
+    ) -> Result<Answer, Refusal> {
+        let Replay { asked, record, answer, ran } = replay;
+        let facts = crate::call::Facts::default();
+        let question = Question {
+            call: &asked.call,
+            caller: &asked.caller,
+            account: asked.account.as_deref(),
+            facts: &facts,
+            internal: asked.contract.internal,
+        };
+        let released = disclosure::release(&question, &kept(&answer))?;
+        evidence.withheld(released.withheld);
+        let mut answer = released.answer;
+        disclosure::mark(&mut answer, Some((record.op, ran)), None);
+        if !record.collected {
+            // Not knowing that it was collected only means that it is joined for longer.
+            if let Err(fault) = self.store.collected(record.op).await {
+                self.telemetry.log_fault("an answer was collected, which could not be noted", &fault);
+            }
+        }
+        Ok(answer)
+    }
+}
+
+/// The reasons of a hold, for operators.
+pub(super) fn why(reasons: &[Reason]) -> String {
+    reasons.iter().map(|r| format!("{} ({})", r.why, r.policy)).collect::<Vec<_>>().join("; ")
+}
+
+fn refused(record: &Record, code: Code) -> Refusal {
+    let queue = record.hold.as_ref().map_or("default", |hold| &*hold.queue);
+    match code {
+        Code::ApprovalDenied => Refusal::approval_denied(record.op, queue, &record.reason),
+        Code::ApprovalExpired => Refusal::approval_expired(record.op),
+        Code::Withdrawn => Refusal::withdrawn(record.op),
+        other => Refusal::new(other, record.reason.to_string()).about(record.op),
+    }
+}

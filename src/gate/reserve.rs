@@ -1,0 +1,285 @@
+//! May they, and is there room? What the facts come to, and the one atomic step of the store.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::bounds::LEASE_MARGIN;
+use crate::breaker::Pass;
+use crate::call::{Consent, Facts, OperationId, Request, Resolved};
+use crate::clock::Timestamp;
+use crate::contract::Contract;
+use crate::decision::{Decision, Reason};
+use crate::gate::known::{Recall, why};
+use crate::gate::parcel::Parcel;
+use crate::gate::{Admission, Asked, Evidence, Gate, Permit, Ticket};
+use crate::limits;
+use crate::operation;
+use crate::policy;
+use crate::refusal::Refusal;
+use crate::resolve;
+use crate::store::{About, Blocked, Entry, HoldTerms, Likeness, Reserve, Reserved, Said, Token};
+
+/// What is known of a call once its facts are read.
+#[derive(Debug)]
+pub(super) struct Judged {
+    /// What the system of record said.
+    pub facts: Facts,
+    /// What the action's sources came to.
+    pub resolved: Resolved,
+    /// The rules that hold it; none when it may run.
+    pub reasons: Vec<Reason>,
+    /// Who is asked, if anybody.
+    pub queue: Arc<str>,
+}
+
+/// How an effect enters the store.
+pub(super) enum Entrance<'r> {
+    /// The agent asks; what was seen by recall.
+    Asked {
+        /// The request, kept in case that it is held.
+        request: &'r Request,
+        /// Facts are from after this.
+        seen: u64,
+    },
+    /// A person approved.
+    Approved {
+        /// Which.
+        operation: OperationId,
+        /// Facts are from after this.
+        seen: u64,
+    },
+}
+
+/// What the store said of a reservation.
+pub(super) enum Room {
+    /// It may be sent.
+    Granted(Ticket),
+    /// Facts are old; read them again after this.
+    Stale(u64),
+    /// It is answered from memory.
+    Known(Admission),
+}
+
+impl Gate {
+    /// Reads the facts and asks policy.
+    pub(super) async fn judge_facts(
+        &self,
+        asked: &Asked,
+        road: &mut Pass,
+        evidence: &mut Evidence,
+    ) -> Result<Judged, Refusal> {
+        let (facts, resolved) = self.known_facts(asked, road, evidence).await?;
+        let decision = self.policy.decide(&self.policy_question(asked, &facts, &resolved))?;
+        let queue = Arc::clone(&asked.contract.approval.queue);
+        match decision {
+            Decision::Run => Ok(Judged { facts, resolved, reasons: Vec::new(), queue }),
+            Decision::Hold { reasons, .. } if !asked.call.class.is_effect() => {
+                // A read cannot wait for a person: nothing of it is kept.
+                let tell = reasons.first().map_or("it needs a person", |r| &r.tell);
+                Err(Refusal::forbidden(tell).because(why(&reasons)))
+            }
+            Decision::Hold { reasons, queue } => Ok(Judged { facts, resolved, reasons, queue }),
+            Decision::Verify { reasons, max_age } => {
+                let mut refusal = Refusal::step_up_required(max_age).because(why(&reasons));
+                refusal.reasons = reasons;
+                Err(refusal)
+            }
+        }
+    }
+
+    /// The facts, and what the action's sources come to with them.
+    pub(super) async fn known_facts(
+        &self,
+        asked: &Asked,
+        road: &mut Pass,
+        evidence: &mut Evidence,
+    ) -> Result<(Facts, Resolved), Refusal> {
+        let account = asked.account.as_deref();
+        let mut facts = self.lookups.gather(&asked.call, &asked.caller, account, road).await?;
+        asked.contract.assume(&mut facts);
+        evidence.facts = Some(operation::facts_digest(&facts));
+        let scope = resolve::Scope {
+            call: &asked.call,
+            caller: &asked.caller,
+            account,
+            facts: &facts,
+        };
+        let resolved = resolve::resolve(&scope)?;
+        evidence.resolved = Some(resolved.clone());
+        Ok((facts, resolved))
+    }
+
+    /// What policy is asked.
+    pub(super) fn policy_question<'q>(
+        &self,
+        asked: &'q Asked,
+        facts: &'q Facts,
+        resolved: &'q Resolved,
+    ) -> policy::Question<'q> {
+        policy::Question {
+            call: &asked.call,
+            caller: &asked.caller,
+            account: asked.account.as_deref(),
+            facts,
+            resolved,
+            tenant: None,
+            now: self.clock.now(),
+            asked: asked.at,
+        }
+    }
+
+    /// Takes the room that an effect needs: resource, budgets, likeness and hold in one step.
+    pub(super) async fn reserve(
+        &self,
+        asked: &Asked,
+        judged: &Judged,
+        entrance: Entrance<'_>,
+        evidence: &mut Evidence,
+    ) -> Result<Room, Refusal> {
+        let reserve = self.reservation(asked, judged, entrance)?;
+        evidence.digest = Some(reserve.about.digest);
+        match self.store.reserve(reserve).await? {
+            Reserved::Granted(grant) => {
+                evidence.granted(&grant);
+                Ok(Room::Granted(Ticket { operation: grant.record.op, token: grant.token }))
+            }
+            Reserved::Held(record) => {
+                evidence.held(&record);
+                Err(self.held(&record))
+            }
+            Reserved::Known(known) => {
+                evidence.recalled(&known);
+                match self.told(asked, known)? {
+                    Recall::Known(replay) => Ok(Room::Known(Admission::Replay(replay))),
+                    Recall::Fresh(seen) => Ok(Room::Stale(seen)),
+                }
+            }
+            Reserved::Mismatch(op) => Err(Refusal::key_reused().about(op)),
+            Reserved::Lost => Err(Refusal::undecidable("the store lost the operation")),
+            Reserved::Blocked(Blocked::Stale(seen)) => Ok(Room::Stale(seen)),
+            Reserved::Blocked(blocked) => Err(self.blocked(asked, blocked)),
+        }
+    }
+
+    fn blocked(&self, asked: &Asked, blocked: Blocked) -> Refusal {
+        let soon = Duration::from_secs(2);
+        match blocked {
+            Blocked::Frozen(freeze) => crate::freeze::refusal(&freeze, self.clock.now()),
+            Blocked::InFlight(op) => Refusal::resource_busy(op, soon),
+            Blocked::OutcomeUnknown(op) => Refusal::outcome_still_unknown(op),
+            Blocked::Stale(_) => Refusal::undecidable("its facts kept changing"),
+            Blocked::Alike(other) => Refusal::duplicate_suspected(
+                &asked.call.action.name,
+                other.op,
+                other.created,
+                other.state.name(),
+            ),
+            Blocked::Over { id, until } => {
+                Refusal::budget_exhausted(until).because(format!("no room in {id}"))
+            }
+        }
+    }
+
+    fn reservation(
+        &self,
+        asked: &Asked,
+        judged: &Judged,
+        entrance: Entrance<'_>,
+    ) -> Result<Reserve, Refusal> {
+        let (call, caller) = (&asked.call, &asked.caller);
+        let site = self.site(call)?;
+        let (entry, seen, request) = match entrance {
+            Entrance::Asked { request, seen } => {
+                let name = operation::name(call, caller, asked.account.as_deref());
+                let parcel = Parcel::pack(request, call, caller, asked.account.as_ref());
+                (Entry::Asked(name), seen, parcel)
+            }
+            Entrance::Approved { operation, seen } => {
+                (Entry::Approved(operation), seen, bytes::Bytes::new())
+            }
+        };
+        let about = self.about(asked, judged);
+        let duplicates = asked.contract.duplicates;
+        let near = Likeness {
+            alike: duplicates.alike,
+            within: duplicates.within,
+            near: duplicates.near,
+        };
+        Ok(Reserve {
+            entry,
+            token: Token::random()?,
+            lease: site
+                .upstream
+                .connect
+                .saturating_add(site.upstream.answer)
+                .saturating_add(LEASE_MARGIN),
+            reasons: judged.reasons.clone(),
+            hold: HoldTerms {
+                queue: (*judged.queue).into(),
+                deadline: self.deadline(&asked.contract, caller.consent_until),
+            },
+            seen,
+            likeness: Some(near).filter(|_| about.kind.is_some()),
+            budgets: limits::budgets(&asked.contract, &about),
+            about,
+            request,
+        })
+    }
+
+    fn about(&self, asked: &Asked, judged: &Judged) -> About {
+        let (call, resolved) = (&asked.call, &judged.resolved);
+        let context = &call.context;
+        About {
+            caller: asked.caller.key(),
+            upstream: (*call.upstream).into(),
+            account: asked.account.as_deref().unwrap_or_default().into(),
+            action: (*call.action.name).into(),
+            class: call.class,
+            classes: call.effects.iter().map(|effect| effect.class).collect(),
+            kind: call.effects.iter().find_map(|effect| effect.kind),
+            owner: resolved.owner.clone(),
+            resource: resolved.resource.clone(),
+            amount: resolved.amount,
+            summary: resolved.summary.as_str().into(),
+            said: Said {
+                case: context.case.clone(),
+                reason: context.reason.clone(),
+                model: context.model.clone(),
+                confidence: context.confidence,
+                intent: context.intent,
+                key: context.key.clone(),
+            },
+            fingerprint: operation::fingerprint(call, asked.account.as_deref()),
+            digest: operation::digest(call, &asked.caller, asked.account.as_deref(), resolved),
+            facts: Some(operation::facts_digest(&judged.facts)),
+            policy: Some(self.policy.digest().into()),
+        }
+    }
+
+    /// When a hold that nobody answered ends: with the contract's patience, or with consent.
+    fn deadline(&self, contract: &Contract, consent: Consent) -> Timestamp {
+        let patience = self.clock.now().plus(contract.approval.expires);
+        match consent {
+            Consent::Until(until) => patience.min(until),
+            Consent::Absent => patience,
+        }
+    }
+
+    /// Proof that a call was admitted: the last thing before it is on record.
+    pub(super) fn permit(
+        &self,
+        asked: Asked,
+        judged: Judged,
+        ticket: Option<Ticket>,
+        road: Pass,
+    ) -> Result<Permit, Refusal> {
+        let (upstream, class) = (&asked.call.upstream, asked.call.class);
+        let secret = self.vault.open(upstream, class).ok_or_else(|| {
+            Refusal::undecidable(format!(
+                "upstream `{upstream}` has no credential for class {}",
+                class.name()
+            ))
+        })?;
+        Ok(Permit::new(asked, judged, ticket, road, secret))
+    }
+}
