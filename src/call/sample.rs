@@ -43,6 +43,7 @@ pub(crate) fn pack(errors: ErrorShape) -> PackTraits {
         headers: Vec::new(),
         selectors: Vec::new(),
         idempotency: Idempotency {
+            methods: None,
             place: KeyPlace::None,
             max_len: 255,
             retention: Duration::from_secs(86_400),

@@ -183,7 +183,14 @@ fn plus_times(total: Decimal, one: Decimal, times: i128) -> Option<Decimal> {
         decimal.mantissa.checked_mul(10_i128.checked_pow(more)?)
     };
     let mantissa = widen(total)?.checked_add(widen(one)?.checked_mul(times)?)?;
-    Some(Decimal { mantissa, scale })
+    let mut sum = Decimal { mantissa, scale };
+    // Decimals are equal only in lowest form: 1.5 and 1.5 are 3, which a currency without minor
+    // units can hold.
+    while sum.scale > 0 && sum.mantissa.checked_rem(10) == Some(0) {
+        sum.mantissa = sum.mantissa.checked_div(10)?;
+        sum.scale = sum.scale.checked_sub(1)?;
+    }
+    Some(sum)
 }
 
 /// The array of a pointer with a `*`, and what stands behind the first.
