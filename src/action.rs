@@ -355,6 +355,10 @@ pub struct Also {
     pub recipients: Vec<Source>,
     /// Its own amount, when it is financial.
     pub amount: Option<AmountRule>,
+    /// The name of its template.
+    pub template: Option<Source>,
+    /// Its free text.
+    pub text: Vec<Source>,
 }
 
 /// Raises the class, or sets the kind, when the body says so. Never lowers.

@@ -383,6 +383,10 @@ pub struct Resolved {
     pub summary: String,
     /// Whom its messages reach.
     pub recipients: Vec<Box<str>>,
+    /// The templates its messages use.
+    pub templates: Vec<Box<str>>,
+    /// The free text that its readers will see, the agent's own.
+    pub text: Vec<Box<str>>,
 }
 
 /// The name of an operation: one call's effect.
