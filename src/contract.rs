@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::call::{Class, FactValue, Facts};
 use crate::money::{Currency, Money};
 
 /// The contract of one action for one agent, everything merged.
@@ -32,10 +33,16 @@ pub struct Contract {
     pub duplicates: DuplicateRule,
     /// Facts taken for granted where an answer lacks them: `charge.disputed`.
     pub assume: Vec<(Box<str>, Assumed)>,
-    /// Whether reads of the company's own data are open.
+    /// Whether the company's own data, which is no customer's, is open.
     pub internal: bool,
     /// How long a sign-in counts as fresh.
     pub fresh_auth: Duration,
+    /// The roles of which a customer must have one; empty = any. `None` = what the rules say.
+    pub roles: Option<Vec<Box<str>>>,
+    /// The names of the message templates that need nobody's eyes.
+    pub templates: Vec<Box<str>>,
+    /// The action that takes this one back.
+    pub undo: Option<Box<str>>,
 }
 
 /// What happens at best.
@@ -125,6 +132,8 @@ pub enum Required {
     Model,
     /// `Idempotency-Key`.
     Key,
+    /// A trust level in the agent's token.
+    Trust,
 }
 
 /// Who must say yes, and how long everybody waits.
@@ -170,8 +179,103 @@ pub enum Assumed {
 }
 
 impl Contract {
+    /// What holds for an action of `class` that nobody wrote a contract for: reads and writes run,
+    /// money and messages are held.
+    pub fn safe(class: Class) -> Self {
+        let outward = matches!(class, Class::Financial | Class::Communication);
+        Self {
+            team: Arc::from(""),
+            outcome: if outward { Best::Hold } else { Best::Auto },
+            cap_auto: Vec::new(),
+            cap_hard: Vec::new(),
+            budgets: Vec::new(),
+            window: None,
+            require: Vec::new(),
+            // BOUND: 72 h is a weekend and a day.
+            approval: ApprovalRule {
+                queue: Arc::from("default"),
+                wait: Duration::ZERO,
+                expires: Duration::from_secs(72 * 3600),
+            },
+            confidence: ConfidenceRule { refuse_below: Some(600), auto_above: None },
+            duplicates: DuplicateRule {
+                alike: if outward { Over::Hold } else { Over::Allow },
+                within: Duration::from_secs(24 * 3600),
+                near: 50,
+            },
+            assume: Vec::new(),
+            internal: false,
+            // BOUND: 5 min is what banks take for "just signed in".
+            fresh_auth: Duration::from_secs(300),
+            roles: None,
+            templates: Vec::new(),
+            undo: None,
+        }
+    }
+
     /// The cap of `currency` in a list; `None` when it is not listed.
     pub fn cap(list: &[Money], currency: Currency) -> Option<i64> {
         list.iter().find(|cap| cap.currency == currency).map(|cap| cap.minor)
+    }
+
+    /// Adds what the contract takes for granted to facts that were read and lack it, and notes each
+    /// in [`Facts::assumed`]. A fact that was not read stays unknown.
+    pub fn assume(&self, facts: &mut Facts) {
+        for (name, value) in &self.assume {
+            let Some((published, field)) = name.split_once('.') else { continue };
+            let Some((_, fact)) = facts.read.iter_mut().find(|(own, _)| &**own == published) else {
+                continue;
+            };
+            if fact.fields.iter().all(|(own, _)| &**own != field) {
+                fact.fields.push((field.into(), value.fact()));
+                facts.assumed.push(name.clone());
+            }
+        }
+    }
+}
+
+impl Assumed {
+    fn fact(&self) -> FactValue {
+        match self {
+            Self::Bool(yes) => FactValue::Bool(*yes),
+            Self::Long(number) => FactValue::Long(*number),
+            Self::Text(text) => FactValue::Text(text.clone()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::call::Fact;
+    use crate::clock::Timestamp;
+
+    fn charge(fields: Vec<(Box<str>, FactValue)>) -> Facts {
+        let fact = Fact { id: Some("ch_1".into()), fields, as_of: Timestamp(0) };
+        Facts { read: vec![("charge".into(), fact)], assumed: Vec::new() }
+    }
+
+    #[test]
+    fn what_an_answer_lacks_is_assumed_in_the_open_and_what_it_says_is_kept() {
+        let mut contract = Contract::safe(Class::Financial);
+        contract.assume = vec![
+            ("charge.disputed".into(), Assumed::Bool(false)),
+            ("order.fulfilled".into(), Assumed::Bool(false)),
+        ];
+        let mut facts = charge(Vec::new());
+        contract.assume(&mut facts);
+        assert_eq!(facts.field("charge", "disputed"), Some(FactValue::Bool(false)));
+        assert_eq!(facts.assumed, vec![Box::<str>::from("charge.disputed")]);
+
+        let mut facts = charge(vec![("disputed".into(), FactValue::Bool(true))]);
+        contract.assume(&mut facts);
+        assert_eq!(facts.field("charge", "disputed"), Some(FactValue::Bool(true)));
+        assert!(facts.assumed.is_empty());
+    }
+
+    #[test]
+    fn money_and_messages_without_a_contract_are_held() {
+        let outcomes = Class::ALL.map(|class| Contract::safe(class).outcome);
+        assert_eq!(outcomes, [Best::Auto, Best::Auto, Best::Hold, Best::Hold]);
     }
 }
