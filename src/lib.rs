@@ -16,3 +16,4 @@ pub mod yaml;
 
 // Floor 2: stages. Each answers one question; none knows another.
 pub mod breaker;
+pub mod policy;

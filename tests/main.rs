@@ -1,3 +1,4 @@
 //! Every integration test: one binary, so that the heavy crates are linked once.
 
 mod floors;
+mod policy;
