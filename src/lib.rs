@@ -26,3 +26,4 @@ pub mod limits;
 
 // Floor 4: doors to the outside.
 pub mod proxy;
+pub mod policy;

@@ -236,6 +236,11 @@ impl Faults {
         Self { file: file.into(), found: RefCell::default() }
     }
 
+    /// The file's name.
+    pub fn file(&self) -> &Arc<str> {
+        &self.file
+    }
+
     /// Notes a fault.
     pub fn note(&self, place: Place, key: &str, message: impl Into<String>) {
         self.found.borrow_mut().push(ConfigError {
@@ -264,6 +269,14 @@ impl Faults {
             members,
             seen: RefCell::default(),
         }
+    }
+
+    /// Whether something was noted about `key` at `place`.
+    pub fn has(&self, place: Place, key: &str) -> bool {
+        self.found
+            .borrow()
+            .iter()
+            .any(|e| e.key == key && (e.line, e.column) == (place.line, place.column))
     }
 
     /// Whether nothing was noted so far.

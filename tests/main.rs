@@ -3,3 +3,4 @@
 mod floors;
 mod identity;
 mod packs;
+mod policy;
