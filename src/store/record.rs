@@ -9,7 +9,6 @@ use ring::rand::{SecureRandom, SystemRandom};
 
 use crate::call::{CallerKey, Class, Digest, Fingerprint, Kind, OperationId, Outcome, Resource};
 use crate::clock::Timestamp;
-use crate::contract::Over;
 use crate::decision::Reason;
 use crate::money::{Currency, Money};
 use crate::refusal::{Code, Fault};
