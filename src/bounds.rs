@@ -55,3 +55,6 @@ pub const KEEP_FINANCIAL: Duration = Duration::from_secs(35 * 24 * 60 * 60);
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Agents' connections at once; an idle one holds some 8 KiB.
 pub const CONNECTIONS_MAX: usize = 10_000;
+/// A stored answer, in bytes, for replays. Answers to effects are a few KiB; a larger one is told as
+/// `already_done`.
+pub const STORED_ANSWER_BYTES_MAX: usize = 1 << 20;

@@ -3,9 +3,9 @@
 //! Nothing outside this file reads a clock: a judgement that depends on time can be replayed.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// A moment, in milliseconds since 1970-01-01T00:00:00Z.
 #[derive(
@@ -78,13 +78,20 @@ pub enum Clock {
     #[default]
     System,
     /// A clock that stands still until it is turned.
-    Hand(Arc<AtomicI64>),
+    Hand(Arc<Hand>),
+}
+
+/// What a clock that is turned by hand shows.
+#[derive(Debug)]
+pub struct Hand {
+    wall: AtomicI64,
+    steady: AtomicI64,
 }
 
 impl Clock {
     /// A clock that shows `start` until [`Clock::turn`] is called.
     pub fn by_hand(start: Timestamp) -> Self {
-        Self::Hand(Arc::new(AtomicI64::new(start.0)))
+        Self::Hand(Arc::new(Hand { wall: AtomicI64::new(start.0), steady: AtomicI64::new(0) }))
     }
 
     /// Now.
@@ -94,14 +101,37 @@ impl Clock {
             Self::System => {
                 Timestamp(millis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()))
             }
-            Self::Hand(millis) => Timestamp(millis.load(Ordering::SeqCst)),
+            Self::Hand(hand) => Timestamp(hand.wall.load(Ordering::SeqCst)),
+        }
+    }
+
+    /// Time that has passed since some moment of this process; nobody can set it, and it never goes
+    /// back. Beside [`Clock::now`] it tells a clock that was set from one that ran.
+    pub fn steady(&self) -> Duration {
+        match self {
+            #[expect(clippy::disallowed_methods, reason = "the one place that reads the clock")]
+            Self::System => {
+                static START: OnceLock<Instant> = OnceLock::new();
+                START.get_or_init(Instant::now).elapsed()
+            }
+            Self::Hand(hand) => Duration::from_millis(
+                u64::try_from(hand.steady.load(Ordering::SeqCst)).unwrap_or(0),
+            ),
         }
     }
 
     /// Moves a clock that is turned by hand; the system's clock is left alone.
     pub fn turn(&self, span: Duration) {
         if let Self::Hand(hand) = self {
-            hand.fetch_add(millis(span), Ordering::SeqCst);
+            hand.wall.fetch_add(millis(span), Ordering::SeqCst);
+            hand.steady.fetch_add(millis(span), Ordering::SeqCst);
+        }
+    }
+
+    /// Sets a clock that is turned by hand to `to`, as an operator sets a system's: no time passes.
+    pub fn set(&self, to: Timestamp) {
+        if let Self::Hand(hand) = self {
+            hand.wall.store(to.0, Ordering::SeqCst);
         }
     }
 }

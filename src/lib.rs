@@ -16,6 +16,7 @@ pub mod credentials;
 pub mod outbound;
 pub mod resolve;
 pub mod wire;
+pub mod store;
 pub mod yaml;
 
 // Floor 2: stages. Each answers one question; none knows another.

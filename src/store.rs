@@ -1,0 +1,448 @@
+//! What must outlive a call? Operations, their budgets, their holds, the freezes; and the one place
+//! where it is decided whether a call may be sent.
+//!
+//! Every decision is [`step::step`], pure and shared by every store. Never sends anything, never asks
+//! anybody, never reads a clock but the one it was given.
+
+pub mod ask;
+pub mod budget;
+pub mod codec;
+pub mod draft;
+pub mod embedded;
+pub mod freeze;
+pub mod memory;
+pub mod record;
+pub mod rows;
+pub mod seal;
+pub mod step;
+pub mod times;
+pub mod wait;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+pub use self::ask::{BudgetUse, Entry, HoldTerms, Likeness, Reserve, Take};
+pub use self::freeze::{Freeze, FreezeScope, Subject};
+pub use self::record::{
+    About, AnswerKept, Approval, Hold, Moment, Name, Record, Said, State, StoredAnswer, Token,
+};
+pub use self::seal::SealingKey;
+pub use self::step::{
+    AnswerIn, Answered, Blocked, Grant, HoldAnswer, How, Jump, Known, Recalled, Reserved, Say,
+    Settle, Settled, Swept, Witness,
+};
+pub use self::wait::Waiter;
+
+use crate::bounds::STORED_ANSWER_BYTES_MAX;
+use crate::call::{OperationId, Outcome};
+use crate::clock::{Clock, Timestamp};
+use crate::refusal::Fault;
+use crate::store::draft::Draft;
+use crate::store::embedded::Embedded;
+use crate::store::memory::Memory;
+use crate::store::record::sha256;
+use crate::store::rows::{Changes, Key, Meta, Row, Rows, key};
+use crate::store::seal::Purpose;
+use crate::store::step::{Event, Reply};
+use crate::store::times::Times;
+use crate::store::wait::Waiters;
+
+/// BOUND: rows a sweep looks at for what was kept long enough; a million rows in some 80 minutes.
+const RETAIN_ROWS: usize = 200;
+
+/// The durable half of a gate.
+#[derive(Debug)]
+pub struct Store {
+    shelf: Shelf,
+    shared: Arc<Shared>,
+    seal: SealingKey,
+    interrupted: Mutex<Vec<Arc<Record>>>,
+    cursor: Mutex<Key>,
+}
+
+/// Where the rows are.
+#[derive(Debug)]
+enum Shelf {
+    Memory(Memory),
+    Embedded(Embedded),
+}
+
+/// What the writer and the readers of a store share.
+#[derive(Debug)]
+pub struct Shared {
+    times: Mutex<Times>,
+    waiters: Arc<Waiters>,
+    freezes: ArcSwap<Vec<Freeze>>,
+}
+
+/// Which operations are listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listed<'t> {
+    /// Those that wait for a person; what ends first comes first.
+    Held,
+    /// Those that a person approved.
+    Approved,
+    /// Those that are being sent.
+    Submitted,
+    /// Those that may have happened; the oldest first.
+    Unknown,
+    /// Those that the vendor says are pending; the oldest first.
+    Accepted,
+    /// A tenant's, the newest first.
+    Tenant(&'t str),
+    /// All, the newest first.
+    All,
+}
+
+impl Shared {
+    fn new(times: Times) -> Self {
+        let (waiters, freezes) = (Arc::default(), ArcSwap::default());
+        Self { times: Mutex::new(times), waiters, freezes }
+    }
+
+    /// The operations that changes are about.
+    fn news(&self, changes: &Changes) -> News {
+        let record = |key: &Key| key.first() == Some(&b'r');
+        let ops = changes.keys().filter(|key| record(key)).filter_map(|key| key::operation(key));
+        News { ops: ops.collect(), freezes: changes.keys().any(|key| key.first() == Some(&b'f')) }
+    }
+
+    fn freezes_after(
+        &self,
+        changes: &Changes,
+        rows: &dyn Rows,
+    ) -> Result<Option<Vec<Freeze>>, Fault> {
+        if self.news(changes).freezes { Draft::new(rows).freezes().map(Some) } else { Ok(None) }
+    }
+
+    fn tell(&self, news: News, rows: &dyn Rows) -> Result<(), Fault> {
+        let freezes = if news.freezes { Some(Draft::new(rows).freezes()?) } else { None };
+        self.tell_all(news, freezes);
+        Ok(())
+    }
+
+    fn tell_all(&self, news: News, freezes: Option<Vec<Freeze>>) {
+        if let Some(freezes) = freezes {
+            self.freezes.store(Arc::new(freezes));
+        }
+        news.ops.into_iter().for_each(|op| self.waiters.changed(op));
+    }
+}
+
+/// What others want to hear of.
+#[derive(Debug)]
+struct News {
+    ops: Vec<OperationId>,
+    freezes: bool,
+}
+
+/// Runs an event and takes the one reply that belongs to it.
+macro_rules! asked {
+    ($store:expr, $event:expr => $reply:ident) => {
+        if let Reply::$reply(value) = $store.run($event).await? { Ok(value) } else { Err(astray()) }
+    };
+}
+
+impl Store {
+    /// A store that is gone with the process.
+    ///
+    /// # Errors
+    ///
+    /// When the system has no random bytes.
+    pub fn memory(clock: Clock) -> Result<Self, Fault> {
+        let shared = Arc::new(Shared::new(Times::resume(clock, &Meta::default())));
+        Ok(Self::new(Shelf::Memory(Memory::default()), shared, SealingKey::random()?))
+    }
+
+    /// The store in `dir`; made if there is none. What the last process was sending is unknown now:
+    /// [`Store::interrupted`] lists it.
+    ///
+    /// # Errors
+    ///
+    /// When another process has it, or it cannot be read or written.
+    pub fn embedded(dir: &Path, seal: SealingKey, clock: Clock) -> Result<Self, Fault> {
+        let (mut embedded, meta) = Embedded::open(dir)?;
+        let shared = Arc::new(Shared::new(Times::resume(clock, &meta)));
+        embedded.start(dir, Arc::clone(&shared))?;
+        // The lock on the file is the lease: whoever had it before is gone.
+        let reply = embedded.run_blocking(Event::Restarted)?;
+        let freezes = embedded.read(|rows| Draft::new(rows).freezes())?;
+        shared.freezes.store(Arc::new(freezes));
+        let store = Self::new(Shelf::Embedded(embedded), shared, seal);
+        if let Reply::Swept(swept) = reply {
+            *store.interrupted.lock() = swept.changed;
+        }
+        Ok(store)
+    }
+
+    fn new(shelf: Shelf, shared: Arc<Shared>, seal: SealingKey) -> Self {
+        let (interrupted, cursor) = (Mutex::default(), Mutex::default());
+        Self { shelf, shared, seal, interrupted, cursor }
+    }
+
+    async fn run(&self, event: Event) -> Result<Reply, Fault> {
+        match &self.shelf {
+            Shelf::Memory(memory) => memory.run(&event, &self.shared),
+            Shelf::Embedded(embedded) => embedded.run(event).await,
+        }
+    }
+
+    fn read<T>(&self, look: impl FnOnce(&dyn Rows) -> Result<T, Fault>) -> Result<T, Fault> {
+        match &self.shelf {
+            Shelf::Memory(memory) => memory.read(look),
+            Shelf::Embedded(embedded) => embedded.read(look),
+        }
+    }
+
+    /// Is it known already: by its key, or as the same again? To be asked before the facts are read.
+    /// What is new costs no write.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot say; then nothing may be sent.
+    pub async fn recall(&self, name: &Name) -> Result<Recalled, Fault> {
+        let event = Event::Recall(name.clone());
+        let now = self.shared.times.lock().tick();
+        let (reply, changes) = self.read(|rows| step::step(rows, &event, now))?;
+        let reply = if changes.is_empty() { reply } else { self.run(event).await? };
+        let Reply::Recalled(recalled) = reply else {
+            return Err(astray());
+        };
+        Ok(match recalled {
+            Recalled::Known(known) => Recalled::Known(self.answered(known)?),
+            Recalled::Fresh { .. } | Recalled::Mismatch(_) => recalled,
+        })
+    }
+
+    /// May it be sent? One atomic answer; `Granted` is durable. The same reserve (same token) again is
+    /// answered the same.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot say; then nothing may be sent.
+    pub async fn reserve(&self, mut ask: Reserve) -> Result<Reserved, Fault> {
+        if !ask.request.is_empty() {
+            ask.request = self.seal.seal(ask.op, Purpose::Request, &ask.request)?.into();
+        }
+        let reserved = asked!(self, Event::Reserve(Box::new(ask)) => Reserved)?;
+        if let Reserved::Known(known) = reserved {
+            return Ok(Reserved::Known(self.answered(known)?));
+        }
+        Ok(reserved)
+    }
+
+    /// Writes down what became of it. `answer` is what replays will get.
+    ///
+    /// # Errors
+    ///
+    /// When the store did not write it, or may have: settle again.
+    pub async fn settle(
+        &self,
+        mut end: Settle,
+        answer: Option<&StoredAnswer>,
+    ) -> Result<Settled, Fault> {
+        end.answer = match answer {
+            None => AnswerIn::None,
+            Some(answer) if answer.body.len() > STORED_ANSWER_BYTES_MAX => AnswerIn::TooLarge,
+            Some(answer) => {
+                let plain = codec::write(answer);
+                AnswerIn::Keep(self.seal.seal(end.op, Purpose::Answer, &plain)?.into())
+            }
+        };
+        asked!(self, Event::Settle(Box::new(end)) => Settled)
+    }
+
+    /// A person, the agent or the gate answers a hold.
+    ///
+    /// # Errors
+    ///
+    /// When the store did not write it, or may have.
+    pub async fn answer(&self, answer: HoldAnswer) -> Result<Answered, Fault> {
+        asked!(self, Event::Answer(Box::new(answer)) => Answered)
+    }
+
+    /// The agent has its answer: the same again, later, is another call.
+    ///
+    /// # Errors
+    ///
+    /// When the store did not write it; nothing is lost but a little patience.
+    pub async fn collected(&self, op: OperationId) -> Result<(), Fault> {
+        self.run(Event::Collected(op)).await.map(drop)
+    }
+
+    /// Ends what is over, and lets go of what was kept long enough. Every second or so.
+    ///
+    /// # Errors
+    ///
+    /// When the store did not write it.
+    pub async fn sweep(&self) -> Result<Vec<Arc<Record>>, Fault> {
+        let from = self.cursor.lock().clone();
+        let swept: Swept = asked!(self, Event::Sweep(from, RETAIN_ROWS) => Swept)?;
+        *self.cursor.lock() = swept.cursor;
+        Ok(swept.changed)
+    }
+
+    /// What the last process was sending when it ended; told once.
+    pub fn interrupted(&self) -> Vec<Arc<Record>> {
+        std::mem::take(&mut self.interrupted.lock())
+    }
+
+    /// An operation.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
+    pub fn show(&self, op: OperationId) -> Result<Option<Arc<Record>>, Fault> {
+        self.read(|rows| Draft::new(rows).record(op))
+    }
+
+    /// An operation and its answer, as a replay gives it.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read, or the answer does not open.
+    pub fn show_answer(&self, op: OperationId) -> Result<Option<Known>, Fault> {
+        let Some(record) = self.show(op)? else {
+            return Ok(None);
+        };
+        self.answered(Known { record, how: How::Own, answer: None }).map(Some)
+    }
+
+    /// What is to be sent after an approval.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read, or the request does not open.
+    pub fn request(&self, op: OperationId) -> Result<Option<Bytes>, Fault> {
+        self.opened(op, Purpose::Request).map(|plain| plain.map(Bytes::from))
+    }
+
+    /// Operations, `limit` at most.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
+    pub fn list(&self, which: Listed<'_>, limit: usize) -> Result<Vec<Arc<Record>>, Fault> {
+        let all = |state| key::due_before(state, Timestamp(i64::MAX));
+        let (token, lease) = (Token(0), Timestamp(0));
+        let (from, to) = match which {
+            Listed::Held => all(State::Held),
+            Listed::Approved => all(State::Approved),
+            Listed::Submitted => all(State::Submitted { token, lease }),
+            Listed::Unknown => all(State::Unknown),
+            Listed::Accepted => all(State::Done { outcome: Outcome::Accepted }),
+            Listed::Tenant(tenant) => {
+                let from = key::by_tenant(tenant, None);
+                let to = key::after(&from);
+                (from, to)
+            }
+            Listed::All => (vec![b'c'], key::after(b"c")),
+        };
+        self.read(|rows| Draft::new(rows).listed(&from, &to, limit))
+    }
+
+    /// Operations by the names of [`State::NAMES`].
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
+    pub fn counts(&self) -> Result<[(&'static str, u64); 7], Fault> {
+        let meta = self.read(|rows| Draft::new(rows).meta())?;
+        let mut counts = meta.counts.into_iter();
+        Ok(State::NAMES.map(|name| (name, counts.next().unwrap_or(0))))
+    }
+
+    /// Stops a scope; durable once this returns. Its number is for [`Store::unfreeze`].
+    ///
+    /// # Errors
+    ///
+    /// When the store did not write it, or may have.
+    pub async fn freeze(
+        &self,
+        scope: FreezeScope,
+        until: Option<Timestamp>,
+        reason: &str,
+        by: &str,
+    ) -> Result<Freeze, Fault> {
+        let number = sha256(&Token::random()?.0.to_le_bytes());
+        let id: String = number.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+        let id = format!("fz_{id}").into_boxed_str();
+        let at = self.shared.times.lock().tick().at;
+        let freeze = Freeze { id, scope, reason: reason.into(), by: by.into(), at, until };
+        self.run(Event::Freeze(Box::new(freeze.clone()))).await?;
+        Ok(freeze)
+    }
+
+    /// No longer stops it; what it was, if there was one.
+    ///
+    /// # Errors
+    ///
+    /// When the store did not write it, or may have.
+    pub async fn unfreeze(&self, id: &str) -> Result<Option<Freeze>, Fault> {
+        asked!(self, Event::Unfreeze(id.into()) => Lifted)
+    }
+
+    /// Every freeze that still holds.
+    pub fn freezes(&self) -> Vec<Freeze> {
+        let now = self.shared.times.lock().tick().at;
+        let all = self.shared.freezes.load();
+        all.iter().filter(|f| f.until.is_none_or(|until| now < until)).cloned().collect()
+    }
+
+    /// The freeze that stops a call now, from memory: cheap enough for every read, and for the last look
+    /// before the first byte leaves.
+    pub fn frozen(&self, subject: &Subject<'_>) -> Option<Freeze> {
+        let all = self.shared.freezes.load();
+        if all.is_empty() {
+            return None;
+        }
+        let now = self.shared.times.lock().tick().at;
+        all.iter().find(|freeze| freeze.stops(subject, now)).cloned()
+    }
+
+    /// Waits for an operation to change; `None` when too many wait. Take it before you look.
+    pub fn waiter(&self, op: OperationId) -> Option<Waiter> {
+        self.shared.waiters.wait_for(op)
+    }
+
+    /// The last time the clock was set forward by more than a minute: budgets are kept longer for it.
+    pub fn leap(&self) -> Option<Jump> {
+        self.shared.times.lock().leap()
+    }
+
+    fn answered(&self, known: Known) -> Result<Known, Fault> {
+        let op = known.record.op;
+        let answer = match (known.record.state, known.record.answer) {
+            (State::Done { .. }, AnswerKept::Kept) => {
+                let plain = self.opened(op, Purpose::Answer)?;
+                plain.map(|plain| codec::read(&plain).ok_or_else(damaged)).transpose()?
+            }
+            (_, AnswerKept::Kept | AnswerKept::None | AnswerKept::Gone) => None,
+        };
+        Ok(Known { answer, ..known })
+    }
+
+    fn opened(&self, op: OperationId, what: Purpose) -> Result<Option<Vec<u8>>, Fault> {
+        let key = match what {
+            Purpose::Request => key::request(op),
+            Purpose::Answer => key::answer(op),
+        };
+        match self.read(|rows| rows.find(&key))? {
+            Some(Row::Sealed(sealed)) => self.seal.open(op, what, &sealed).map(Some),
+            None => Ok(None),
+            Some(_) => Err(damaged()),
+        }
+    }
+}
+
+fn astray() -> Fault {
+    Fault::StoreUnavailable("the store answered another question".to_owned())
+}
+
+fn damaged() -> Fault {
+    Fault::StoreUnavailable("a row is damaged".to_owned())
+}

@@ -1,0 +1,102 @@
+//! What does a stage hand in, so that the store can decide whether a call may be sent?
+//!
+//! Words only; what is made of them is `step`'s.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::call::OperationId;
+use crate::clock::Timestamp;
+use crate::contract::Over;
+use crate::decision::Reason;
+use crate::money::Money;
+use crate::store::record::{About, Name, Token};
+
+/// What a call would take from a budget.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BudgetUse {
+    /// The id of a call past it: `budget.customer-24h`.
+    pub id: Box<str>,
+    /// Whose room it is, in words that are equal for the same room. The store adds the tenant.
+    pub key: Box<str>,
+    /// Over how long.
+    pub within: Duration,
+    /// How much is taken, of how much.
+    pub take: Take,
+    /// What a call past it gets.
+    pub over: Over,
+}
+
+/// How much a call would take from a budget, of how much.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Take {
+    /// Money.
+    Money {
+        /// What it takes: the hard cap when the amount is not known.
+        amount: Money,
+        /// The room in that currency; `None` when the budget does not list it: always past it.
+        room: Option<i64>,
+    },
+    /// One effect.
+    One {
+        /// So many are allowed.
+        room: u64,
+    },
+}
+
+/// What other effects would be like this one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Likeness {
+    /// What a call like a recent one gets.
+    pub alike: Over,
+    /// How far back.
+    pub within: Duration,
+    /// How near two amounts must be, per mille.
+    pub near: u16,
+}
+
+/// Who is asked when a call is held, and until when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HoldTerms {
+    /// Who is asked.
+    pub queue: Box<str>,
+    /// Nobody is asked after that.
+    pub deadline: Timestamp,
+}
+
+/// Which operation a reserve is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Entry {
+    /// A call that was just asked.
+    Asked(Name),
+    /// An approved one, judged again.
+    Approved,
+}
+
+/// Everything the store needs to decide whether a call may be sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reserve {
+    /// Which operation.
+    pub entry: Entry,
+    /// Its name, as `recall` returned it; what is sealed is sealed for it.
+    pub op: OperationId,
+    /// The fence it will have; the same again when the same reserve is asked again.
+    pub token: Token,
+    /// How long it may take.
+    pub lease: Duration,
+    /// What it is about.
+    pub about: About,
+    /// The policies that hold it, as found **without** approvals; none = it may run.
+    pub reasons: Vec<Reason>,
+    /// Who is asked, when it is held.
+    pub hold: HoldTerms,
+    /// What `recall` returned, before the facts were read.
+    pub seen: u64,
+    /// The likeness guard, where it applies.
+    pub likeness: Option<Likeness>,
+    /// The budgets it counts in.
+    pub budgets: Vec<BudgetUse>,
+    /// What the sweep needs to send it after an approval; sealed by the store.
+    pub request: Bytes,
+}

@@ -1,0 +1,472 @@
+//! May it be sent? Freezes, its own record, the resource, likeness, budgets, a hold: one atomic answer.
+
+use std::sync::Arc;
+
+use crate::call::{Class, OperationId, Resource};
+use crate::clock::Timestamp;
+use crate::contract::Over;
+use crate::decision::Reason;
+use crate::money::Currency;
+use crate::refusal::Fault;
+use crate::store::ask::{BudgetUse, Entry, Likeness, Reserve, Take};
+use crate::store::draft::Draft;
+use crate::store::freeze::{Freeze, Subject};
+use crate::store::record::{
+    About, AnswerKept, Attempt, Charge, Charged, Hold, Record, Slot, State, Token,
+};
+use crate::store::rows::{Row, Rows, Same, key};
+use crate::store::step::recall::{Found, How, Known, find, join, known};
+use crate::store::step::{Now, Open, free, keep_request, reserve_room, ripen, touch};
+
+/// What a reserve comes to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reserved {
+    /// It may be sent, once, before the lease is over.
+    Granted(Grant),
+    /// A person must answer; its room is reserved.
+    Held(Arc<Record>),
+    /// It is known already.
+    Known(Known),
+    /// The key names another request.
+    Mismatch(OperationId),
+    /// Not now; nothing was reserved.
+    Blocked(Blocked),
+    /// An approved operation that is no longer there.
+    Lost,
+}
+
+/// The right to send one operation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant {
+    /// What is kept of it.
+    pub record: Arc<Record>,
+    /// Who may write its outcome.
+    pub token: Token,
+    /// Until when.
+    pub lease: Timestamp,
+}
+
+/// Why nothing was reserved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Blocked {
+    /// A person stopped it.
+    Frozen(Freeze),
+    /// Another financial effect on the resource is under way.
+    InFlight(OperationId),
+    /// Another financial effect on the resource may have happened.
+    OutcomeUnknown(OperationId),
+    /// The resource moved since the facts were read: read them again, with this number.
+    Stale(u64),
+    /// The same was just done, and the contract refuses a second.
+    Alike(Arc<Record>),
+    /// No room, and the contract refuses what is past it.
+    Over {
+        /// `budget.customer-24h`.
+        id: Box<str>,
+        /// When there will be room, when waiting helps.
+        until: Option<Timestamp>,
+    },
+}
+
+/// Where a reserve will write.
+struct Place {
+    old: Option<Arc<Record>>,
+    op: OperationId,
+    alias: Option<OperationId>,
+    /// For calls that ask the same.
+    same: Option<(Slot, u32)>,
+}
+
+pub(super) fn reserve<R: Rows + ?Sized>(
+    draft: &mut Draft<'_, R>,
+    ask: &Reserve,
+    now: Now,
+) -> Result<Reserved, Fault> {
+    let place = match locate(draft, ask, now)? {
+        Ok(place) => place,
+        Err(answer) => return Ok(answer),
+    };
+    // Another name than recall gave: recall again. What came with this was sealed for that one.
+    if place.op != ask.op {
+        return Ok(Reserved::Blocked(Blocked::Stale(draft.meta()?.settled)));
+    }
+    if let Some(blocked) = frozen(draft, &ask.about, now)? {
+        return Ok(Reserved::Blocked(blocked));
+    }
+    if let Some(blocked) = busy(draft, ask, place.op)? {
+        return Ok(Reserved::Blocked(blocked));
+    }
+    let mut reasons = ask.reasons.clone();
+    match alike(draft, ask, place.op, now)? {
+        Some((Over::Refuse, other)) => return Ok(Reserved::Blocked(Blocked::Alike(other))),
+        Some((Over::Hold, other)) => reasons.push(alike_reason(&other)),
+        Some((Over::Allow, _)) | None => {}
+    }
+    for budget in &ask.budgets {
+        let Some(until) = over(draft, &ask.about, budget, (place.op, now))? else {
+            continue;
+        };
+        match budget.over {
+            Over::Refuse => {
+                let id = budget.id.clone();
+                return Ok(Reserved::Blocked(Blocked::Over { id, until }));
+            }
+            Over::Hold => reasons.push(budget_reason(budget)),
+            Over::Allow => {}
+        }
+    }
+    reasons.sort();
+    reasons.dedup_by(|a, b| a.policy == b.policy);
+    write(draft, ask, place, reasons, now)
+}
+
+/// The record this is about; an answer at once where it is known.
+fn locate<R: Rows + ?Sized>(
+    draft: &mut Draft<'_, R>,
+    ask: &Reserve,
+    now: Now,
+) -> Result<Result<Place, Reserved>, Fault> {
+    let name = match &ask.entry {
+        Entry::Asked(name) => name,
+        Entry::Approved => {
+            let Some(record) = draft.record(ask.op)? else {
+                return Ok(Err(Reserved::Lost));
+            };
+            let record = ripen(draft, record, now)?;
+            if let Some(answer) = asked_twice(&record, ask.token) {
+                return Ok(Err(answer));
+            }
+            // INVARIANT: of two sweeps that race, one finds it approved; the other finds it taken.
+            if record.state != State::Approved {
+                return Ok(Err(Reserved::Known(Known { record, how: How::Own, answer: None })));
+            }
+            return Ok(Ok(Place { old: Some(record), op: ask.op, alias: None, same: None }));
+        }
+    };
+    let same = name.same();
+    Ok(match find(draft, name, now)? {
+        Found::Mismatch(op) => Err(Reserved::Mismatch(op)),
+        Found::New { op, ordinal } => {
+            Ok(Place { old: None, op, alias: None, same: Some((same, ordinal)) })
+        }
+        Found::Known { record, how, alias } => match asked_twice(&record, ask.token) {
+            Some(answer) => Err(answer),
+            None if record.state == State::NotSent => {
+                Ok(Place { op: record.op, old: Some(record), alias, same: None })
+            }
+            None => Err(Reserved::Known(known(draft, record, (how, alias), now)?)),
+        },
+    })
+}
+
+/// The same reserve again, because its answer was lost: the same answer.
+fn asked_twice(record: &Arc<Record>, token: Token) -> Option<Reserved> {
+    match record.state {
+        State::Submitted { token: own, lease } if own == token => {
+            Some(Reserved::Granted(Grant { record: Arc::clone(record), token, lease }))
+        }
+        State::Held if record.owner == token => Some(Reserved::Held(Arc::clone(record))),
+        State::Held
+        | State::Approved
+        | State::Submitted { .. }
+        | State::Unknown
+        | State::Done { .. }
+        | State::NotSent
+        | State::Refused { .. } => None,
+    }
+}
+
+// INVARIANT: I11, once a freeze is durable nothing that it matches enters submitted.
+fn frozen<R: Rows + ?Sized>(
+    draft: &Draft<'_, R>,
+    about: &About,
+    now: Now,
+) -> Result<Option<Blocked>, Fault> {
+    let subject = about.subject();
+    let stops = |freeze: &Freeze| freeze.stops(&subject, now.at);
+    Ok(draft.freezes()?.into_iter().find(stops).map(Blocked::Frozen))
+}
+
+// INVARIANT: I13, at most one open financial effect per resource, and none that was judged by facts
+// from before the last one ended.
+fn busy<R: Rows + ?Sized>(
+    draft: &Draft<'_, R>,
+    ask: &Reserve,
+    own: OperationId,
+) -> Result<Option<Blocked>, Fault> {
+    let Some(slot) = resource_slot(&ask.about) else {
+        return Ok(None);
+    };
+    let Some(on) = draft.resource(slot)? else {
+        return Ok(None);
+    };
+    let financial = ask.about.class == Class::Financial;
+    if let Some(other) = on.open.filter(|open| financial && *open != own) {
+        let unknown = draft.record(other)?.is_some_and(|record| record.state == State::Unknown);
+        return Ok(Some(if unknown {
+            Blocked::OutcomeUnknown(other)
+        } else {
+            Blocked::InFlight(other)
+        }));
+    }
+    Ok((on.moved > ask.seen).then_some(draft.meta()?.settled).map(Blocked::Stale))
+}
+
+fn resource_slot(about: &About) -> Option<Slot> {
+    about.resource.as_ref().map(|Resource { kind, id }| {
+        let pieces = [&*about.caller.tenant, &*about.upstream, &**kind, &**id];
+        Slot::of(b'o', &pieces.map(str::as_bytes))
+    })
+}
+
+/// Same tenant, upstream, owner, kind, resource and currency; under any agent, action or key.
+fn alike_slot(about: &About) -> Option<Slot> {
+    let kind = about.kind?;
+    let owner = about.owner.as_deref().unwrap_or(&about.account);
+    let (resource, id) =
+        about.resource.as_ref().map_or(("", ""), |resource| (&*resource.kind, &*resource.id));
+    let currency = about.amount.map(|amount| amount.currency);
+    let currency = currency.as_ref().map_or("", Currency::code);
+    let pieces =
+        [&*about.caller.tenant, &*about.upstream, owner, kind.name(), resource, id, currency];
+    Some(Slot::of(b'l', &pieces.map(str::as_bytes)))
+}
+
+fn alike<R: Rows + ?Sized>(
+    draft: &Draft<'_, R>,
+    ask: &Reserve,
+    own: OperationId,
+    now: Now,
+) -> Result<Option<(Over, Arc<Record>)>, Fault> {
+    let (Some(rule), Some(slot)) = (ask.likeness, alike_slot(&ask.about)) else {
+        return Ok(None);
+    };
+    let minor = ask.about.amount.map(|amount| amount.minor);
+    let edge = now.edge(rule.within);
+    for other in draft.alikes(slot)?.into_iter().rev() {
+        if other.op == own || !is_near(minor, other.minor, rule) {
+            continue;
+        }
+        // One that waits or is under way counts however old it is.
+        if let Some(record) = draft.record(other.op)?
+            && (other.at >= edge || record.state.is_open())
+        {
+            return Ok(Some((rule.alike, record)));
+        }
+    }
+    Ok(None)
+}
+
+/// Two amounts within `near` per mille of the larger. An amount that is not known is near any.
+fn is_near(a: Option<i64>, b: Option<i64>, rule: Likeness) -> bool {
+    let (Some(a), Some(b)) = (a, b) else {
+        return true;
+    };
+    let apart = i128::from(a.abs_diff(b)).saturating_mul(1000);
+    apart <= i128::from(a.max(b)).saturating_mul(i128::from(rule.near))
+}
+
+/// Whether a call is past a budget, and until when, where waiting helps.
+fn over<R: Rows + ?Sized>(
+    draft: &Draft<'_, R>,
+    about: &About,
+    budget: &BudgetUse,
+    (own, now): (OperationId, Now),
+) -> Result<Option<Option<Timestamp>>, Fault> {
+    let charge = charge(about, budget);
+    let room = match budget.take {
+        Take::Money { room: None, .. } => return Ok(Some(None)),
+        Take::Money { room: Some(room), .. } => room,
+        Take::One { room } => i64::try_from(room).unwrap_or(i64::MAX),
+    };
+    let ledger = draft.ledger(charge.slot)?;
+    let edge = now.edge(budget.within);
+    let used = ledger.used(charge.unit, edge, own);
+    let excess = used.saturating_add(charge.count).saturating_sub(room);
+    if excess <= 0 {
+        return Ok(None);
+    }
+    let frees = ledger.frees(charge.unit, edge, excess);
+    // The edge itself still counts: room comes a millisecond after it.
+    Ok(Some(frees.map(|last| Timestamp(last.plus(budget.within).0.saturating_add(1)))))
+}
+
+fn charge(about: &About, budget: &BudgetUse) -> Charge {
+    let slot = Slot::of(b'm', &[about.caller.tenant.as_bytes(), budget.key.as_bytes()]);
+    match budget.take {
+        Take::Money { amount, .. } => {
+            Charge { slot, unit: Some(amount.currency), count: amount.minor }
+        }
+        Take::One { .. } => Charge { slot, unit: None, count: 1 },
+    }
+}
+
+fn alike_reason(other: &Record) -> Reason {
+    let why = format!(
+        "like {} of {} ({}, {})",
+        other.op,
+        other.created,
+        other.about.summary,
+        other.state.name()
+    );
+    let tell = "the same was just done; a colleague must confirm that a second one is meant";
+    Reason { policy: "duplicates.alike".into(), why: why.into(), tell: tell.into() }
+}
+
+fn budget_reason(budget: &BudgetUse) -> Reason {
+    Reason {
+        policy: budget.id.clone(),
+        why: "it does not fit into what is left of the budget".into(),
+        tell: "this needs a colleague's approval".into(),
+    }
+}
+
+fn write<R: Rows + ?Sized>(
+    draft: &mut Draft<'_, R>,
+    ask: &Reserve,
+    place: Place,
+    mut reasons: Vec<Reason>,
+    now: Now,
+) -> Result<Reserved, Fault> {
+    let approval = match (&ask.entry, &place.old) {
+        (Entry::Approved, Some(old)) => old.approval.clone(),
+        (Entry::Approved | Entry::Asked(_), _) => None,
+    };
+    // INVARIANT: I12, an approval lifts exactly the policies it was given for, and nothing once the
+    // digest is another one.
+    let lifted = |id: &str| {
+        approval.as_ref().is_some_and(|yes| yes.policies.iter().any(|policy| **policy == *id))
+    };
+    let other_digest = approval.as_ref().is_some_and(|yes| yes.digest != ask.about.digest);
+    let mut changed: Vec<Box<str>> =
+        reasons.iter().map(|r| r.policy.clone()).filter(|id| !lifted(id)).collect();
+    if other_digest {
+        changed.push("digest".into());
+        reasons.push(Reason {
+            policy: "approval.changed".into(),
+            why: "what would be sent is no longer what was approved".into(),
+            tell: "this needs a colleague's approval".into(),
+        });
+        reasons.sort();
+    }
+    let mut new = blank(ask, &place, now);
+    if let Some(old) = &place.old {
+        carry(draft, old, &mut new)?;
+    }
+    join(draft, &mut new, place.alias);
+    reserve_room(draft, &mut new, now)?;
+    if let Some((slot, ordinal)) = place.same {
+        let same = Same { op: new.op, ordinal, at: now.at };
+        draft.put(key::same(slot), Some(Row::Same(same)));
+    }
+    keep_request(draft, new.op, &ask.request);
+    let old = place.old.as_deref();
+    if changed.is_empty() {
+        return submit(draft, ask, (old, new), now);
+    }
+    new.state = State::Held;
+    new.approval = None;
+    new.note(now.at, held_words(&reasons), "");
+    let changed = if approval.is_some() { changed } else { Vec::new() };
+    new.hold = Some(Hold {
+        shown: Hold::shown(&new.about.digest, &reasons),
+        reasons,
+        queue: ask.hold.queue.clone(),
+        deadline: ask.hold.deadline,
+        since: now.at,
+        joined: old.and_then(|old| old.hold.as_ref()).map_or(0, |hold| hold.joined),
+        changed,
+    });
+    Ok(Reserved::Held(draft.put_record(old, new)?))
+}
+
+/// INVARIANT: I8, this row is durable before the first byte leaves.
+fn submit<R: Rows + ?Sized>(
+    draft: &mut Draft<'_, R>,
+    ask: &Reserve,
+    (old, mut new): (Option<&Record>, Record),
+    now: Now,
+) -> Result<Reserved, Fault> {
+    let lease = now.at.plus(ask.lease);
+    new.state = State::Submitted { token: ask.token, lease };
+    new.attempts.push(Attempt { token: ask.token, at: now.at });
+    new.note(now.at, "submitted", "");
+    if new.about.class == Class::Financial {
+        touch(draft, &new, Open::Set, now)?;
+    }
+    let record = draft.put_record(old, new)?;
+    Ok(Reserved::Granted(Grant { record, token: ask.token, lease }))
+}
+
+fn held_words(reasons: &[Reason]) -> String {
+    let ids: Vec<&str> = reasons.iter().map(|reason| &*reason.policy).collect();
+    format!("held: {}", ids.join(", "))
+}
+
+fn blank(ask: &Reserve, place: &Place, now: Now) -> Record {
+    let mut charges: Vec<Charge> = Vec::with_capacity(ask.budgets.len());
+    for charge in ask.budgets.iter().map(|budget| charge(&ask.about, budget)) {
+        // Two windows over one key: it is charged once.
+        if !charges.iter().any(|own| own.slot == charge.slot && own.unit == charge.unit) {
+            charges.push(charge);
+        }
+    }
+    Record {
+        op: place.op,
+        same: place.same.map_or(Slot([0; 16]), |(slot, _)| slot),
+        about: ask.about.clone(),
+        state: State::NotSent,
+        hold: None,
+        approval: None,
+        owner: ask.token,
+        attempts: Vec::new(),
+        charges,
+        charged: Charged::Freed,
+        alike: ask.likeness.and_then(|_| alike_slot(&ask.about)),
+        on: resource_slot(&ask.about),
+        status: None,
+        request_id: None,
+        reason: "".into(),
+        answer: AnswerKept::None,
+        collected: false,
+        contradiction: false,
+        aliases: 0,
+        created: now.at,
+        updated: now.at,
+        settled: None,
+        timeline: Vec::new(),
+    }
+}
+
+/// What an operation that is judged again keeps of itself.
+fn carry<R: Rows + ?Sized>(
+    draft: &mut Draft<'_, R>,
+    old: &Record,
+    new: &mut Record,
+) -> Result<(), Fault> {
+    let mut before = old.clone();
+    free(draft, &mut before)?;
+    new.same = before.same;
+    new.hold = before.hold;
+    new.approval = before.approval;
+    new.attempts = before.attempts;
+    new.contradiction = before.contradiction;
+    new.aliases = before.aliases;
+    new.created = before.created;
+    new.timeline = before.timeline;
+    Ok(())
+}
+
+impl About {
+    /// What a freeze is compared with.
+    pub fn subject(&self) -> Subject<'_> {
+        Subject {
+            classes: &self.classes,
+            agent: &self.caller.agent,
+            tenant: &self.caller.tenant,
+            customer: &self.caller.customer,
+            action: &self.action,
+            upstream: &self.upstream,
+        }
+    }
+}
