@@ -4,3 +4,4 @@ mod floors;
 mod identity;
 mod packs;
 mod policy;
+mod proxy;

@@ -109,7 +109,8 @@ fn request_line(line: &[u8]) -> Result<&str, Refusal> {
     if method.is_empty() || !method.bytes().all(is_token) || matches!(method, "CONNECT" | "TRACE") {
         return Err(malformed("request line", "a method other than CONNECT and TRACE"));
     }
-    let plain = target.bytes().all(|byte| (0x21..=0x7e).contains(&byte) && byte != b'#');
+    // RFC 3986 s2 has no `"<>`; pingora's parser would write them anew.
+    let plain = target.bytes().all(|b| (0x21..=0x7e).contains(&b) && !b"#\"<>".contains(&b));
     if !target.starts_with('/') || !plain {
         return Err(malformed("request line", "a path that begins with / and is ASCII"));
     }
@@ -375,6 +376,8 @@ mod tests {
             "GET * HTTP/1.1",
             "OPTIONS * HTTP/1.1",
             "GET /a#b HTTP/1.1",
+            "GET /a?b=\"c\" HTTP/1.1",
+            "GET /<a> HTTP/1.1",
             "GET /\u{e9} HTTP/1.1",
             "GET /a\u{1}b HTTP/1.1",
             "CONNECT localhost:8700 HTTP/1.1",
