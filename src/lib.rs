@@ -15,8 +15,8 @@ pub mod value;
 pub mod credentials;
 pub mod outbound;
 pub mod resolve;
-pub mod wire;
 pub mod store;
+pub mod wire;
 pub mod yaml;
 
 // Floor 2: stages. Each answers one question; none knows another.
@@ -24,7 +24,7 @@ pub mod breaker;
 pub mod catalog;
 pub mod identity;
 pub mod limits;
+pub mod policy;
 
 // Floor 4: doors to the outside.
 pub mod proxy;
-pub mod policy;
