@@ -22,6 +22,8 @@ pub mod yaml;
 // Floor 2: stages. Each answers one question; none knows another.
 pub mod breaker;
 pub mod catalog;
+pub mod disclosure;
+pub mod facts;
 pub mod identity;
 pub mod limits;
 pub mod policy;

@@ -4,6 +4,7 @@
 //! It never judges, never follows a redirect, never adds a credential of its own and never sends an
 //! effect twice. It tells what certainly did not leave from what may have.
 
+mod arm;
 mod destination;
 mod head;
 mod network;

@@ -5,6 +5,7 @@
 //! changes a byte of what is forwarded, never decides whether a call may go on.
 
 mod context;
+mod document;
 mod form;
 mod head;
 mod json;
@@ -21,6 +22,7 @@ use crate::refusal::Refusal;
 use crate::value::{Payload, Syntax, Value};
 
 pub use context::context;
+pub use document::document;
 pub use head::{Head, head};
 
 /// The values of a body. No body is an empty map, whatever type it claims.

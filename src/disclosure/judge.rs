@@ -85,46 +85,12 @@ fn owned_read(question: &Question<'_>, reply: &Reply) -> Result<Released, Refusa
         400..=499 => return nobodys(format!("the upstream answered {}", reply.status)),
         status => return Err(Refusal::unjudged(format!("the upstream answered {status}"))),
     }
-    let root = readable(reply).map_err(Refusal::unjudged)?;
+    let root = wire::document(&reply.headers, &reply.body).map_err(Refusal::unjudged)?;
     match theirs(question, &root) {
         Verdict::Theirs => Ok(whole(question.call, reply)),
         Verdict::Not(why) => nobodys(why),
         Verdict::Unreadable(why) => Err(Refusal::unjudged(why)),
     }
-}
-
-/// The values of a whole JSON answer, or why it cannot be judged.
-fn readable(reply: &Reply) -> Result<Value, String> {
-    let headers = &reply.headers;
-    for name in [header::CONTENT_ENCODING, header::TRANSFER_ENCODING] {
-        let coded = headers.get_all(&name).iter().any(|value| value != "identity");
-        if coded {
-            return Err(format!("its answer is coded ({name})"));
-        }
-    }
-    if headers.contains_key(header::CONTENT_RANGE) {
-        return Err("its answer is a part of one".into());
-    }
-    if !is_json(headers) {
-        return Err("its answer does not say once that it is JSON".into());
-    }
-    wire::answer(&reply.body)
-}
-
-/// RFC 8259 s11, RFC 6839 s3.1; UTF-8 or no charset.
-fn is_json(headers: &HeaderMap) -> bool {
-    let mut types = headers.get_all(header::CONTENT_TYPE).iter();
-    let (Some(value), None) = (types.next(), types.next()) else { return false };
-    let Ok(text) = value.to_str() else { return false };
-    let mut parts = text.split(';').map(str::trim);
-    let essence = parts.next().unwrap_or("").to_ascii_lowercase();
-    let json = essence == "application/json"
-        || (essence.starts_with("application/") && essence.ends_with("+json"));
-    let charset = parts.filter_map(|part| part.split_once('=')).all(|(name, value)| {
-        !name.trim().eq_ignore_ascii_case("charset")
-            || value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
-    });
-    json && charset
 }
 
 enum Verdict {
@@ -238,7 +204,8 @@ fn effect(question: &Question<'_>, reply: &Reply) -> Released {
     let judged = match never_leaves(reply.status) {
         Some(why) => Err(why),
         None if reply.body.is_empty() || !is_owned(call) => Ok(()),
-        None => readable(reply).and_then(|root| names_nobody_else(question, &root)),
+        None => wire::document(&reply.headers, &reply.body)
+            .and_then(|root| names_nobody_else(question, &root)),
     };
     match judged {
         Ok(()) => whole(call, reply),
