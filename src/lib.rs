@@ -16,4 +16,5 @@ pub mod credentials;
 pub mod yaml;
 
 // Floor 2: stages. Each answers one question.
+pub mod audit;
 pub mod identity;

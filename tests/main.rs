@@ -1,4 +1,5 @@
 //! Every integration test: one binary, so that the heavy crates are linked once.
 
+mod audit;
 mod floors;
 mod identity;
