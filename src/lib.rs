@@ -15,8 +15,8 @@ pub mod value;
 pub mod credentials;
 pub mod outbound;
 pub mod resolve;
-pub mod wire;
 pub mod store;
+pub mod wire;
 pub mod yaml;
 
 // Floor 2: stages. Each answers one question; none knows another.
