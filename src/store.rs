@@ -14,14 +14,15 @@ pub mod memory;
 pub mod record;
 pub mod rows;
 pub mod seal;
+mod shared;
 pub mod step;
 pub mod times;
 pub mod wait;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
@@ -31,6 +32,7 @@ pub use self::record::{
     About, AnswerKept, Approval, Hold, Moment, Name, Record, Said, State, StoredAnswer, Token,
 };
 pub use self::seal::SealingKey;
+use self::shared::Shared;
 pub use self::step::{
     AnswerIn, Answered, Blocked, Grant, HoldAnswer, How, Jump, Known, Recalled, Reserved, Say,
     Settle, Settled, Swept, Witness,
@@ -45,14 +47,15 @@ use crate::store::draft::Draft;
 use crate::store::embedded::Embedded;
 use crate::store::memory::Memory;
 use crate::store::record::sha256;
-use crate::store::rows::{Changes, Key, Meta, Row, Rows, key};
+use crate::store::rows::{Key, Meta, Row, Rows, key};
 use crate::store::seal::Purpose;
 use crate::store::step::{Event, Reply};
 use crate::store::times::Times;
-use crate::store::wait::Waiters;
 
 /// BOUND: rows a sweep looks at for what was kept long enough; a million rows in some 80 minutes.
 const RETAIN_ROWS: usize = 200;
+/// BOUND: operations that a listing by an ended state looks at.
+const LOOKED_AT_MAX: usize = 5_000;
 
 /// The durable half of a gate.
 #[derive(Debug)]
@@ -69,14 +72,6 @@ pub struct Store {
 enum Shelf {
     Memory(Memory),
     Embedded(Embedded),
-}
-
-/// What the writer and the readers of a store share.
-#[derive(Debug)]
-pub struct Shared {
-    times: Mutex<Times>,
-    waiters: Arc<Waiters>,
-    freezes: ArcSwap<Vec<Freeze>>,
 }
 
 /// Which operations are listed.
@@ -96,48 +91,6 @@ pub enum Listed<'t> {
     Tenant(&'t str),
     /// All, the newest first.
     All,
-}
-
-impl Shared {
-    fn new(times: Times) -> Self {
-        let (waiters, freezes) = (Arc::default(), ArcSwap::default());
-        Self { times: Mutex::new(times), waiters, freezes }
-    }
-
-    /// The operations that changes are about.
-    fn news(&self, changes: &Changes) -> News {
-        let record = |key: &Key| key.first() == Some(&b'r');
-        let ops = changes.keys().filter(|key| record(key)).filter_map(|key| key::operation(key));
-        News { ops: ops.collect(), freezes: changes.keys().any(|key| key.first() == Some(&b'f')) }
-    }
-
-    fn freezes_after(
-        &self,
-        changes: &Changes,
-        rows: &dyn Rows,
-    ) -> Result<Option<Vec<Freeze>>, Fault> {
-        if self.news(changes).freezes { Draft::new(rows).freezes().map(Some) } else { Ok(None) }
-    }
-
-    fn tell(&self, news: News, rows: &dyn Rows) -> Result<(), Fault> {
-        let freezes = if news.freezes { Some(Draft::new(rows).freezes()?) } else { None };
-        self.tell_all(news, freezes);
-        Ok(())
-    }
-
-    fn tell_all(&self, news: News, freezes: Option<Vec<Freeze>>) {
-        if let Some(freezes) = freezes {
-            self.freezes.store(Arc::new(freezes));
-        }
-        news.ops.into_iter().for_each(|op| self.waiters.changed(op));
-    }
-}
-
-/// What others want to hear of.
-#[derive(Debug)]
-struct News {
-    ops: Vec<OperationId>,
-    freezes: bool,
 }
 
 /// Runs an event and takes the one reply that belongs to it.
@@ -225,14 +178,38 @@ impl Store {
     ///
     /// When the store cannot say; then nothing may be sent.
     pub async fn reserve(&self, mut ask: Reserve) -> Result<Reserved, Fault> {
-        if !ask.request.is_empty() {
-            ask.request = self.seal.seal(ask.op, Purpose::Request, &ask.request)?.into();
-        }
-        let reserved = asked!(self, Event::Reserve(Box::new(ask)) => Reserved)?;
+        let sealed_for = match &ask.entry {
+            // Known meanwhile: sealed for nobody, so that the step cannot keep it.
+            Entry::Asked(name) if !ask.request.is_empty() => {
+                Some(self.would_be(name)?.unwrap_or(OperationId([0; 32])))
+            }
+            Entry::Asked(_) | Entry::Approved(_) => None,
+        };
+        ask.request = match sealed_for {
+            Some(op) => self.seal.seal(op, Purpose::Request, &ask.request)?.into(),
+            None => Bytes::new(),
+        };
+        let reserved = asked!(self, Event::Reserve(Box::new(ask), sealed_for) => Reserved)?;
         if let Reserved::Known(known) = reserved {
             return Ok(Reserved::Known(self.answered(known)?));
         }
         Ok(reserved)
+    }
+
+    /// The operation that a name would become now; `None` when it is one already.
+    fn would_be(&self, name: &Name) -> Result<Option<OperationId>, Fault> {
+        let now = self.shared.times.lock().tick();
+        let (reply, _) = self.read(|rows| step::step(rows, &Event::Recall(name.clone()), now))?;
+        Ok(match reply {
+            Reply::Recalled(Recalled::Fresh { op, .. }) => Some(op),
+            Reply::Recalled(Recalled::Mismatch(_) | Recalled::Known(_))
+            | Reply::Reserved(_)
+            | Reply::Settled(_)
+            | Reply::Answered(_)
+            | Reply::Lifted(_)
+            | Reply::Swept(_)
+            | Reply::Noted => None,
+        })
     }
 
     /// Writes down what became of it. `answer` is what replays will get.
@@ -296,7 +273,7 @@ impl Store {
     /// # Errors
     ///
     /// When the store cannot be read.
-    pub fn show(&self, op: OperationId) -> Result<Option<Arc<Record>>, Fault> {
+    pub async fn show(&self, op: OperationId) -> Result<Option<Arc<Record>>, Fault> {
         self.read(|rows| Draft::new(rows).record(op))
     }
 
@@ -305,8 +282,8 @@ impl Store {
     /// # Errors
     ///
     /// When the store cannot be read, or the answer does not open.
-    pub fn show_answer(&self, op: OperationId) -> Result<Option<Known>, Fault> {
-        let Some(record) = self.show(op)? else {
+    pub async fn show_answer(&self, op: OperationId) -> Result<Option<Known>, Fault> {
+        let Some(record) = self.show(op).await? else {
             return Ok(None);
         };
         self.answered(Known { record, how: How::Own, answer: None }).map(Some)
@@ -317,16 +294,42 @@ impl Store {
     /// # Errors
     ///
     /// When the store cannot be read, or the request does not open.
-    pub fn request(&self, op: OperationId) -> Result<Option<Bytes>, Fault> {
+    pub async fn request(&self, op: OperationId) -> Result<Option<Bytes>, Fault> {
         self.opened(op, Purpose::Request).map(|plain| plain.map(Bytes::from))
     }
 
-    /// Operations, `limit` at most.
+    /// Operations in the state of that name, or all, `limit` at most: those that wait the oldest first,
+    /// others the newest first. A name that is none has none.
     ///
     /// # Errors
     ///
     /// When the store cannot be read.
-    pub fn list(&self, which: Listed<'_>, limit: usize) -> Result<Vec<Arc<Record>>, Fault> {
+    pub async fn list(&self, state: Option<&str>, limit: usize) -> Result<Vec<Arc<Record>>, Fault> {
+        let which = match state {
+            None => return self.listed(Listed::All, limit),
+            Some("held") => Listed::Held,
+            Some("approved") => Listed::Approved,
+            Some("submitted") => Listed::Submitted,
+            Some("unknown") => Listed::Unknown,
+            Some(ended) => {
+                // BOUND: ended operations have no list of their own; this many are looked at.
+                let mut all = self.listed(Listed::All, LOOKED_AT_MAX)?;
+                all.retain(|record| record.state.name() == ended);
+                all.truncate(limit);
+                return Ok(all);
+            }
+        };
+        let mut open = self.listed(which, limit)?;
+        open.sort_by_key(|record| record.created);
+        Ok(open)
+    }
+
+    /// Operations as one of the lists has them, `limit` at most.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
+    pub fn listed(&self, which: Listed<'_>, limit: usize) -> Result<Vec<Arc<Record>>, Fault> {
         let all = |state| key::due_before(state, Timestamp(i64::MAX));
         let (token, lease) = (Token(0), Timestamp(0));
         let (from, to) = match which {
@@ -407,6 +410,23 @@ impl Store {
     /// Waits for an operation to change; `None` when too many wait. Take it before you look.
     pub fn waiter(&self, op: OperationId) -> Option<Waiter> {
         self.shared.waiters.wait_for(op)
+    }
+
+    /// Waits until an operation neither waits for a person nor is under way, `span` at most.
+    pub async fn changed(&self, op: OperationId, span: Duration) {
+        // Taken before the look, so that no change falls between.
+        let Some(mut waiter) = self.waiter(op) else {
+            return;
+        };
+        let ended = async {
+            while let Ok(Some(record)) = self.show(op).await
+                && matches!(record.state, State::Held | State::Approved | State::Submitted { .. })
+            {
+                waiter.changed().await;
+            }
+        };
+        // Time that is over is an answer, too.
+        let _in_time = tokio::time::timeout(span, ended).await.is_ok();
     }
 
     /// The last time the clock was set forward by more than a minute: budgets are kept longer for it.

@@ -71,7 +71,7 @@ pub enum Entry {
     /// A call that was just asked.
     Asked(Name),
     /// An approved one, judged again.
-    Approved,
+    Approved(OperationId),
 }
 
 /// Everything the store needs to decide whether a call may be sent.
@@ -79,8 +79,6 @@ pub enum Entry {
 pub struct Reserve {
     /// Which operation.
     pub entry: Entry,
-    /// Its name, as `recall` returned it; what is sealed is sealed for it.
-    pub op: OperationId,
     /// The fence it will have; the same again when the same reserve is asked again.
     pub token: Token,
     /// How long it may take.

@@ -17,9 +17,9 @@ use redb::{
 use tokio::sync::{mpsc, oneshot};
 
 use crate::refusal::Fault;
-use crate::store::Shared;
 use crate::store::codec::{read, write};
 use crate::store::rows::{Changes, Meta, Row, Rows, Visit, key};
+use crate::store::shared::Shared;
 use crate::store::step::{Event, Reply, step};
 
 const ROWS: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("rows");

@@ -3,8 +3,8 @@
 use parking_lot::Mutex;
 
 use crate::refusal::Fault;
-use crate::store::Shared;
 use crate::store::rows::{Rows, Tables};
+use crate::store::shared::Shared;
 use crate::store::step::{Event, Reply, step};
 
 /// The rows.

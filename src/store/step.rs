@@ -65,8 +65,8 @@ impl Now {
 pub enum Event {
     /// Is this known already?
     Recall(Name),
-    /// May this be sent?
-    Reserve(Box<Reserve>),
+    /// May this be sent? And for which operation its request was sealed.
+    Reserve(Box<Reserve>, Option<OperationId>),
     /// This is what became of it.
     Settle(Box<Settle>),
     /// A person, the agent or the gate answers a hold.
@@ -115,7 +115,9 @@ pub fn step<R: Rows + ?Sized>(
     let mut draft = Draft::new(rows);
     let reply = match event {
         Event::Recall(name) => Reply::Recalled(recall::recall(&mut draft, name, now)?),
-        Event::Reserve(ask) => Reply::Reserved(reserve::reserve(&mut draft, ask, now)?),
+        Event::Reserve(ask, sealed_for) => {
+            Reply::Reserved(reserve::reserve(&mut draft, (ask, *sealed_for), now)?)
+        }
         Event::Settle(end) => Reply::Settled(settle::settle(&mut draft, end, now)?),
         Event::Answer(said) => Reply::Answered(answer::answer(&mut draft, said, now)?),
         Event::Collected(op) => collected(&mut draft, *op, now)?,

@@ -79,15 +79,15 @@ struct Place {
 
 pub(super) fn reserve<R: Rows + ?Sized>(
     draft: &mut Draft<'_, R>,
-    ask: &Reserve,
+    (ask, sealed_for): (&Reserve, Option<OperationId>),
     now: Now,
 ) -> Result<Reserved, Fault> {
     let place = match locate(draft, ask, now)? {
         Ok(place) => place,
         Err(answer) => return Ok(answer),
     };
-    // Another name than recall gave: recall again. What came with this was sealed for that one.
-    if place.op != ask.op {
+    // What came with it was sealed for another operation, that somebody else has become meanwhile.
+    if sealed_for.is_some_and(|op| op != place.op) {
         return Ok(Reserved::Blocked(Blocked::Stale(draft.meta()?.settled)));
     }
     if let Some(blocked) = frozen(draft, &ask.about, now)? {
@@ -128,8 +128,8 @@ fn locate<R: Rows + ?Sized>(
 ) -> Result<Result<Place, Reserved>, Fault> {
     let name = match &ask.entry {
         Entry::Asked(name) => name,
-        Entry::Approved => {
-            let Some(record) = draft.record(ask.op)? else {
+        Entry::Approved(op) => {
+            let Some(record) = draft.record(*op)? else {
                 return Ok(Err(Reserved::Lost));
             };
             let record = ripen(draft, record, now)?;
@@ -140,7 +140,7 @@ fn locate<R: Rows + ?Sized>(
             if record.state != State::Approved {
                 return Ok(Err(Reserved::Known(Known { record, how: How::Own, answer: None })));
             }
-            return Ok(Ok(Place { old: Some(record), op: ask.op, alias: None, same: None }));
+            return Ok(Ok(Place { old: Some(record), op: *op, alias: None, same: None }));
         }
     };
     let same = name.same();
@@ -329,8 +329,8 @@ fn write<R: Rows + ?Sized>(
     now: Now,
 ) -> Result<Reserved, Fault> {
     let approval = match (&ask.entry, &place.old) {
-        (Entry::Approved, Some(old)) => old.approval.clone(),
-        (Entry::Approved | Entry::Asked(_), _) => None,
+        (Entry::Approved(_), Some(old)) => old.approval.clone(),
+        (Entry::Approved(_) | Entry::Asked(_), _) => None,
     };
     // INVARIANT: I12, an approval lifts exactly the policies it was given for, and nothing once the
     // digest is another one.

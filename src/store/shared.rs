@@ -1,0 +1,64 @@
+//! What do the writer and the readers of a store share? Its time, who waits, and the freezes in memory.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+
+use crate::call::OperationId;
+use crate::refusal::Fault;
+use crate::store::draft::Draft;
+use crate::store::freeze::Freeze;
+use crate::store::rows::{Changes, Key, Rows, key};
+use crate::store::times::Times;
+use crate::store::wait::Waiters;
+
+/// What the writer and the readers of a store share.
+#[derive(Debug)]
+pub struct Shared {
+    pub(super) times: Mutex<Times>,
+    pub(super) waiters: Arc<Waiters>,
+    pub(super) freezes: ArcSwap<Vec<Freeze>>,
+}
+
+impl Shared {
+    pub(super) fn new(times: Times) -> Self {
+        let (waiters, freezes) = (Arc::default(), ArcSwap::default());
+        Self { times: Mutex::new(times), waiters, freezes }
+    }
+
+    /// The operations that changes are about.
+    pub(super) fn news(&self, changes: &Changes) -> News {
+        let record = |key: &Key| key.first() == Some(&b'r');
+        let ops = changes.keys().filter(|key| record(key)).filter_map(|key| key::operation(key));
+        News { ops: ops.collect(), freezes: changes.keys().any(|key| key.first() == Some(&b'f')) }
+    }
+
+    pub(super) fn freezes_after(
+        &self,
+        changes: &Changes,
+        rows: &dyn Rows,
+    ) -> Result<Option<Vec<Freeze>>, Fault> {
+        if self.news(changes).freezes { Draft::new(rows).freezes().map(Some) } else { Ok(None) }
+    }
+
+    pub(super) fn tell(&self, news: News, rows: &dyn Rows) -> Result<(), Fault> {
+        let freezes = if news.freezes { Some(Draft::new(rows).freezes()?) } else { None };
+        self.tell_all(news, freezes);
+        Ok(())
+    }
+
+    pub(super) fn tell_all(&self, news: News, freezes: Option<Vec<Freeze>>) {
+        if let Some(freezes) = freezes {
+            self.freezes.store(Arc::new(freezes));
+        }
+        news.ops.into_iter().for_each(|op| self.waiters.changed(op));
+    }
+}
+
+/// What others want to hear of.
+#[derive(Debug)]
+pub(super) struct News {
+    ops: Vec<OperationId>,
+    freezes: bool,
+}
