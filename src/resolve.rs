@@ -310,3 +310,279 @@ pub fn caller_template(template: &Template, caller: &Caller) -> Option<String> {
         | Source::Fact { .. } => None,
     })
 }
+
+#[cfg(test)]
+#[expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test may fail loudly"
+)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::call::{Fact, Request, sample};
+    use crate::catalog::{Catalog, Road, pack};
+    use crate::clock::Timestamp;
+    use crate::refusal::Code;
+    use crate::wire;
+
+    fn stripe() -> Catalog {
+        let text = pack::shipped("stripe").unwrap();
+        let road = Road {
+            upstream: "stripe".into(),
+            listener: 0,
+            prefix: "/".into(),
+            pack: Arc::new(pack::read("stripe", text).unwrap()),
+            selectors: Vec::new(),
+        };
+        Catalog::new(vec![road]).unwrap()
+    }
+
+    fn call(send: &str, form: &str) -> Call {
+        let (method, target) = send.split_once(' ').unwrap();
+        let mut headers = http::HeaderMap::new();
+        headers.insert("host", http::HeaderValue::from_static("localhost"));
+        if !form.is_empty() {
+            let form = http::HeaderValue::from_static("application/x-www-form-urlencoded");
+            headers.insert(http::header::CONTENT_TYPE, form);
+        }
+        let request = Request {
+            listener: 0,
+            method: http::Method::from_bytes(method.as_bytes()).unwrap(),
+            target: target.into(),
+            headers,
+            body: form.to_owned().into(),
+            peer: None,
+        };
+        stripe().classify(&request).unwrap_or_else(|refusal| panic!("{}", refusal.detail))
+    }
+
+    fn charge(customer: &str, currency: &str) -> Facts {
+        let text = |text: &str| FactValue::Text(text.into());
+        let fields = vec![
+            ("customer".into(), text(customer)),
+            ("currency".into(), text(currency)),
+            ("remaining".into(), FactValue::Long(700)),
+        ];
+        let fact = Fact { id: Some("ch_1".into()), fields, as_of: Timestamp::default() };
+        Facts { read: vec![("charge".into(), fact)], assumed: Vec::new() }
+    }
+
+    fn resolved(call: &Call, facts: &Facts, account: &str) -> Result<Resolved, Refusal> {
+        let caller = sample::caller("bot", Some("ann"));
+        resolve(&Scope { call, caller: &caller, account: Some(account), facts })
+    }
+
+    #[test]
+    fn what_is_wrong_with_somebody_elses_charge_is_not_told() {
+        let swapped = call("POST /v1/refunds", "charge=ch_1&amount=5&currency=jpy");
+        let facts = charge("cus_1", "usd");
+        assert_eq!(resolved(&swapped, &facts, "cus_1").unwrap_err().code, Code::Ambiguous);
+        let foreign = resolved(&swapped, &facts, "cus_2").unwrap_err();
+        let missing = Refusal::nobodys(&swapped);
+        assert_eq!((foreign.code, &foreign.detail), (missing.code, &missing.detail));
+        let nobodys = Facts { read: Vec::new(), assumed: Vec::new() };
+        assert_eq!(resolved(&swapped, &nobodys, "cus_2").unwrap().owner, None);
+    }
+
+    #[test]
+    fn amounts_come_from_the_call_or_from_a_fact_and_never_from_nothing() {
+        let known = |form: &str, facts: &Facts| {
+            let call = call("POST /v1/refunds", form);
+            resolved(&call, facts, "cus_1").unwrap()
+        };
+        let stated = known("charge=ch_1&amount=5", &charge("cus_1", "jpy"));
+        assert_eq!(stated.amount.unwrap().to_string(), "5 JPY");
+        assert_eq!(stated.summary, "Refund 5 JPY of charge ch_1");
+        assert_eq!(stated.resource.unwrap().to_string(), "Charge ch_1");
+        let rest = known("charge=ch_1", &charge("cus_1", "usd"));
+        assert_eq!(rest.amount.unwrap().minor, 700);
+        assert_eq!(rest.amounts, [rest.amount]);
+        let unknown = known("charge=ch_1&amount=5", &charge("cus_1", "doubloons"));
+        assert_eq!((unknown.amount, unknown.summary.as_str()), (None, "Refund ? of charge ch_1"));
+        let mut nothing_left = charge("cus_1", "usd");
+        nothing_left.read[0].1.fields[2].1 = FactValue::Long(0);
+        assert_eq!(known("charge=ch_1", &nothing_left).amount, None);
+    }
+
+    #[test]
+    fn an_owner_is_one_name_or_nobody() {
+        let path = "POST /v1/customers/cus_1/subscriptions/sub_1";
+        let call = call(path, "items[0][price]=p");
+        let owner = |customer: &str| {
+            let mut facts = charge(customer, "usd");
+            facts.read[0].0 = "subscription".into();
+            resolved(&call, &facts, "cus_1").unwrap().owner
+        };
+        assert_eq!(owner("cus_1").as_deref(), Some("cus_1"));
+        assert_eq!(owner("cus_2"), None);
+        assert_eq!(owner(""), None);
+    }
+
+    #[test]
+    fn an_owner_that_is_no_name_is_nobody() {
+        for form in ["customer[id]=cus_1", "customer[]=cus_1", "customer="] {
+            let call = call("POST /v1/charges", &format!("amount=5&currency=usd&{form}"));
+            let resolved = resolved(&call, &Facts::default(), "cus_1").unwrap();
+            assert_eq!((resolved.owner, resolved.resource), (None, None), "{form}");
+        }
+    }
+
+    #[test]
+    fn people_read_one_plain_line() {
+        let hidden = "customer=cus%E2%80%AE_1%0A%1B%5B31m%E2%80%8B&amount=5&currency=usd";
+        let call = call("POST /v1/charges", hidden);
+        let line = resolved(&call, &Facts::default(), "cus_1").unwrap().summary;
+        assert_eq!(line, "Charge customer cus_1 [31m 0.05 USD");
+        assert_eq!(plain(&"é".repeat(80), 64).chars().count(), 64);
+        assert_eq!(plain("a\u{2066}b\u{E0041}c\u{00AD}d", 64), "abcd");
+    }
+
+    #[test]
+    fn a_message_to_nobody_known_has_an_unknown_recipient() {
+        let call = call("POST /v1/invoices/in_1/send", "");
+        let resolved = resolved(&call, &Facts::default(), "cus_1").unwrap();
+        assert_eq!(resolved.recipients, [Box::from("?")]);
+    }
+
+    #[test]
+    fn a_template_carries_its_values_percent_encoded_or_is_not_made() {
+        let asked = call("POST /v1/charges", "customer=cus%2F..%3Fa%26b&amount=5&currency=usd");
+        let lookup = &asked.action.lookup.as_ref().unwrap().get;
+        let facts = Facts::default();
+        let caller = sample::caller("bot", Some("auth0|77"));
+        let scope = |call| Scope { call, caller: &caller, account: None, facts: &facts };
+        assert_eq!(
+            template(lookup, &scope(&asked)).unwrap(),
+            "/v1/charges?customer=cus%2F..%3Fa%26b&limit=100"
+        );
+        let nobodys = call("POST /v1/charges", "amount=5&currency=usd");
+        assert_eq!(template(lookup, &scope(&nobodys)), None);
+        let account = pack::caller_template("/find?user='{caller.customer}'").unwrap();
+        assert_eq!(caller_template(&account, &caller).unwrap(), "/find?user='auth0%7C77'");
+        assert!(pack::caller_template("/find?user={path.x}").is_err());
+    }
+
+    fn rule(name: &str, text: &str) -> Arc<crate::action::FactRule> {
+        let pack = pack::read(name, text).unwrap_or_else(|errors| panic!("{errors}"));
+        Arc::clone(&pack.actions()[0].facts[0].rule)
+    }
+
+    fn read(rule: &crate::action::FactRule, id: &str, json: &str) -> Result<Fact, FactProblem> {
+        let answer = wire::answer(json.as_bytes()).unwrap();
+        let name = rule.patterns[0].0.clone();
+        fact(rule, &[(name, id.into())], &answer, Timestamp(7))
+    }
+
+    #[test]
+    fn a_charge_reads_as_it_is_whatever_the_server_leaves_out() {
+        let refund = call("POST /v1/refunds", "charge=ch_1");
+        let rule = &refund.action.facts[0].rule;
+        let field = |json: &str, name: &str| {
+            let fact = read(rule, "ch_1", json).unwrap();
+            Facts { read: vec![("c".into(), fact)], assumed: Vec::new() }.field("c", name)
+        };
+        let full = r#"{"id":"ch_1","customer":{"id":"cus_1"},"currency":"usd","amount":900,"amount_captured":800,
+            "amount_refunded":100,"captured":true,"disputed":false,"created":1700000000}"#;
+        assert_eq!(field(full, "remaining"), Some(FactValue::Long(700)));
+        assert_eq!(field(full, "customer"), Some(FactValue::Text("cus_1".into())));
+        assert_eq!(field(full, "id"), Some(FactValue::Text("ch_1".into())));
+        assert_eq!(field(full, "disputed"), Some(FactValue::Bool(false)));
+        let time = FactValue::Time(Timestamp(1_700_000_000_000));
+        assert_eq!(field(full, "purchased_at"), Some(time));
+        let older =
+            full.replace(r#""amount_captured":800,"#, "").replace(r#""disputed":false,"#, "");
+        assert_eq!(field(&older, "remaining"), Some(FactValue::Long(800)));
+        assert_eq!(field(&older, "disputed"), None);
+        let only_authorised = full.replace(r#""captured":true"#, r#""captured":false"#);
+        assert_eq!(field(&only_authorised, "remaining"), None);
+        for odd in [r#""captured":"yes""#, r#""captured":1"#, r#""captured":null"#] {
+            assert_eq!(field(&full.replace(r#""captured":true"#, odd), "captured"), None, "{odd}");
+        }
+        let more = full.replace(r#""amount_refunded":100"#, r#""amount_refunded":1000"#);
+        assert_eq!(field(&more, "remaining"), Some(FactValue::Long(0)));
+        for odd in ["1.5", "\"x\"", "null", "[1]", "9000000000000", "true"] {
+            let odd =
+                full.replace(r#""amount_refunded":100"#, &format!(r#""amount_refunded":{odd}"#));
+            assert_eq!(field(&odd, "remaining"), None, "{odd}");
+        }
+    }
+
+    #[test]
+    fn an_answer_about_something_else_is_no_fact() {
+        let refund = call("POST /v1/refunds", "charge=ch_1");
+        let rule = &refund.action.facts[0].rule;
+        for (json, id) in [
+            (r#"{"id":"ch_2"}"#, "ch_2"),
+            (r#"{"id":null}"#, ""),
+            (r#"{}"#, ""),
+            (r#"[{"id":"ch_1"}]"#, ""),
+            (r#"{"id":"CH_1"}"#, "CH_1"),
+        ] {
+            assert_eq!(read(rule, "ch_1", json), Err(FactProblem::WrongId(id.into())), "{json}");
+        }
+    }
+
+    #[test]
+    fn an_id_cannot_bend_a_path() {
+        let refund = call("POST /v1/refunds", "charge=ch_1");
+        let rule = &refund.action.facts[0].rule;
+        let target = |id: &str| fact_target(rule, &[("charge".into(), id.into())]);
+        assert_eq!(target("ch_1").unwrap(), "/v1/charges/ch_1");
+        for id in ["", ".", "..", "a/b", "../x", "a?b", "a#b", "a%2fb", "a b", "é", "a\n", "a;b"] {
+            assert_eq!(target(id), Err(FactProblem::NoId("charge".into())), "{id:?}");
+        }
+        assert!(target(&"a".repeat(256)).is_err());
+        assert_eq!(fact_target(rule, &[]), Err(FactProblem::Missing("charge".into())));
+    }
+
+    #[test]
+    fn a_list_holds_exactly_the_one() {
+        let text = r#"
+pack: shop
+version: 1
+auth: bearer
+body: json
+facts:
+  order:
+    get: /orders?number={number}
+    id: { number: "[A-Z0-9.-]{1,20}", at: /number }
+    items: /data
+    one: true
+    fields:
+      id: /uuid
+      currency: /currency
+      total: { at: /total, as: major }
+      shipped: { at: /status, true: [shipped], false: [new] }
+      at: { at: /at, as: rfc3339 }
+    derive: { double: total + total }
+actions:
+  shop.order.cancel:
+    match: POST /orders/{number}/cancel
+    class: write
+    facts: [ { order: { number: path.number } } ]
+"#;
+        let rule = rule("shop", text);
+        let item = r#"{"number":"A1","uuid":"u-7","currency":"kwd","total":"1.5","status":"shipped","at":"2026-03-01T12:00:00Z"}"#;
+        let fact = read(&rule, "A1", &format!(r#"{{"data":[{item}]}}"#)).unwrap();
+        assert_eq!(fact.id.as_deref(), Some("u-7"));
+        let facts = Facts { read: vec![("o".into(), fact)], assumed: Vec::new() };
+        assert_eq!(facts.field("o", "total"), Some(FactValue::Long(1500)));
+        assert_eq!(facts.field("o", "double"), Some(FactValue::Long(3000)));
+        assert_eq!(facts.field("o", "shipped"), Some(FactValue::Bool(true)));
+        assert_eq!(facts.field("o", "at"), Some(FactValue::Time(Timestamp(1_772_366_400_000))));
+        let two = format!(r#"{{"data":[{item},{item}]}}"#);
+        assert_eq!(read(&rule, "A1", &two), Err(FactProblem::Several));
+        assert_eq!(read(&rule, "A1", r#"{"data":[]}"#), Err(FactProblem::NotFound));
+        let none = FactProblem::NoList("/data".into());
+        assert_eq!(read(&rule, "A1", r#"{"data":null}"#), Err(none));
+        let finer = item.replace("1.5", "1.0005").replace("shipped", "lost");
+        let fact = read(&rule, "A1", &format!(r#"{{"data":[{finer}]}}"#)).unwrap();
+        let facts = Facts { read: vec![("o".into(), fact)], assumed: Vec::new() };
+        assert_eq!((facts.field("o", "total"), facts.field("o", "shipped")), (None, None));
+        let dots = fact_target(&rule, &[("number".into(), "..".into())]);
+        assert_eq!(dots, Err(FactProblem::NoId("number".into())));
+    }
+}

@@ -333,3 +333,200 @@ fn headers(node: &Node) -> Result<Vec<HeaderName>, String> {
     };
     node.texts()?.iter().map(read).collect()
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly")]
+mod tests {
+    use super::*;
+    use crate::action::{Find, Sign, Test};
+
+    const GOOD: &str = r#"pack: shop
+version: 1
+auth: bearer
+body: json
+facts:
+  order:
+    get: /orders/{order}
+    id: { order: "[A-Za-z0-9_-]{1,64}", at: /id }
+    fields: { customer: /customer, currency: /currency, paid: { at: /paid, as: major } }
+    derive: { twice: paid + paid }
+actions:
+  shop.refund.create:
+    match: POST /orders/{id}/refunds
+    class: financial
+    kind: refund
+    summary: "Refund {amount} of {id}, {note}"
+    params: [amount, currency, note, lines]
+    facts: [ { order: { order: path.id } } ]
+    amount: { at: /amount, as: major, currency: [facts.order.currency, body./currency], absent: facts.order.paid }
+    owner: facts.order.customer
+    resource: { type: Order, id: facts.order.id }
+    when: [ { at: /note, kind: message } ]
+    outcome: { done: { at: /status, is: [ok] } }
+    lookup: { get: "/refunds?order={path.id}", items: /data, match: { id: /id }, settle: 60s }
+  shop.order.retrieve: { match: "GET /orders/{order}", class: read, owner: response./customer }
+"#;
+
+    fn faults(text: &str) -> Vec<String> {
+        match read("shop", text) {
+            Ok(_) => Vec::new(),
+            Err(errors) => errors.0.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    #[test]
+    fn a_pack_says_what_it_is_meant_to_say() {
+        let pack = read("shop", GOOD).unwrap_or_else(|errors| panic!("{errors}"));
+        let refund = &pack.actions()[0];
+        let amount = refund.amount.as_ref().unwrap();
+        assert_eq!((amount.at.len(), amount.currency.len(), amount.sign), (1, 2, Sign::Positive));
+        assert_eq!(refund.outcome.done.as_ref().unwrap().test, Test::Is(vec!["ok".into()]));
+        assert!(matches!(refund.lookup.as_ref().unwrap().find, Find::Made { .. }));
+        assert_eq!(refund.summary.0.len(), 6);
+        assert_eq!(
+            pack.actions()[1].owner,
+            Owner::Response(vec![crate::action::AnswerPlace::At(
+                words::pointer("/customer").unwrap()
+            )])
+        );
+        assert_eq!(pack.lint(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn every_fault_is_told_with_its_place() {
+        let mut wrong = Vec::new();
+        for (from, to, expected) in [
+            ("pack: shop", "pack: shop\nextra: 1", "shop:2:1: extra: is not a key here"),
+            ("version: 1", "version: 2", "shop:2:10: version: expected 1"),
+            ("auth: bearer", "auth: token", "shop:3:7: auth: expected bearer"),
+            (
+                "auth: bearer",
+                "auth: { header: a, query: b }",
+                "expected either `header` or `query`",
+            ),
+            ("body: json", "body: xml", "shop:4:7: body: expected json"),
+            ("body: json", "body: json\nheaders: [Authorization]", "never comes from an agent"),
+            ("body: json", "body: json\nheaders: [X-Forwarded-For]", "never comes from an agent"),
+            ("body: json", "body: json\ndefaults: { owner: public }", "expected `internal`"),
+            ("{1,64}", "*", "expected characters and a length"),
+            ("A-Za-z0-9_-", "A-Za-z0-9/", "an id in a path may hold"),
+            ("{1,64}", "{0,64}", "the length of an id is 1 to 255"),
+            (", at: /id }", " }", "where the answer repeats the id"),
+            ("{order}\n    id", "{other}\n    id", "`other` has no pattern under `id`"),
+            ("paid + paid", "paid * paid", "expected `a - b` or `a + b`"),
+            ("paid + paid", "paid + currency", "`currency` is no number among `fields`"),
+            ("currency: /currency, paid", "paid", "takes its currency from the fact's field"),
+            ("as: major } }", "as: cents } }", "expected minor, major"),
+            ("POST /orders/{id}/refunds", "POST orders", "expected `METHOD /path/{param}`"),
+            (
+                "POST /orders/{id}/refunds",
+                "FETCH /orders",
+                "expected GET, POST, PUT, PATCH or DELETE",
+            ),
+            ("POST /orders/{id}/refunds", "POST /orders//{id}", "an empty segment"),
+            ("POST /orders/{id}/refunds", "POST /o/{id}/{id}", "stands twice in the path"),
+            (
+                "class: financial",
+                "class: money",
+                "expected read, write, communication or financial",
+            ),
+            ("kind: refund", "kind: gift", "expected one of refund, credit"),
+            (
+                "kind: refund",
+                "kind: refund\n    also: [ { class: read, when: { at: /note, is: [a], not: [b] } } ]",
+                "exclude each other",
+            ),
+            (
+                "params: [amount, currency, note, lines]",
+                "refuse: [/x]",
+                "`params` is missing: a financial action",
+            ),
+            ("params: [amount,", "params: [", "`amount` is not among the action's `params`"),
+            (
+                "{ order: path.id }",
+                "{ order: path.nope }",
+                "the path has no parameter `nope`; it is one of `id`",
+            ),
+            ("{ order: path.id }", "{ nope: path.id }", "has no parameter `nope`"),
+            (
+                "{ order: path.id }",
+                "{ order: facts.order.id }",
+                "no fact `order` is declared above",
+            ),
+            ("[ { order: {", "[ { nope: {", "no fact `nope` under the pack's `facts`"),
+            ("absent: facts.order.paid", "absent: body./note", "only a fact"),
+            (
+                "owner: facts.order.customer",
+                "owner: facts.order.nope",
+                "has no field `nope`; it is one of",
+            ),
+            ("owner: facts.order.customer", "owner: response./x", "only the owner of a read"),
+            ("owner: facts.order.customer", "owner: query.x", "`query.` is for GET"),
+            (
+                "owner: facts.order.customer",
+                "owner: [public, path.id]",
+                "`public` is an owner, and the only one",
+            ),
+            ("owner: facts.order.customer", "owner: [response./x, path.id]", "not from both"),
+            ("owner: facts.order.customer", "owner: args./x", "belongs to tools and GraphQL"),
+            ("owner: response./customer", "owner: body./x", "a GET has no body"),
+            ("owner: response./customer", "owner: response.items./x", "needs `items`"),
+            ("owner: response./customer", "stream: true", "only what is `owner: public`"),
+            ("{ at: /amount, as: major", "{ at: /lines/*/x, as: major", "needs `sum: true`"),
+            (
+                "{ at: /amount, as: major",
+                "{ at: /amount, sum: true, as: major",
+                "adds up one pointer",
+            ),
+            (
+                "{ at: /amount, as: major",
+                "{ at: /amount, times: /lines/*/n, as: major",
+                "into the array that `at` names",
+            ),
+            ("{note}", "{nope}", "`nope` is not among the action's `params`"),
+            ("[ { at: /note, kind: message } ]", "[ { at: /note } ]", "raises nothing"),
+            ("[ { at: /note, kind: message } ]", "{ at: /note }", "expected a list"),
+            ("items: /data, match: { id: /id }, ", "", "needs `items` and `match`, or `done`"),
+            ("{path.id}", "{path.no}", "the path has no parameter `no`"),
+            ("\"/refunds?order", "\"//refunds?order", "expected a path and query"),
+            ("kind: refund", "kind: refund\n    undo: shop.no.no", "which is no action here"),
+            (
+                "shop.order.retrieve: { match: \"GET /orders/{order}\"",
+                "shop.order.again: { match: \"POST /orders/{x}/refunds\"",
+                "can never be reached",
+            ),
+            ("shop.order.retrieve", "retrieve", "an action is named `vendor.noun.verb`"),
+        ] {
+            let text = GOOD.replacen(from, to, 1);
+            let found = faults(&text);
+            if text == GOOD || !found.iter().any(|fault| fault.contains(expected)) {
+                wrong.push(format!("`{from}` -> `{to}`: `{expected}` not in {found:?}"));
+            }
+        }
+        assert!(wrong.is_empty(), "{wrong:#?}");
+    }
+
+    #[test]
+    fn all_faults_come_at_once_and_the_file_gives_the_name() {
+        let text = GOOD.replace("version: 1", "version: 9").replace("kind: refund", "kind: gift");
+        let text = text.replace("type: Order", "sort: Order");
+        assert_eq!(faults(&text).len(), 4, "{:#?}", faults(&text));
+        assert!(read("packs/other.yaml", GOOD).is_err());
+        assert!(read("packs/shop.yaml", GOOD).is_ok());
+    }
+
+    #[test]
+    fn what_is_probably_not_meant_is_found() {
+        let unused = GOOD.replace("    facts: [ { order: { order: path.id } } ]\n", "");
+        let unused =
+            unused.replace("facts.order.customer", "path.id").replace("facts.order.id", "path.id");
+        let unused = unused
+            .replace(", absent: facts.order.paid", "")
+            .replace("[facts.order.currency, body./currency]", "body./currency");
+        assert_eq!(read("shop", &unused).unwrap().lint(), ["facts.order: no action uses it"]);
+        let crossing = format!(
+            "{GOOD}  shop.a.b: {{ match: \"GET /{{x}}/y\", class: read }}\n  shop.a.c: {{ match: \"GET /orders/{{y}}/z\", class: read }}\n  shop.a.d: {{ match: \"GET /{{x}}/y/z\", class: read }}\n"
+        );
+        assert_eq!(read("shop", &crossing).unwrap().lint().len(), 2);
+    }
+}

@@ -260,7 +260,10 @@ fn amount(section: &Section<'_>, node: &Node, known: &Known) -> Option<AmountRul
         at: at.unwrap_or_default(),
         unit: unit.unwrap_or(Unit::Minor),
         currency: sources(&section, "currency", known),
-        absent: section.optional("absent", |node| known.source(node.text()?)),
+        absent: section.optional("absent", |node| match known.source(node.text()?)? {
+            fact @ Source::Fact { .. } => Ok(fact),
+            _ => Err("only a fact can say what the call does not".into()),
+        }),
         sum,
         sign: if signed { Sign::Either } else { Sign::Positive },
         without: section.optional("without", pointers).unwrap_or_default(),
