@@ -150,6 +150,7 @@ impl Server {
             };
             ready.push((TcpListener::from_std(socket)?, Arc::new(door)));
         }
+        tasks.spawn(pulse(stop.clone()));
         for (socket, door) in ready {
             tasks.spawn(accept(socket, door, Arc::clone(&places)));
         }
@@ -170,6 +171,13 @@ impl Server {
             Err(_) => Drained::Left(self.tasks.len()),
         }
     }
+}
+
+/// A timer that is nearer than any request's: tokio wakes its own driver, a system call, for each one
+/// that becomes the nearest, and every request sets some.
+async fn pulse(stop: CancellationToken) {
+    const BEAT: Duration = Duration::from_secs(1);
+    while timeout(BEAT, stop.cancelled()).await.is_err() {}
 }
 
 async fn accept(socket: TcpListener, door: Arc<connection::Door>, places: Arc<Semaphore>) {
@@ -201,5 +209,21 @@ async fn accept(socket: TcpListener, door: Arc<connection::Door>, places: Arc<Se
         if door.stop.is_cancelled() {
             break;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size<A, B, C, F>(_: impl FnOnce(A, B, C) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    // Every connection holds one; what is spawned a request is the handler's own.
+    #[test]
+    fn a_connection_is_small() {
+        let bytes = size(connection::serve);
+        assert!(bytes <= 3 << 10, "{bytes} bytes");
     }
 }

@@ -129,7 +129,7 @@ impl Network {
         to: &Upstream,
         send: &Outgoing,
         connection: Connection,
-    ) -> Result<Road, String> {
+    ) -> Result<Box<Road>, String> {
         let head = head::request(send, &to.url.authority())?;
         let connector = Arc::clone(self.connector(to)?);
         let line = to.line.get_or_init(|| Line::new(&to.url, to.addresses, to.connect)).clone();
@@ -143,11 +143,12 @@ impl Network {
         };
         let stream = match pooled {
             Some(stream) => stream,
-            None => dial(&connector, &line, to.connect).await?,
+            // Rare, and large: a handshake.
+            None => Box::pin(dial(&connector, &line, to.connect)).await?,
         };
         let session = HttpSession::new(stream);
         let room = Room { bytes_max: to.answer_bytes_max, connect: to.connect };
-        Ok(Road { connector, line, session, head: Some(head), stale, room })
+        Ok(Box::new(Road { connector, line, session, head: Some(head), stale, room }))
     }
 }
 
@@ -190,11 +191,15 @@ impl Road {
             let (Lost::Closed(_), Stale::SendAgain(head)) = (&lost, stale) else {
                 return Err(lost.why());
             };
-            let stream = dial(&self.connector, &self.line, self.room.connect).await?;
-            self.session = HttpSession::new(stream);
-            self.send_and_wait(head, &send.body).await.map_err(Lost::why)?;
+            Box::pin(self.send_again(head, &send.body)).await?;
         }
         head::response(&self.session)
+    }
+
+    async fn send_again(&mut self, head: Box<RequestHeader>, body: &[u8]) -> Result<(), String> {
+        let stream = dial(&self.connector, &self.line, self.room.connect).await?;
+        self.session = HttpSession::new(stream);
+        self.send_and_wait(head, body).await.map_err(Lost::why)
     }
 
     async fn send_and_wait(&mut self, head: Box<RequestHeader>, body: &[u8]) -> Result<(), Lost> {
@@ -262,7 +267,7 @@ impl Road {
     }
 
     /// Gives the connection back, if both sides mean to keep it; else it is closed.
-    async fn release(mut self, idle: Duration) {
+    async fn release(mut self: Box<Self>, idle: Duration) {
         self.session.respect_keepalive();
         let idle = self.stated_idle().map_or(idle, |stated| stated.min(idle));
         if self.session.will_keepalive()

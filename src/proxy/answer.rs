@@ -10,6 +10,7 @@ use http::{Method, StatusCode};
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
 use pingora::{Error, ErrorType, Result};
+use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
 use crate::call::{Answer, Body, Chunk, Chunks};
@@ -41,22 +42,19 @@ pub(super) async fn write(
     // RFC 9112 s6.3.
     let none = matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     let bodiless = none || to == To::Head;
-    match answer.body {
+    let bytes = match answer.body {
+        Body::Stream(chunks) if !bodiless => {
+            return Box::pin(stream(session, head, chunks, within)).await;
+        }
+        // RFC 9110 s8.6: no length on a 204; one on a 304 or to a HEAD would be another body's.
+        Body::Whole(_) | Body::Stream(_) if bodiless => Bytes::new(),
         Body::Whole(bytes) => {
-            // RFC 9110 s8.6: no length on a 204; one on a 304 or to a HEAD would be another body's.
-            if !bodiless {
-                head.insert_header(header::CONTENT_LENGTH, HeaderValue::from(bytes.len()))?;
-            }
-            let bytes = if bodiless { Bytes::new() } else { bytes };
-            in_time(within, whole(session, head, bytes)).await
+            head.insert_header(header::CONTENT_LENGTH, HeaderValue::from(bytes.len()))?;
+            bytes
         }
-        Body::Stream(_) if bodiless => in_time(within, whole(session, head, Bytes::new())).await,
-        Body::Stream(chunks) => {
-            head.insert_header(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"))?;
-            in_time(within, session.write_response_header(head)).await?;
-            stream(session, chunks, within).await
-        }
-    }
+        Body::Stream(_) => Bytes::new(),
+    };
+    in_time(timeout(within, whole(session, head, bytes)).await)
 }
 
 async fn whole(session: &mut ServerSession, head: Box<ResponseHeader>, bytes: Bytes) -> Result<()> {
@@ -64,14 +62,23 @@ async fn whole(session: &mut ServerSession, head: Box<ResponseHeader>, bytes: By
     session.write_response_body(bytes, true).await
 }
 
-async fn stream(session: &mut ServerSession, mut chunks: Chunks, within: Duration) -> Result<()> {
+async fn stream(
+    session: &mut ServerSession,
+    mut head: Box<ResponseHeader>,
+    mut chunks: Chunks,
+    within: Duration,
+) -> Result<()> {
+    head.insert_header(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"))?;
+    in_time(timeout(within, session.write_response_header(head)).await)?;
     loop {
         match chunks.next().await {
             Some(Chunk::Bytes(bytes)) => {
-                in_time(within, session.write_response_body(bytes, false)).await?;
+                in_time(timeout(within, session.write_response_body(bytes, false)).await)?;
             }
             Some(Chunk::End) => {
-                return in_time(within, session.write_response_body(Bytes::new(), true)).await;
+                return in_time(
+                    timeout(within, session.write_response_body(Bytes::new(), true)).await,
+                );
             }
             // No last chunk is written, so that the agent sees a body without an end.
             None => return Error::e_explain(ErrorType::InternalError, "the answer was cut short"),
@@ -79,8 +86,8 @@ async fn stream(session: &mut ServerSession, mut chunks: Chunks, within: Duratio
     }
 }
 
-async fn in_time(within: Duration, write: impl Future<Output = Result<()>>) -> Result<()> {
-    match timeout(within, write).await {
+fn in_time(written: std::result::Result<Result<()>, Elapsed>) -> Result<()> {
+    match written {
         Ok(written) => written,
         Err(_) => Error::e_explain(ErrorType::WriteTimedout, "the agent reads too slowly"),
     }

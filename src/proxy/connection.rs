@@ -54,8 +54,8 @@ pub(super) async fn serve(door: Arc<Door>, tcp: TcpStream, peer: IpAddr) {
             Came::Nothing => None,
             Came::Head(end) => door.call(stream, bytes, end, origin).await,
             Came::Bad(refusal) => {
-                let session = ServerSession::new_http1(stream);
-                door.turn_back(session, *refusal, origin).await;
+                let session = Box::new(ServerSession::new_http1(stream));
+                Box::pin(door.turn_back(session, *refusal, origin)).await;
                 None
             }
         };
@@ -112,7 +112,7 @@ impl Door {
         origin: Origin,
     ) -> Option<Stream> {
         let read = head::read(bytes.get(..end).unwrap_or_default(), &self.hosts);
-        let mut session = ServerSession::new_http1(stream);
+        let mut session = Box::new(ServerSession::new_http1(stream));
         // Times are kept here, over the whole of each part; pingora's are per read.
         session.set_read_timeout(None);
         // What was read so far is pingora's to parse: head, and as much of the body as came along.
@@ -129,7 +129,7 @@ impl Door {
             Ok(come) => come,
             Err(NoBody::Gone) => return None,
             Err(NoBody::Bad(refusal)) => {
-                self.turn_back(session, *refusal, origin).await;
+                Box::pin(self.turn_back(session, *refusal, origin)).await;
                 return None;
             }
         };
@@ -168,7 +168,7 @@ impl Door {
     /// Hands the request on and writes what comes back.
     async fn answer(
         self: &Arc<Self>,
-        mut session: ServerSession,
+        mut session: Box<ServerSession>,
         request: Request,
         origin: Origin,
     ) -> Option<Stream> {
@@ -185,18 +185,19 @@ impl Door {
         }
         let to = To::method(&method);
         answer::write(&mut session, answer, to, self.bounds.write).await.ok()?;
-        let kept = session.finish().await.ok().flatten()?;
+        let ServerSession::H1(session) = *session else { return None };
+        let kept = Box::pin(session.reuse()).await.ok().flatten()?;
         let (stream, _none_with_pipelining_off) = kept.into_parts();
         Some(stream)
     }
 
     /// Answers what is turned back, and ends the connection: where the next request begins on it is
     /// not known.
-    async fn turn_back(&self, mut session: ServerSession, refusal: Refusal, origin: Origin) {
+    async fn turn_back(&self, mut session: Box<ServerSession>, refusal: Refusal, origin: Origin) {
         let answer = (self.service.turn_back)(refusal, origin);
         session.set_keepalive(None);
         let written = answer::write(&mut session, answer, To::Other, self.bounds.write).await;
-        let ServerSession::H1(session) = session else { return };
+        let ServerSession::H1(session) = *session else { return };
         if written.is_ok() {
             linger(session.into_inner()).await;
         }
