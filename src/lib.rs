@@ -20,12 +20,11 @@ pub mod wire;
 pub mod yaml;
 
 // Floor 2: stages. Each answers one question; none knows another.
+pub mod audit;
 pub mod breaker;
 pub mod catalog;
 pub mod disclosure;
 pub mod facts;
-// Floor 2: stages. Each answers one question.
-pub mod audit;
 pub mod identity;
 pub mod limits;
 pub mod policy;

@@ -1,10 +1,10 @@
 //! What was admitted is sent, once; what happened is settled; what may leave is answered. The sweep
 //! executes approved holds this way too: there is no other.
 
-use std::sync::Arc;
+use std::time::Duration;
 
-use crate::breaker::{Health, Pass};
-use crate::call::{Answer, Body, Outcome};
+use crate::breaker::Health;
+use crate::call::{Answer, Body, OperationId, Outcome};
 use crate::disclosure::{self, Question, Ran};
 use crate::gate::{Evidence, Gate, Permit, Site, Ticket};
 use crate::operation;
@@ -12,121 +12,139 @@ use crate::outbound::{Connection, Exchange, Outgoing, Reply, Stream};
 use crate::refusal::Refusal;
 use crate::store::StoredAnswer;
 
+/// BOUND: when a read that failed may be asked again; about one restart of a service.
+const SOON: Duration = Duration::from_secs(2);
+
 impl Gate {
     /// Sends an admitted call and answers with what may leave of what came back.
     pub(super) async fn execute(
         &self,
-        permit: Permit,
-        mut road: Pass,
+        mut permit: Permit,
         evidence: &mut Evidence,
     ) -> Result<Answer, Refusal> {
-        let site = self.site(&permit.call)?;
-        if let Some(ticket) = permit.ticket {
-            return self.effect(&permit, (site, ticket), road, evidence).await;
+        let site = self.site(&permit.asked.call)?;
+        match permit.ticket {
+            Some(ticket) => Box::pin(self.effect(&mut permit, (site, ticket), evidence)).await,
+            None if permit.asked.call.action.stream => {
+                Box::pin(self.stream(&mut permit, site, evidence)).await
+            }
+            None => self.read(&mut permit, site, evidence).await,
         }
-        let send = self.outgoing(&permit, site);
-        if permit.call.action.stream {
-            return self.stream(&permit, site, send, road).await;
-        }
+    }
+
+    /// A read: its whole answer is judged before a byte of it leaves.
+    async fn read(
+        &self,
+        permit: &mut Permit,
+        site: &Site,
+        evidence: &mut Evidence,
+    ) -> Result<Answer, Refusal> {
+        let send = self.outgoing(permit, site)?;
+        let sent = self.clock.steady();
         let exchange = self.outbound.exchange(&site.upstream, send, Connection::Pooled).await;
-        road.saw(health(&exchange));
-        drop(road);
+        permit.road.saw(health(&exchange));
+        let name = &site.upstream.name;
         let reply = match exchange {
             Exchange::Answered(reply) => reply,
-            Exchange::NotSent(why) => return Err(self.unreachable(&site.upstream.name, &why)),
-            Exchange::Unknown(why) => {
-                let wait = std::time::Duration::from_secs(2);
-                return Err(Refusal::upstream_timeout(&site.upstream.name, wait).because(why));
-            }
+            Exchange::NotSent(why) => return Err(Refusal::upstream_unreachable(name, SOON).because(why)),
+            Exchange::Unknown(why) => return Err(Refusal::upstream_timeout(name, SOON).because(why)),
         };
-        evidence.upstream(&reply);
-        self.disclose(&permit, &reply, None, evidence)
+        evidence.answered(&reply, self.clock.steady().saturating_sub(sent));
+        self.disclose(permit, &reply, None, evidence)
     }
 
     /// An effect: what happened is settled before anyone is told.
     async fn effect(
         &self,
-        permit: &Permit,
+        permit: &mut Permit,
         (site, ticket): (&Site, Ticket),
-        mut road: Pass,
         evidence: &mut Evidence,
     ) -> Result<Answer, Refusal> {
-        let (outcome, exchange) = match self.freezes.check(&permit.call, &permit.caller) {
-            // I11: what has not left yet is stopped by a freeze.
-            Err(frozen) => (Outcome::NotSent, Exchange::NotSent(frozen.detail)),
-            Ok(()) => {
-                let mut send = self.outgoing(permit, site);
-                operation::put_key(&permit.call.action, ticket.operation, &mut send);
-                let connection = if site.trusted { Connection::Pooled } else { Connection::Fresh };
-                let exchange = self.outbound.exchange(&site.upstream, send, connection).await;
-                road.saw(health(&exchange));
-                (operation::outcome(&permit.call.action, &exchange), exchange)
-            }
+        let (outcome, exchange) = self.send_once(permit, (site, ticket), evidence).await;
+        let (stored, note) = match &exchange {
+            Exchange::Answered(reply) => (Some(stored(reply)), ""),
+            Exchange::NotSent(why) | Exchange::Unknown(why) => (None, &**why),
         };
-        drop(road);
-        let stored = match &exchange {
-            Exchange::Answered(reply) => Some(stored(reply)),
-            Exchange::NotSent(_) | Exchange::Unknown(_) => None,
-        };
-        if let Exchange::Answered(reply) = &exchange {
-            evidence.upstream(reply);
-        }
-        self.settle(ticket, outcome, stored, evidence).await;
+        self.settle(ticket, (outcome, note), stored.as_ref(), evidence).await;
+        let unknown = |why| Err(Refusal::outcome_unknown(ticket.operation).because(why));
         match (outcome, exchange) {
             (Outcome::Unknown, Exchange::Answered(reply)) => {
-                let why = format!("the upstream answered {}", reply.status);
-                Err(Refusal::outcome_unknown(ticket.operation).because(why))
+                unknown(format!("the upstream answered {}", reply.status))
             }
-            (Outcome::Unknown, Exchange::Unknown(why) | Exchange::NotSent(why)) => {
-                Err(Refusal::outcome_unknown(ticket.operation).because(why))
-            }
+            (Outcome::Unknown, Exchange::Unknown(why) | Exchange::NotSent(why)) => unknown(why),
             (_, Exchange::Answered(reply)) => {
                 self.disclose(permit, &reply, Some((ticket.operation, Ran::Now)), evidence)
             }
             (_, Exchange::NotSent(why) | Exchange::Unknown(why)) => {
-                Err(self.unreachable(&site.upstream.name, &why).about(ticket.operation))
+                let refusal = Refusal::upstream_unreachable(&site.upstream.name, SOON);
+                Err(refusal.because(why).about(ticket.operation))
             }
         }
     }
 
-    fn unreachable(&self, upstream: &str, why: &str) -> Refusal {
-        Refusal::upstream_unreachable(upstream, std::time::Duration::from_secs(2)).because(why)
+    /// One attempt of an effect, and what it comes to.
+    async fn send_once(
+        &self,
+        permit: &mut Permit,
+        (site, ticket): (&Site, Ticket),
+        evidence: &mut Evidence,
+    ) -> (Outcome, Exchange) {
+        // I11: what has not left yet is stopped by a freeze.
+        if let Err(frozen) = self.freezes.check(&permit.asked.call, &permit.asked.caller) {
+            return (Outcome::NotSent, Exchange::NotSent(frozen.detail));
+        }
+        let action = &permit.asked.call.action;
+        let send = self.outgoing(permit, site).map_err(|refusal| refusal.why).and_then(|mut send| {
+            operation::put_key(action, ticket.operation, &mut send)?;
+            Ok(send)
+        });
+        let send = match send {
+            Ok(send) => send,
+            Err(why) => return (Outcome::NotSent, Exchange::NotSent(why)),
+        };
+        let connection = if site.trusted { Connection::Pooled } else { Connection::Fresh };
+        let sent = self.clock.steady();
+        let exchange = self.outbound.exchange(&site.upstream, send, connection).await;
+        if let Exchange::Answered(reply) = &exchange {
+            evidence.answered(reply, self.clock.steady().saturating_sub(sent));
+        }
+        let outcome = operation::outcome(action, &exchange);
+        permit.road.saw(health(&exchange));
+        (outcome, exchange)
     }
 
     /// A public answer goes on as it comes.
     async fn stream(
         &self,
-        permit: &Permit,
+        permit: &mut Permit,
         site: &Site,
-        send: Outgoing,
-        mut road: Pass,
+        evidence: &mut Evidence,
     ) -> Result<Answer, Refusal> {
+        let send = self.outgoing(permit, site)?;
+        let name = &site.upstream.name;
         let stream = self.outbound.exchange_stream(&site.upstream, send, Connection::Pooled).await;
-        match stream {
-            Stream::Answered(head, chunks) => {
-                road.saw(Health::of(Some(head.status)));
-                let question = self.question(permit);
-                let mut answer = disclosure::release(&question, &head)?.answer;
-                answer.body = Body::Stream(chunks);
-                disclosure::mark(&mut answer, None, None);
-                Ok(answer)
-            }
+        let (head, chunks) = match stream {
+            Stream::Answered(head, chunks) => (head, chunks),
             Stream::NotSent(why) => {
-                road.saw(Health::Ill);
-                Err(self.unreachable(&site.upstream.name, &why))
+                permit.road.saw(Health::Ill);
+                return Err(Refusal::upstream_unreachable(name, SOON).because(why));
             }
             Stream::Unknown(why) => {
-                road.saw(Health::Ill);
-                let wait = std::time::Duration::from_secs(2);
-                Err(Refusal::upstream_timeout(&site.upstream.name, wait).because(why))
+                permit.road.saw(Health::Ill);
+                return Err(Refusal::upstream_timeout(name, SOON).because(why));
             }
-        }
+        };
+        permit.road.saw(Health::of(Some(head.status)));
+        let mut answer = self.disclose(permit, &head, None, evidence)?;
+        answer.body = Body::Stream(chunks);
+        Ok(answer)
     }
 
-    /// What goes upstream: the agent's own bytes, our secret, and nothing else of ours but the key.
-    fn outgoing(&self, permit: &Permit, site: &Site) -> Outgoing {
-        let call = &permit.call;
+    /// What goes upstream: the agent's own bytes, our secret, and nothing else of ours.
+    fn outgoing(&self, permit: &Permit, site: &Site) -> Result<Outgoing, Refusal> {
+        let call = &permit.asked.call;
         let mut headers = call.headers.clone();
+        headers.retain(|(name, _)| !site.headers.iter().any(|(own, _)| own == name));
         headers.extend(site.headers.iter().cloned());
         disclosure::prepare(call, &mut headers);
         let mut send = Outgoing {
@@ -135,8 +153,8 @@ impl Gate {
             headers,
             body: call.body.clone(),
         };
-        permit.arm(&mut send);
-        send
+        permit.arm(&mut send).map_err(Refusal::undecidable)?;
+        Ok(send)
     }
 
     /// What may leave of an answer.
@@ -144,24 +162,23 @@ impl Gate {
         &self,
         permit: &Permit,
         reply: &Reply,
-        ran: Option<(crate::call::OperationId, Ran)>,
+        ran: Option<(OperationId, Ran)>,
         evidence: &mut Evidence,
     ) -> Result<Answer, Refusal> {
-        let released = disclosure::release(&self.question(permit), reply)?;
-        evidence.withheld(released.withheld);
-        let mut answer = released.answer;
-        disclosure::mark(&mut answer, ran, evidence.rate.as_ref());
-        Ok(answer)
-    }
-
-    fn question<'p>(&self, permit: &'p Permit) -> Question<'p> {
-        Question {
-            call: &permit.call,
-            caller: &permit.caller,
-            account: permit.account.as_deref(),
+        let asked = &permit.asked;
+        let question = Question {
+            call: &asked.call,
+            caller: &asked.caller,
+            account: asked.account.as_deref(),
             facts: &permit.facts,
-            internal: permit.contract.internal,
-        }
+            internal: asked.contract.internal,
+        };
+        let released = disclosure::release(&question, reply)?;
+        evidence.withheld = released.withheld;
+        let mut answer = released.answer;
+        let rate = evidence.taken.and_then(|taken| self.rates.fields(taken));
+        disclosure::mark(&mut answer, ran, rate.as_ref());
+        Ok(answer)
     }
 }
 

@@ -1,9 +1,10 @@
 //! Did it happen already? What the store knows of a call, in the words of the path.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::bounds::JOIN_WAIT;
-use crate::call::Answer;
+use crate::call::{Answer, OperationId};
 use crate::decision::Reason;
 use crate::disclosure::{self, Question, Ran};
 use crate::gate::execute::kept;
@@ -40,26 +41,50 @@ impl Gate {
             return Ok(Recall::Fresh(0));
         }
         let name = operation::name(&asked.call, &asked.caller, asked.account.as_deref());
-        let mut waited = false;
-        loop {
-            let known = match self.store.recall(&name).await? {
-                Recalled::Fresh { op, seen } => {
-                    evidence.operation = Some(op);
-                    return Ok(Recall::Fresh(seen));
-                }
-                Recalled::Mismatch(op) => return Err(Refusal::key_reused().about(op)),
-                Recalled::Known(known) => known,
-            };
-            evidence.recalled(&known);
-            // A call in flight is given a moment: its answer is better than a "wait".
-            let under_way = matches!(known.record.state, State::Submitted { .. } | State::Approved);
-            if under_way && !waited {
-                self.store.changed(known.record.op, JOIN_WAIT).await;
-                waited = true;
-                continue;
+        let known = match self.store.recall(&name).await? {
+            Recalled::Fresh { op, seen } => {
+                evidence.operation = Some(op);
+                return Ok(Recall::Fresh(seen));
             }
-            return self.told(asked, known);
+            Recalled::Mismatch(op) => return Err(Refusal::key_reused().about(op)),
+            Recalled::Known(known) => Box::pin(self.joined(known)).await?,
+        };
+        evidence.recalled(&known);
+        self.told(asked, known)
+    }
+
+    /// A call in flight is given a moment: its answer is better than a "wait".
+    async fn joined(&self, known: Known) -> Result<Known, Refusal> {
+        let op = known.record.op;
+        if !matches!(known.record.state, State::Submitted { .. } | State::Approved) {
+            return Ok(known);
         }
+        let how = known.how;
+        self.wait_until(op, JOIN_WAIT, |state| {
+            !matches!(state, State::Submitted { .. } | State::Approved)
+        })
+        .await;
+        let now = self.store.show_answer(op)?;
+        Ok(now.map_or(known, |now| Known { how, ..now }))
+    }
+
+    /// Waits until a held operation has its end, at most `span`.
+    pub(super) async fn wait_for(&self, op: OperationId, span: Duration) {
+        self.wait_until(op, span, |state| !state.is_open() || state == State::Unknown).await;
+    }
+
+    async fn wait_until(&self, op: OperationId, span: Duration, over: impl Fn(State) -> bool) {
+        let Some(mut waiter) = self.store.waiter(op) else { return };
+        let waiting = async {
+            loop {
+                match self.store.show(op) {
+                    Ok(Some(record)) if !over(record.state) => waiter.changed().await,
+                    Ok(_) | Err(_) => return,
+                }
+            }
+        };
+        // Time is up: how it stands now is the answer.
+        let _over = tokio::time::timeout(span, waiting).await;
     }
 
     /// What an agent is told of an operation that is known.
@@ -68,7 +93,7 @@ impl Gate {
             How::Own => Ran::Replayed,
             How::Same => Ran::Joined,
         };
-        self.telemetry.duplicate_suppressed(ran == Ran::Joined);
+        self.telemetry.duplicate_suppressed(ran);
         match (known.record.state, known.answer) {
             (State::Done { .. }, Some(answer)) => {
                 let (asked, record) = (asked.clone(), known.record);
@@ -80,7 +105,7 @@ impl Gate {
 
     /// How an operation without an answer stands, as a refusal.
     pub(super) fn standing(&self, record: &Record) -> Refusal {
-        let (op, soon) = (record.op, std::time::Duration::from_secs(2));
+        let (op, soon) = (record.op, Duration::from_secs(2));
         match record.state {
             State::Held => self.held(record),
             State::Approved | State::Submitted { .. } | State::NotSent => Refusal::in_flight(op, soon),
@@ -95,7 +120,7 @@ impl Gate {
         let Some(hold) = &record.hold else { return Refusal::undecidable("a hold without terms") };
         let asked = refusal::Asked { summary: &record.about.summary, queue: &hold.queue };
         // BOUND: people answer in minutes; asking twice a minute is soon enough.
-        let wait = std::time::Duration::from_secs(30);
+        let wait = Duration::from_secs(30);
         let mut refusal = Refusal::approval_required(record.op, &asked, wait, hold.deadline);
         refusal.reasons.clone_from(&hold.reasons);
         refusal.because(why(&hold.reasons))
@@ -117,7 +142,7 @@ impl Gate {
             internal: asked.contract.internal,
         };
         let released = disclosure::release(&question, &kept(&answer))?;
-        evidence.withheld(released.withheld);
+        evidence.withheld = released.withheld;
         let mut answer = released.answer;
         disclosure::mark(&mut answer, Some((record.op, ran)), None);
         if !record.collected {

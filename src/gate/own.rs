@@ -8,7 +8,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, Method};
 use serde_json::{Value, json};
 
-use crate::action::{AuthPlace, ErrorShape};
+use crate::action::AuthPlace;
 use crate::approval::Objection;
 use crate::bounds::HOLD_WAIT_MAX;
 use crate::call::{Answer, CallerKey, OperationId, Request};
@@ -39,9 +39,7 @@ impl Gate {
             None => Err(Refusal::unknown_action(request.method.as_str(), path)),
         };
         Some(answered.unwrap_or_else(|refusal| {
-            let evidence = Evidence::of(request, &self.clock);
-            let errors = ErrorShape::Plain;
-            disclosure::refuse(&refusal, &evidence.about(&errors, self.policy.digest()))
+            self.turn_back(refusal, &Evidence::of(request, &self.clock))
         }))
     }
 
@@ -54,8 +52,9 @@ impl Gate {
         let roads = self.catalog.roads().iter();
         let road = roads.into_iter().find(|road| road.listener == request.listener);
         let place = road.map_or(&AuthPlace::Bearer, |road| &road.pack.traits().auth);
+        let query_values = crate::value::Value::Map(Vec::new());
         let caller =
-            self.identity.verify(&request.headers, place, &Value::Null.into(), request.peer).await?;
+            self.identity.verify(&request.headers, place, &query_values, request.peer).await?;
         let nobodys = || Refusal::not_found("operation", id);
         let op = OperationId::parse(id).ok_or_else(nobodys)?;
         let key = caller.key();
@@ -63,7 +62,7 @@ impl Gate {
         match request.method {
             Method::GET => {
                 if let Some(span) = wait(query).filter(|_| record.state.is_open()) {
-                    self.store.changed(op, span).await;
+                    self.wait_for(op, span).await;
                     record = self.of_caller(op, &key).await?;
                 }
                 Ok(says(200, &shown(&record)))
@@ -84,7 +83,7 @@ impl Gate {
         op: OperationId,
         key: &CallerKey,
     ) -> Result<std::sync::Arc<Record>, Refusal> {
-        match self.store.show(op).await? {
+        match self.store.show(op)? {
             Some(record) if record.about.caller == *key => Ok(record),
             Some(_) | None => Err(Refusal::not_found("operation", &op.to_string())),
         }

@@ -45,7 +45,8 @@ impl Permit {
     }
 
     /// Puts the secret where the vendor wants it: the last thing before sending.
-    pub(super) fn arm(&self, send: &mut Outgoing) {
-        crate::credentials::arm(&self.asked.call.action.pack.auth, &self.secret, send);
+    pub(super) fn arm(&self, send: &mut Outgoing) -> Result<(), String> {
+        let place = &self.asked.call.action.pack.auth;
+        self.secret.expose(|secret| send.arm(place, secret))
     }
 }

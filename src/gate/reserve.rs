@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::bounds::LEASE_MARGIN;
-use crate::breaker::Pass;
+use crate::breaker::{Health, Pass};
 use crate::call::{Consent, Facts, OperationId, Request, Resolved};
 use crate::clock::Timestamp;
 use crate::contract::Contract;
@@ -95,15 +95,18 @@ impl Gate {
         evidence: &mut Evidence,
     ) -> Result<(Facts, Resolved), Refusal> {
         let account = asked.account.as_deref();
-        let mut facts = self.lookups.gather(&asked.call, &asked.caller, account, road).await?;
-        asked.contract.assume(&mut facts);
-        evidence.facts = Some(operation::facts_digest(&facts));
+        let nothing = Facts::default();
         let scope = resolve::Scope {
             call: &asked.call,
             caller: &asked.caller,
             account,
-            facts: &facts,
+            facts: &nothing,
         };
+        let mut seen = |status| road.saw(Health::of(status));
+        let mut facts = self.lookups.gather(&scope, &mut seen).await?;
+        asked.contract.assume(&mut facts);
+        evidence.facts = Some(operation::facts_digest(&facts));
+        let scope = resolve::Scope { facts: &facts, ..scope };
         let resolved = resolve::resolve(&scope)?;
         evidence.resolved = Some(resolved.clone());
         Ok((facts, resolved))
@@ -207,6 +210,7 @@ impl Gate {
         };
         Ok(Reserve {
             entry,
+            op,
             token: Token::random()?,
             lease: site
                 .upstream
@@ -265,6 +269,15 @@ impl Gate {
         }
     }
 
+    /// Its facts kept changing while it was judged.
+    pub(super) fn still_moving(&self, evidence: &Evidence) -> Refusal {
+        let soon = Duration::from_secs(2);
+        match evidence.operation {
+            Some(operation) => Refusal::resource_busy(operation, soon),
+            None => Refusal::undecidable("its facts kept changing"),
+        }
+    }
+
     /// Proof that a call was admitted: the last thing before it is on record.
     pub(super) fn permit(
         &self,
@@ -272,7 +285,7 @@ impl Gate {
         judged: Judged,
         ticket: Option<Ticket>,
         road: Pass,
-    ) -> Result<Permit, Refusal> {
+    ) -> Result<Admission, Refusal> {
         let (upstream, class) = (&asked.call.upstream, asked.call.class);
         let secret = self.vault.open(upstream, class).ok_or_else(|| {
             Refusal::undecidable(format!(
@@ -280,6 +293,7 @@ impl Gate {
                 class.name()
             ))
         })?;
-        Ok(Permit::new(asked, judged, ticket, road, secret))
+        let permit = Permit::new(asked, judged, ticket, road, secret);
+        Ok(Admission::Forward(Box::new(permit)))
     }
 }

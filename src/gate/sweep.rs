@@ -2,13 +2,19 @@
 //! leases that are over become unknown. The same path as a call's, entered from the other side.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::gate::parcel::Parcel;
 use crate::gate::reserve::{Entrance, Room};
-use crate::gate::{Asked, Evidence, Gate};
+use crate::gate::{Admission, Asked, Evidence, Gate};
 use crate::policy::Release;
-use crate::refusal::{Code, Fault, Refusal};
-use crate::store::{HoldAnswer, Record, Say};
+use crate::refusal::{Code, Refusal};
+use crate::store::{HoldAnswer, Listed, Record, Say};
+
+/// BOUND: how soon what is over is seen to be over.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+/// BOUND: approved calls that one turn runs; the next turn takes the rest.
+const APPROVED_MAX: usize = 64;
 
 impl Gate {
     /// One turn of the sweep.
@@ -21,7 +27,7 @@ impl Gate {
             }
             Err(fault) => self.telemetry.log_fault("the sweep could not look for what is over", &fault),
         }
-        match self.store.list(Some("approved"), 64).await {
+        match self.store.list(Listed::Approved, APPROVED_MAX) {
             Ok(approved) => {
                 for record in approved {
                     Box::pin(self.run_approved(&record)).await;
@@ -31,13 +37,25 @@ impl Gate {
         }
     }
 
+    /// Sweeps every second, and at once after an approval, until it is dropped.
+    pub async fn sweep_forever(&self) {
+        for record in self.store.interrupted() {
+            self.record_change(&record).await;
+        }
+        loop {
+            Box::pin(self.sweep()).await;
+            // A turn that nobody asked for is due after a second.
+            let _due = tokio::time::timeout(SWEEP_EVERY, self.wake.notified()).await;
+        }
+    }
+
     /// Judges an approved call again and runs it, once.
     async fn run_approved(&self, record: &Arc<Record>) {
         let mut evidence = Evidence::of_record(record, &self.clock);
         let Err(refusal) = self.release(record, &mut evidence).await else { return };
         if may_pass(refusal.code) {
             // It stays approved; the next turn tries again until the approval ends.
-            self.telemetry.log_waiting(record, &refusal);
+            self.telemetry.waits(record, &refusal);
             return;
         }
         let say = Say::Refuse { code: refusal.code, reason: refusal.detail.as_str().into() };
@@ -45,8 +63,7 @@ impl Gate {
             self.telemetry.log_fault("a refusal at release could not be noted", &fault);
             return;
         }
-        let told = self.record(Err::<(), _>(refusal), &mut evidence).await;
-        debug_assert!(told.is_err(), "a refusal stays one");
+        let _answer = self.turn_back(refusal, &evidence);
     }
 
     /// The path of an approved call.
@@ -70,18 +87,13 @@ impl Gate {
             let entrance = Entrance::Approved { operation: record.op, seen };
             match self.reserve(&asked, &judged, entrance, evidence).await {
                 Ok(Room::Granted(ticket)) => {
-                    let permit = self.permit(asked, judged, Some(ticket), road)?;
-                    let permit = self.record(Ok(permit), evidence).await?;
-                    // Nobody waits: the answer is kept until the agent asks again.
-                    let _answer = self.execute(permit, evidence).await;
-                    return Ok(());
+                    return self.run(self.permit(asked, judged, Some(ticket), road)?, evidence).await;
                 }
                 Ok(Room::Stale(moved)) => seen = moved,
                 // Another turn of the sweep has it.
                 Ok(Room::Known(_)) => return Ok(()),
                 Err(refusal) if refusal.code == Code::ApprovalRequired => {
-                    let told = self.record(Err::<(), _>(refusal), evidence).await;
-                    debug_assert!(told.is_err(), "a hold stays one");
+                    let _answer = self.turn_back(refusal, evidence);
                     return Ok(());
                 }
                 Err(refusal) => return Err(refusal),
@@ -90,10 +102,20 @@ impl Gate {
         Err(Refusal::undecidable("its facts kept changing"))
     }
 
+    /// Sends it. Nobody waits: the answer is kept until the agent asks again.
+    async fn run(&self, admitted: Admission, evidence: &mut Evidence) -> Result<(), Refusal> {
+        if let Admission::Forward(permit) = self.on_record(Ok(admitted), evidence).await?
+            && let Err(refusal) = self.execute(*permit, evidence).await
+        {
+            let _answer = self.turn_back(refusal, evidence);
+        }
+        Ok(())
+    }
+
     /// The call of a hold, understood again by today's packs and contracts.
     async fn asked_again(&self, record: &Record, evidence: &mut Evidence) -> Result<Asked, Refusal> {
         let lost = || Refusal::undecidable("the held request cannot be read; is the sealing key the same?");
-        let sealed = self.store.request(record.op).await?.ok_or_else(lost)?;
+        let sealed = self.store.request(record.op)?.ok_or_else(lost)?;
         let parcel = Parcel::open(&sealed).ok_or_else(lost)?;
         let request = parcel.request().ok_or_else(lost)?;
         let mut call = self.catalog.classify(&request)?;
@@ -103,15 +125,6 @@ impl Gate {
         asked.account = parcel.account;
         asked.at = record.hold.as_ref().map_or(asked.at, |hold| hold.since);
         Ok(asked)
-    }
-
-    /// What changed without a call is on record as well.
-    async fn record_change(&self, record: &Record) {
-        let evidence = Evidence::of_record(record, &self.clock);
-        self.telemetry.log_change(record);
-        if let Err(fault) = self.audit.record(evidence.entry(None)).await {
-            self.telemetry.evidence_gap(&fault);
-        }
     }
 }
 
