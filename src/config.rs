@@ -6,17 +6,18 @@
 mod build;
 mod load;
 mod quick;
+mod running;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use build::{Built, Wiring, build};
+pub use build::{Checked, check, checked};
 pub use load::load;
 pub use quick::{Quick, quick};
+pub use running::Running;
 
-use crate::action::AuthPlace;
 use crate::outbound::Upstream;
 
 /// Everything an operator can say, typed.
@@ -43,7 +44,7 @@ pub struct Config {
     /// Contracts.
     pub contracts: crate::policy::Contracts,
     /// Local rates.
-    pub limits: Vec<crate::limits::RateRule>,
+    pub limits: Vec<crate::limits::rate::Rule>,
     /// The queues that exist, with the roles that answer them.
     pub queues: Vec<(Arc<str>, Vec<String>)>,
     /// Policy files: name and text.
@@ -100,7 +101,7 @@ pub struct UpstreamSection {
     /// Where it is.
     pub upstream: Upstream,
     /// Its pack, read.
-    pub pack: Arc<crate::catalog::Pack>,
+    pub pack: Arc<crate::catalog::pack::Pack>,
     /// The path prefix it is reached by.
     pub route: String,
     /// An address of its own.
@@ -114,14 +115,7 @@ pub struct UpstreamSection {
     /// Whether its idempotency keys are trusted.
     pub trusted: bool,
     /// When its breaker opens.
-    pub breaker: crate::breaker::Rule,
-}
-
-impl UpstreamSection {
-    /// Where its secret goes.
-    pub fn auth(&self) -> &AuthPlace {
-        &self.pack.traits().auth
-    }
+    pub breaker: crate::breaker::Settings,
 }
 
 /// Reads a file as text, with an error that names it.
@@ -138,4 +132,20 @@ pub fn read_file(path: &Path) -> std::io::Result<String> {
 pub fn environment(name: &str) -> Option<String> {
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
     std::env::var(name).ok()
+}
+
+/// Writes a file that only its owner can read, whole or not at all.
+///
+/// # Errors
+///
+/// When it cannot be written.
+pub fn write_secret(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    let part = path.with_extension("part");
+    let mut options = std::fs::OpenOptions::new();
+    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&part)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    std::fs::rename(part, path)
 }

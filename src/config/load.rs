@@ -7,9 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Config, ConsoleListen, OperatorToken, StorePlace, UpstreamSection};
-use crate::catalog::{Pack, pack};
+use crate::breaker;
+use crate::catalog::pack::{self, Pack};
 use crate::credentials::{Reference, References};
+use crate::facts::AccountRule;
+use crate::identity::Development;
+use crate::limits::rate;
 use crate::outbound::{Addresses, Upstream};
+use crate::policy::Contracts;
 use crate::yaml::{ConfigErrors, Faults, Node, Section, Shape};
 
 /// Keys that the contracts page knows and that are not built yet: refused with these words.
@@ -33,7 +38,10 @@ pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
     let config = {
         let base = path.parent().unwrap_or(Path::new("."));
         let mut file = File { base, more: &mut more };
-        file.config(&faults.section(&root, ""))
+        let top = faults.section(&root, "");
+        let config = file.config(&top);
+        top.finish();
+        config
     };
     let mut errors = faults.into_errors();
     errors.0.extend(more.0);
@@ -68,18 +76,24 @@ impl File<'_> {
         });
         top.optional("fleet", Node::name);
         let insecure = top.optional("insecure", Node::bool).unwrap_or(false);
-        let listen = top.optional("listen", |n| agents_address(n, insecure));
-        let development = top.optional("development", Node::bool).unwrap_or(false);
+        let listen = top.optional("listen", |n| {
+            if insecure { socket_address(n) } else { agents_address(n) }
+        });
+        let development = match top.optional("development", Node::bool).unwrap_or(false) {
+            true => Development::Accepted,
+            false => Development::Refused,
+        };
         let queues = self.queues(top);
         let upstreams = self.upstreams(top);
         let policies = self.policies(top);
-        let identity = top.node("identity").and_then(|node| {
-            crate::identity::Config::read(&top.faults().section(node, "identity"), self.base, development)
-        });
-        if top.node("identity").is_none() {
+        let identity = top
+            .section("identity")
+            .map(|section| crate::identity::Config::read(section, self.base, development));
+        if identity.is_none() {
             top.fault("identity", "is required and missing");
         }
         let (console, operators) = self.operator(top);
+        let store = self.store(top);
         let config = Config {
             listen: listen.unwrap_or(DEFAULT_LISTEN),
             hosts: top.optional("hosts", Node::texts).unwrap_or_default(),
@@ -90,12 +104,15 @@ impl File<'_> {
             }),
             console,
             operators,
-            store: self.store(top)?,
+            store: store?,
             audit_dir: self.audit(top),
             identity: identity?,
             upstreams,
-            contracts: crate::policy::Contracts::read(top.node("contracts"), top.faults()),
-            limits: crate::limits::RateRule::read_all(top.node("limits"), top.faults()),
+            contracts: Contracts::read(top.node("contracts"), top.faults()),
+            limits: top
+                .node("limits")
+                .map(|node| rate::read(top.faults(), node, "limits"))
+                .unwrap_or_default(),
             queues,
             default_policies: policies.0,
             policies: policies.1,
@@ -140,12 +157,14 @@ impl File<'_> {
         let roles = one.optional("roles", Node::texts).unwrap_or_default();
         let approves = one.optional("approves", Node::bool).unwrap_or(false);
         let sha256 = one.required("token", |n| {
-            let token = self.reference(n)?.read(&super::environment)?;
-            if token.len() < 16 {
-                return Err("names a token of fewer than 16 characters".into());
-            }
-            let digest = ring::digest::digest(&ring::digest::SHA256, &token);
-            <[u8; 32]>::try_from(digest.as_ref()).map_err(|e| e.to_string())
+            self.reference(n)?.read(&super::environment)?.expose(|token| {
+                // BOUND: 16 characters at random are some 80 bits.
+                if token.len() < 16 {
+                    return Err("names a token of fewer than 16 characters".to_owned());
+                }
+                let digest = ring::digest::digest(&ring::digest::SHA256, token);
+                <[u8; 32]>::try_from(digest.as_ref()).map_err(|e| e.to_string())
+            })
         });
         Some(OperatorToken { name: name?, roles, approves, sha256: sha256? })
     }
@@ -265,24 +284,20 @@ impl File<'_> {
             "private" => Ok(Addresses::Private),
             other => Err(format!("expected `public` or `private`, got `{other}`")),
         });
-        let ca = one.optional("ca", |n| {
-            let path = self.base.join(n.text()?);
-            super::read_file(&path).map(String::into_bytes).map_err(|e| e.to_string())
+        let ca = one.optional("ca", |n| Ok(self.base.join(n.text()?)));
+        let mut upstream = url.and_then(|url| {
+            Upstream::parse(name, &url).map_err(|message| one.fault("url", message)).ok()
         });
-        let upstream = url.and_then(|url| {
-            let addresses = addresses.unwrap_or(Addresses::Public);
-            let parsed = Upstream::parse(name, &url, addresses).and_then(|u| match &ca {
-                Some(pem) => u.with_ca(pem),
-                None => Ok(u),
-            });
-            parsed.map_err(|message| one.fault("url", message)).ok()
-        });
-        let mut upstream = upstream;
-        if let Some(timeout) = one.section("timeout") {
-            let connect = timeout.optional("connect", Node::duration);
-            let answer = timeout.optional("answer", Node::duration);
-            timeout.finish();
-            upstream = upstream.map(|u| u.with_timeouts(connect, answer));
+        if let Some(upstream) = &mut upstream {
+            upstream.ca = ca;
+            upstream.addresses = addresses.unwrap_or(upstream.addresses);
+            if let Some(timeout) = one.section("timeout") {
+                upstream.connect =
+                    timeout.optional("connect", Node::duration).unwrap_or(upstream.connect);
+                upstream.answer =
+                    timeout.optional("answer", Node::duration).unwrap_or(upstream.answer);
+                timeout.finish();
+            }
         }
         let credentials = one.required("credentials", |n| References::read(n, self.base));
         let trusted = one.section("idempotency").and_then(|s| {
@@ -297,16 +312,21 @@ impl File<'_> {
         let listen = one.optional("listen", loopback_address);
         let route = if listen.is_some() { "/" } else { own_route.as_deref().unwrap_or(route) };
         let (pack, upstream) = (pack?, upstream?);
-        let own_host = pack.traits().hosts.iter().any(|host| **host == *upstream.host());
+        let own_host = pack.traits().hosts.iter().any(|host| **host == *upstream.url.host());
         Some(UpstreamSection {
             name: name.into(),
             route: route.to_owned(),
             listen,
             credentials: credentials?,
             headers: headers(one),
-            account: one.node("account").and_then(|n| crate::facts::AccountRule::read(n, one.faults())),
+            account: one
+                .node("account")
+                .and_then(|n| AccountRule::read(one.faults(), n, &one.path("account"))),
             trusted: trusted.unwrap_or(own_host),
-            breaker: crate::breaker::Rule::read(one.node("breaker"), one.faults()),
+            breaker: one
+                .node("breaker")
+                .map(|n| breaker::Settings::read(one.faults(), n, &one.path("breaker")))
+                .unwrap_or_default(),
             pack,
             upstream,
         })
@@ -392,9 +412,9 @@ fn loopback_address(node: &Node) -> Result<SocketAddr, String> {
     Err(format!("`{address}` is not a loopback address, and TLS is not built yet"))
 }
 
-fn agents_address(node: &Node, insecure: bool) -> Result<SocketAddr, String> {
+fn agents_address(node: &Node) -> Result<SocketAddr, String> {
     let address = socket_address(node)?;
-    if insecure || address.ip().is_loopback() {
+    if address.ip().is_loopback() {
         return Ok(address);
     }
     Err(format!("`{address}` is not a loopback address: agents' tokens would travel in the clear; say `insecure: true` if that is meant"))

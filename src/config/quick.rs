@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{Config, ConsoleListen, StorePlace, UpstreamSection};
-use crate::catalog::{Pack, pack};
+use crate::catalog::pack::{self, Pack};
 use crate::credentials::{Reference, References};
 use crate::money::Money;
-use crate::outbound::{Addresses, Upstream};
+use crate::outbound::Upstream;
 use crate::policy::Contracts;
 use crate::yaml::{ConfigErrors, Faults, Place};
 
@@ -49,7 +49,7 @@ pub fn quick(told: &Quick) -> Result<Config, ConfigErrors> {
         }
     }
     let jwks = prepare_state(&told.state).map_err(|e| fault("--state", e)).ok();
-    let upstream = Upstream::parse("upstream", &told.upstream, Addresses::Public)
+    let upstream = Upstream::parse("upstream", &told.upstream)
         .map_err(|e| fault("--upstream", e))
         .ok();
     let credentials = credentials(told).map_err(|e| fault("--secret", e)).ok();
@@ -106,7 +106,7 @@ fn settings(
 }
 
 fn section(pack: Arc<Pack>, upstream: Upstream, credentials: References) -> UpstreamSection {
-    let trusted = pack.traits().hosts.iter().any(|host| **host == *upstream.host());
+    let trusted = pack.traits().hosts.iter().any(|host| **host == *upstream.url.host());
     UpstreamSection {
         name: Arc::clone(&pack.traits().name),
         upstream,

@@ -1,0 +1,305 @@
+//! Settings become a gate: every stage is made, every file that is named is read.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::{Config, StorePlace, UpstreamSection};
+use crate::approval::Approvals;
+use crate::audit::Audit;
+use crate::breaker::Breaker;
+use crate::catalog::{Catalog, Road};
+use crate::clock::Clock;
+use crate::credentials::{ReadOnly, Vault};
+use crate::facts::{self, Lookups};
+use crate::freeze::Freezes;
+use crate::gate::{Gate, Site};
+use crate::identity::{self, Identity};
+use crate::limits::rate::Rates;
+use crate::outbound::{Connection, Exchange, Network, Outbound, Outgoing, Upstream};
+use crate::policy::{self, Policy, Shipped};
+use crate::store::{SealingKey, Store};
+use crate::telemetry::Telemetry;
+use crate::yaml::{ConfigErrors, Faults, Place};
+
+/// A gate that was built to be looked at: it holds nothing and its records go nowhere.
+#[derive(Debug)]
+pub struct Checked {
+    /// The gate.
+    pub gate: Gate,
+    /// What is worth saying of it, a line each.
+    pub said: Vec<String>,
+}
+
+/// What a gate keeps outside itself.
+pub(super) struct Keeping {
+    pub store: Store,
+    pub audit: Audit,
+}
+
+/// Builds a gate as start-up does, with a store in memory.
+///
+/// # Errors
+///
+/// All faults.
+pub fn check(config: Config) -> Result<Checked, ConfigErrors> {
+    let mut said = Vec::new();
+    for one in &config.upstreams {
+        let pack = one.pack.traits();
+        let keys = if one.trusted { "trusted" } else { "not trusted: never resent" };
+        said.push(format!(
+            "upstream {}: {} at {}, {} actions, its keys are {keys}",
+            one.name,
+            pack.name,
+            one.upstream.url,
+            one.pack.actions().len()
+        ));
+    }
+    if let StorePlace::Embedded { dir, .. } = &config.store {
+        said.push(format!("store: embedded in {}; it must outlive the process", dir.display()));
+    }
+    let vault = vault(&config)?;
+    let clock = Clock::System;
+    let keeping = in_memory(&clock)?;
+    gate(config, vault, keeping, clock).map(|gate| Checked { gate, said })
+}
+
+/// The same from a file, or from a pack alone, with contracts at their safe defaults and no secret.
+///
+/// # Errors
+///
+/// All faults.
+pub fn checked(config: Option<&Path>, pack: Option<&str>) -> Result<Checked, ConfigErrors> {
+    let config = match (config, pack) {
+        (Some(path), _) => return check(super::load(path)?),
+        (None, Some(pack)) => super::quick::of_pack(pack)?,
+        (None, None) => return Err(fault("", "name a configuration or a pack")),
+    };
+    let clock = Clock::System;
+    let vault = Vault::load(Vec::new(), &super::environment, clock.clone()).map_err(faults)?;
+    let keeping = in_memory(&clock)?;
+    gate(config, vault, keeping, clock).map(|gate| Checked { gate, said: Vec::new() })
+}
+
+impl Checked {
+    /// Tries the issuers' keys and the upstreams.
+    pub async fn connect(&self) -> Vec<(String, Result<String, String>)> {
+        let mut found = Vec::new();
+        for (issuer, keys) in self.gate.identity.connect().await {
+            let said = keys.map(|count| format!("{count} keys")).map_err(|e| e.to_string());
+            found.push((format!("issuer {issuer}"), said));
+        }
+        for (name, site) in &self.gate.sites {
+            let send = Outgoing {
+                method: http::Method::GET,
+                target: "/".into(),
+                headers: Vec::new(),
+                body: bytes::Bytes::new(),
+            };
+            let exchange = self.gate.outbound.exchange(&site.upstream, send, Connection::Fresh);
+            let said = match exchange.await {
+                Exchange::Answered(reply) => Ok(format!("answers ({})", reply.status)),
+                Exchange::NotSent(why) => Err(format!("cannot be reached: {why}")),
+                Exchange::Unknown(why) => Err(format!("does not answer: {why}")),
+            };
+            found.push((format!("upstream {name}"), said));
+        }
+        found
+    }
+}
+
+fn in_memory(clock: &Clock) -> Result<Keeping, ConfigErrors> {
+    let store = Store::memory(clock.clone()).map_err(|e| fault("store", &e.to_string()))?;
+    let audit = Audit::in_memory(clock.clone()).map_err(|e| fault("audit", &e.to_string()))?;
+    Ok(Keeping { store, audit })
+}
+
+/// The secrets that the configuration names, read once.
+pub(super) fn vault(config: &Config) -> Result<Vault, ConfigErrors> {
+    let references =
+        config.upstreams.iter().map(|one| (Arc::clone(&one.name), one.credentials.clone()));
+    Vault::load(references.collect(), &super::environment, Clock::System).map_err(faults)
+}
+
+/// Opens the store and the log that the configuration names.
+pub(super) fn open(config: &Config, clock: &Clock) -> Result<Keeping, ConfigErrors> {
+    let store = match &config.store {
+        StorePlace::Memory => Store::memory(clock.clone()),
+        StorePlace::Embedded { dir, key } => {
+            let key = sealing_key(dir, key.as_ref()).map_err(|e| fault("store", &e))?;
+            Store::embedded(dir, key, clock.clone())
+        }
+    };
+    let store = store.map_err(|e| fault("store", &e.to_string()))?;
+    let audit = Audit::open(&config.audit_dir, clock.clone());
+    Ok(Keeping { store, audit: audit.map_err(|e| fault("audit", &e.to_string()))? })
+}
+
+/// The named key, or one kept beside the store and made with it.
+fn sealing_key(
+    dir: &Path,
+    named: Option<&crate::credentials::Reference>,
+) -> Result<SealingKey, String> {
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+    let coded = match named {
+        Some(reference) => reference.read(&super::environment)?.expose(<[u8]>::to_vec),
+        None => beside(dir)?,
+    };
+    let bytes = STANDARD.decode(coded.trim_ascii()).map_err(|_| "the sealing key is not base64")?;
+    let bytes: [u8; 32] =
+        bytes.try_into().map_err(|_| "the sealing key is not 32 bytes in base64")?;
+    SealingKey::new(bytes).map_err(|e| e.to_string())
+}
+
+fn beside(dir: &Path) -> Result<Vec<u8>, String> {
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+    use ring::rand::{SecureRandom, SystemRandom};
+    let path = dir.join("seal.key");
+    let told = |e: std::io::Error| format!("{}: {e}", path.display());
+    match std::fs::read(&path) {
+        Ok(bytes) => return Ok(bytes),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+        Err(e) => return Err(told(e)),
+    }
+    std::fs::create_dir_all(dir).map_err(told)?;
+    let mut bytes = [0_u8; 32];
+    SystemRandom::new().fill(&mut bytes).map_err(|_| "the system gives no random numbers")?;
+    let coded = STANDARD.encode(bytes);
+    super::write_secret(&path, coded.as_bytes()).map_err(told)?;
+    Ok(coded.into_bytes())
+}
+
+/// All stages together.
+pub(super) fn gate(
+    config: Config,
+    vault: Vault,
+    keeping: Keeping,
+    clock: Clock,
+) -> Result<Gate, ConfigErrors> {
+    let (store, vault) = (Arc::new(keeping.store), Arc::new(vault));
+    let authorities = config.upstreams.iter().filter_map(|one| one.upstream.ca.as_deref());
+    let network = Network::new(authorities).map_err(|e| fault("upstreams", &e))?;
+    let outbound = Arc::new(Outbound::Network(network));
+    let consent = match config.identity.consent {
+        identity::ConsentRule::IfPresent => policy::ConsentRule::IfPresent,
+        identity::ConsentRule::Required => policy::ConsentRule::Required,
+    };
+    let fetch = fetch(Arc::clone(&outbound));
+    let identity = Identity::new(config.identity, fetch, clock.clone(), None);
+    let catalog = Catalog::new(roads(&config.upstreams)).map_err(|e| fault("upstreams", &e))?;
+    let policy = Policy::load(&policy::Load {
+        actions: catalog.actions().cloned().collect(),
+        contracts: &config.contracts,
+        files: &config.policies,
+        queues: config.queues.iter().map(|(name, _)| Arc::clone(name)).collect(),
+        shipped: if config.default_policies { Shipped::Applied } else { Shipped::LeftOut },
+        consent,
+    })?;
+    let read_only = ReadOnly::of(Arc::clone(&vault));
+    let lookups = Lookups::new(
+        config.upstreams.iter().map(fact_site).collect(),
+        Arc::clone(&outbound),
+        read_only,
+        clock.clone(),
+    );
+    Ok(Gate {
+        identity: Arc::new(identity),
+        catalog,
+        freezes: Freezes::new(Arc::clone(&store), clock.clone()),
+        rates: Arc::new(Rates::new(config.limits, clock.clone(), None)),
+        sites: config.upstreams.iter().map(|one| site(one, &clock)).collect(),
+        lookups,
+        policy,
+        approvals: Approvals::new(Arc::clone(&store), config.queues.into_iter().collect()),
+        vault,
+        outbound,
+        audit: Arc::new(keeping.audit),
+        telemetry: Arc::new(Telemetry::new(config.log)),
+        wake: Arc::default(),
+        store,
+        clock,
+    })
+}
+
+fn roads(upstreams: &[UpstreamSection]) -> Vec<Road> {
+    let mut own_listeners = 0_usize;
+    let road = |one: &UpstreamSection| {
+        let listener = match one.listen {
+            None => 0,
+            Some(_) => {
+                own_listeners = own_listeners.saturating_add(1);
+                own_listeners
+            }
+        };
+        let selects = |name: &http::HeaderName| one.pack.traits().selectors.contains(name);
+        Road {
+            upstream: Arc::clone(&one.name),
+            listener,
+            prefix: one.route.as_str().into(),
+            pack: Arc::clone(&one.pack),
+            selectors: one.headers.iter().filter(|(name, _)| selects(name)).cloned().collect(),
+        }
+    };
+    upstreams.iter().map(road).collect()
+}
+
+fn fact_site(one: &UpstreamSection) -> (Arc<str>, facts::Site) {
+    let site = facts::Site {
+        upstream: one.upstream.clone(),
+        auth: one.pack.traits().auth.clone(),
+        headers: one.headers.clone(),
+        account: one.account.clone(),
+    };
+    (Arc::clone(&one.name), site)
+}
+
+fn site(one: &UpstreamSection, clock: &Clock) -> (Arc<str>, Site) {
+    let site = Site {
+        upstream: one.upstream.clone(),
+        breaker: Breaker::new(Arc::clone(&one.name), one.breaker, clock.clone()),
+        trusted: one.trusted,
+        headers: one.headers.clone(),
+    };
+    (Arc::clone(&one.name), site)
+}
+
+/// How issuers' keys are fetched: through the one way out.
+fn fetch(outbound: Arc<Outbound>) -> identity::Fetch {
+    Arc::new(move |url: String| {
+        let outbound = Arc::clone(&outbound);
+        Box::pin(async move {
+            let rest = url.split_once("://").map_or("", |(_, rest)| rest);
+            let target = rest.find('/').and_then(|at| rest.get(at..)).unwrap_or("/");
+            let upstream = Upstream::parse("issuer", &url)?;
+            let send = Outgoing {
+                method: http::Method::GET,
+                target: target.into(),
+                headers: Vec::new(),
+                body: bytes::Bytes::new(),
+            };
+            match outbound.exchange(&upstream, send, Connection::Fresh).await {
+                Exchange::Answered(reply) if reply.status == 200 => Ok(reply.body),
+                Exchange::Answered(reply) => Err(format!("it answered {}", reply.status)),
+                Exchange::NotSent(why) | Exchange::Unknown(why) => Err(why),
+            }
+        })
+    })
+}
+
+pub(super) fn fault(key: &str, message: &str) -> ConfigErrors {
+    faults_at(key, vec![message.to_owned()])
+}
+
+fn faults(messages: Vec<String>) -> ConfigErrors {
+    faults_at("", messages)
+}
+
+fn faults_at(key: &str, messages: Vec<String>) -> ConfigErrors {
+    let faults = Faults::of("configuration");
+    for message in messages {
+        faults.note(Place::default(), key, message);
+    }
+    faults.into_errors()
+}

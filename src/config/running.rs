@@ -1,0 +1,184 @@
+//! A gate that serves: listeners bound, the sweep at work, everything stopped together.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::build::{fault, gate, open, vault};
+use super::{Config, ConsoleListen, OperatorToken};
+use crate::approval::{Answers, Operator};
+use crate::clock::Clock;
+use crate::console::{self, Console, Door};
+use crate::gate::Gate;
+use crate::identity::{Wish, mint};
+use crate::proxy::{Bounds, Drained, Hosts, Listener, Server, Service};
+use crate::yaml::ConfigErrors;
+
+/// Everything that serves one configuration.
+#[derive(Debug)]
+pub struct Running {
+    gate: Arc<Gate>,
+    server: Server,
+    stop: watch::Sender<bool>,
+    tasks: JoinSet<()>,
+    drain: Duration,
+    agents_url: String,
+    console_url: Option<String>,
+}
+
+impl Running {
+    /// Starts to serve; in quick mode `state` gets the console's address and token.
+    ///
+    /// # Errors
+    ///
+    /// What cannot be opened, bound or read.
+    pub async fn start(config: Config, state: Option<&Path>) -> Result<Self, ConfigErrors> {
+        let clock = Clock::System;
+        let listeners = listeners(&config)?;
+        let console_door = config.console.as_ref().map(console_door).transpose()?;
+        let probes_door = config.probes.map(|at| tcp_door("probes", at)).transpose()?;
+        let tokens = config.operators.iter().map(console_token).collect();
+        let (vault, keeping) = (vault(&config)?, open(&config, &clock)?);
+        let drain = config.drain;
+        let gate = Arc::new(gate(config, vault, keeping, clock)?);
+        // Keys are fetched before the first call needs them; an issuer that is down is not fatal.
+        let _keys = gate.identity.connect().await;
+        let (stop, stopped) = watch::channel(false);
+        let mut tasks = JoinSet::new();
+        let mut console = Console { gate: Arc::clone(&gate), tokens };
+        let console_url = console_door.as_ref().map(url_of);
+        if let (Some(state), Some(url)) = (state, &console_url) {
+            console.tokens.push(quick_operator(state, url).map_err(|e| fault("--state", &e))?);
+        }
+        let console = Arc::new(console);
+        for (door, all) in [(console_door, true), (probes_door, false)] {
+            let Some(door) = door else { continue };
+            let (console, stopped) = (Arc::clone(&console), stopped.clone());
+            tasks.spawn(async move {
+                let served = match all {
+                    true => console.serve(door, stopped).await,
+                    false => console.serve_probes(door, stopped).await,
+                };
+                // Only a socket that broke ends it early; probes will show that.
+                drop(served);
+            });
+        }
+        let sweeper = Arc::clone(&gate);
+        tasks.spawn(async move { sweeper.sweep_forever().await });
+        let server = Server::start(listeners, service(&gate), Bounds::default())
+            .map_err(|e| fault("listen", &e.to_string()))?;
+        let agents_url = server.addresses().first().map(|at| format!("http://{at}"));
+        let agents_url = agents_url.unwrap_or_default();
+        Ok(Self { gate, server, stop, tasks, drain, agents_url, console_url })
+    }
+
+    /// What agents use as their base URL.
+    pub fn agents_url(&self) -> &str {
+        &self.agents_url
+    }
+
+    /// Where the console is, if anywhere.
+    pub fn console_url(&self) -> Option<&str> {
+        self.console_url.as_deref()
+    }
+
+    /// A token to try by hand, in quick mode.
+    ///
+    /// # Errors
+    ///
+    /// When the state folder cannot be read.
+    pub fn sample_token(&self, state: &Path) -> anyhow::Result<String> {
+        let now = self.gate.clock.now();
+        let day = Duration::from_secs(24 * 60 * 60);
+        let wish = Wish {
+            agent: "agent".to_owned(),
+            customer: Some("customer".to_owned()),
+            consent_until: Some(now.plus(day)),
+            ttl: day,
+            ..Wish::default()
+        };
+        Ok(mint(state, &wish, now)?)
+    }
+
+    /// Answers what is in flight, then stops; false when time ran out before all was answered.
+    pub async fn stop(mut self) -> bool {
+        let drained = self.server.stop(self.drain).await;
+        self.stop.send_replace(true);
+        self.tasks.abort_all();
+        while self.tasks.join_next().await.is_some() {}
+        self.gate.audit.close();
+        drained == Drained::All
+    }
+}
+
+fn service(gate: &Arc<Gate>) -> Service {
+    let (serving, refusing) = (Arc::clone(gate), Arc::clone(gate));
+    Service {
+        handle: Arc::new(move |request| {
+            let gate = Arc::clone(&serving);
+            Box::pin(async move { gate.handle(request).await })
+        }),
+        turn_back: Arc::new(move |refusal, _origin| refusing.turn_back_unread(refusal)),
+    }
+}
+
+/// The agents' sockets, the shared one first, bound before anyone is told of them.
+fn listeners(config: &Config) -> Result<Vec<Listener>, ConfigErrors> {
+    let own = config.upstreams.iter().filter_map(|one| one.listen);
+    let hosts: Vec<Box<str>> = config.hosts.iter().map(|host| host.as_str().into()).collect();
+    std::iter::once(config.listen)
+        .chain(own)
+        .map(|at| {
+            let socket = TcpListener::bind(at).map_err(|e| fault("listen", &format!("{at}: {e}")))?;
+            Ok(Listener { socket, hosts: Hosts::Named(hosts.clone()) })
+        })
+        .collect()
+}
+
+fn tcp_door(key: &str, at: SocketAddr) -> Result<Door, ConfigErrors> {
+    console::bind(at).map_err(|e| fault(key, &format!("{at}: {e}")))
+}
+
+fn console_door(listen: &ConsoleListen) -> Result<Door, ConfigErrors> {
+    match listen {
+        ConsoleListen::Tcp(at) => tcp_door("operator.listen", *at),
+        ConsoleListen::Unix(path) => console::bind_unix(path.clone())
+            .map_err(|e| fault("operator.listen", &format!("{}: {e}", path.display()))),
+    }
+}
+
+fn url_of(door: &Door) -> String {
+    match door {
+        Door::Tcp(listener) => {
+            listener.local_addr().map_or_else(|e| e.to_string(), |at| format!("http://{at}"))
+        }
+        Door::Unix(_, path) => format!("unix:{}", path.display()),
+    }
+}
+
+fn console_token(token: &OperatorToken) -> console::Token {
+    let answers = if token.approves { Answers::Holds } else { Answers::Nothing };
+    let roles = token.roles.iter().map(|role| role.as_str().into()).collect();
+    let operator = Operator { name: token.name.as_str().into(), roles, answers };
+    console::Token { sha256: token.sha256, operator }
+}
+
+/// The one operator of quick mode: whoever can read the state folder.
+fn quick_operator(state: &Path, url: &str) -> Result<console::Token, String> {
+    use base64::Engine;
+    use ring::rand::{SecureRandom, SystemRandom};
+    let mut bytes = [0_u8; 24];
+    SystemRandom::new().fill(&mut bytes).map_err(|_| "the system gives no random numbers")?;
+    let token = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes);
+    let file = serde_json::json!({ "url": url, "token": token }).to_string();
+    let path = state.join("operator.json");
+    super::write_secret(&path, file.as_bytes()).map_err(|e| format!("{}: {e}", path.display()))?;
+    let digest = ring::digest::digest(&ring::digest::SHA256, token.as_bytes());
+    let sha256 = digest.as_ref().try_into().map_err(|_| "a digest of another length")?;
+    let operator = Operator { name: "quick".into(), roles: Vec::new(), answers: Answers::Holds };
+    Ok(console::Token { sha256, operator })
+}

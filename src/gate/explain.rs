@@ -1,0 +1,176 @@
+//! What would happen to a call, and why? The path up to the store, with facts that are given or read.
+//! Nothing is reserved, sent or recorded.
+
+use serde_json::{Value, json};
+
+use crate::call::{Call, Caller, Fact, FactValue, Facts, Request, Resolved};
+use crate::clock::Timestamp;
+use crate::decision::Decision;
+use crate::gate::people::facts_shown;
+use crate::gate::{Asked, Evidence, Gate};
+use crate::refusal::Refusal;
+use crate::resolve::{self, Scope};
+
+/// A fact that is given on the command line: `charge.amount=6000`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FactOverride {
+    fact: Box<str>,
+    field: Box<str>,
+    value: FactValue,
+}
+
+/// Where facts come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lookup {
+    /// They are read from the upstream.
+    Read,
+    /// Only what is given is known.
+    Given,
+}
+
+impl FactOverride {
+    /// Reads `charge.amount=6000`: a whole number, `true`, `false`, a time, else a text.
+    ///
+    /// # Errors
+    ///
+    /// What was expected.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let fault = || format!("--fact: expected FACT.FIELD=VALUE, got `{text}`");
+        let (name, value) = text.split_once('=').ok_or_else(fault)?;
+        let (fact, field) = name.split_once('.').ok_or_else(fault)?;
+        let value = match value {
+            "true" => FactValue::Bool(true),
+            "false" => FactValue::Bool(false),
+            other => match (other.parse(), Timestamp::parse(other)) {
+                (Ok(number), _) => FactValue::Long(number),
+                (Err(_), Some(time)) => FactValue::Time(time),
+                (Err(_), None) => FactValue::Text(other.into()),
+            },
+        };
+        Ok(Self { fact: fact.into(), field: field.into(), value })
+    }
+}
+
+impl Gate {
+    /// What would happen, as one object. Without a token the call is only classified.
+    pub async fn explain(&self, request: &Request, given: &[FactOverride], lookup: Lookup) -> Value {
+        let call = match self.catalog.classify(request) {
+            Ok(call) => call,
+            Err(refusal) => return refused(&refusal, json!({ "action": null })),
+        };
+        let seen = classified(&call);
+        if !request.headers.contains_key("tollhouse-authorization") {
+            return seen;
+        }
+        let mut evidence = Evidence::of(request, &self.clock);
+        match self.ask(request, &mut evidence).await {
+            Ok(asked) => self.explain_asked(&asked, given, lookup, seen).await,
+            Err(refusal) => refused(&refusal, seen),
+        }
+    }
+
+    async fn explain_asked(
+        &self,
+        asked: &Asked,
+        given: &[FactOverride],
+        lookup: Lookup,
+        mut seen: Value,
+    ) -> Value {
+        let nothing = Facts::default();
+        let scope = scope(&asked.call, &asked.caller, asked.account.as_deref(), &nothing);
+        let read = match lookup {
+            Lookup::Read => self.lookups.gather(&scope, &mut |_| {}).await,
+            Lookup::Given => Ok(Facts::default()),
+        };
+        let mut facts = match read {
+            Ok(facts) => facts,
+            Err(refusal) => return refused(&refusal, seen),
+        };
+        put_given(&mut facts, given, self.clock.now());
+        asked.contract.assume(&mut facts);
+        seen["facts"] = facts_shown(&facts);
+        let resolved = match resolve::resolve(&Scope { facts: &facts, ..scope }) {
+            Ok(resolved) => resolved,
+            Err(refusal) => return refused(&refusal, seen),
+        };
+        put_resolved(&mut seen, &resolved);
+        match self.policy.decide(&self.policy_question(asked, &facts, &resolved)) {
+            Ok(Decision::Run) => seen["decision"] = json!("allow"),
+            Ok(Decision::Hold { reasons, queue }) => {
+                seen["decision"] = json!("hold");
+                seen["queue"] = json!(queue);
+                seen["policies"] = policies(&reasons);
+            }
+            Ok(Decision::Verify { reasons, .. }) => {
+                seen["decision"] = json!("verify");
+                seen["policies"] = policies(&reasons);
+            }
+            Err(refusal) => return refused(&refusal, seen),
+        }
+        seen
+    }
+}
+
+fn scope<'s>(
+    call: &'s Call,
+    caller: &'s Caller,
+    account: Option<&'s str>,
+    facts: &'s Facts,
+) -> Scope<'s> {
+    Scope { call, caller, account, facts }
+}
+
+/// What is known without a caller.
+fn classified(call: &Call) -> Value {
+    json!({
+        "action": call.action.name,
+        "class": call.class.name(),
+        "kind": call.effects.iter().find_map(|effect| effect.kind).map(crate::call::Kind::name),
+        "amount": null,
+        "decision": null,
+        "policies": [],
+    })
+}
+
+fn put_resolved(seen: &mut Value, resolved: &Resolved) {
+    seen["summary"] = json!(resolved.summary);
+    seen["owner"] = json!(resolved.owner);
+    seen["resource"] = json!(resolved.resource.as_ref().map(ToString::to_string));
+    seen["amount"] = json!(
+        resolved.amount.map(|m| json!({ "minor": m.minor, "currency": m.currency.code() }))
+    );
+}
+
+fn policies(reasons: &[crate::decision::Reason]) -> Value {
+    json!(reasons.iter().map(|r| json!({ "policy": r.policy, "why": r.why })).collect::<Vec<_>>())
+}
+
+fn refused(refusal: &Refusal, mut seen: Value) -> Value {
+    let decision = refusal.verdict().name();
+    seen["decision"] = json!(decision);
+    seen["code"] = json!(refusal.code.spec().name);
+    seen["detail"] = json!(refusal.detail);
+    seen["why"] = json!(refusal.why);
+    seen["policies"] = policies(&refusal.reasons);
+    seen
+}
+
+/// Facts that are given stand over those that were read. Money is in minor units; a currency may be
+/// given as the vendor writes it.
+fn put_given(facts: &mut Facts, given: &[FactOverride], now: Timestamp) {
+    for one in given {
+        if !facts.read.iter().any(|(name, _)| *name == one.fact) {
+            facts.read.push((one.fact.clone(), Fact { id: None, fields: Vec::new(), as_of: now }));
+        }
+        let Some((_, fact)) = facts.read.iter_mut().find(|(name, _)| *name == one.fact) else {
+            continue;
+        };
+        match (&*one.field, &one.value) {
+            ("id", FactValue::Text(id)) => fact.id = Some(id.clone()),
+            (field, value) => {
+                fact.fields.retain(|(own, _)| **own != *field);
+                fact.fields.push((field.into(), value.clone()));
+            }
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! What operators do through the console: answer holds, freeze, look. Each of it is on record.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use crate::approval::{Objection, Operator};
+use crate::audit::{Entry, Event};
+use crate::call::{Digest, FactValue, OperationId};
+use crate::gate::parcel::Parcel;
+use crate::gate::{Evidence, Gate};
+use crate::refusal::Fault;
+use crate::store::{Freeze, FreezeScope, Record};
+
+/// What a held call would send, for the person who answers it.
+#[derive(Debug)]
+pub struct HeldRequest {
+    /// Method and target.
+    pub line: String,
+    /// The body as text.
+    pub body: Option<String>,
+}
+
+impl Gate {
+    /// A person's yes; the sweep takes it up at once.
+    ///
+    /// # Errors
+    ///
+    /// Why it does not count.
+    pub async fn approve(
+        &self,
+        op: OperationId,
+        operator: &Operator,
+        shown: Digest,
+        reason: &str,
+    ) -> Result<Arc<Record>, Objection> {
+        let record = self.approvals.approve(op, operator, shown, reason).await?;
+        self.answer_on_record(Event::Approved, &record, operator, reason).await?;
+        self.wake.notify_one();
+        Ok(record)
+    }
+
+    /// A person's no.
+    ///
+    /// # Errors
+    ///
+    /// Why it does not count.
+    pub async fn deny(
+        &self,
+        op: OperationId,
+        operator: &Operator,
+        reason: &str,
+    ) -> Result<Arc<Record>, Objection> {
+        let record = self.approvals.deny(op, operator, reason).await?;
+        self.answer_on_record(Event::Denied, &record, operator, reason).await?;
+        Ok(record)
+    }
+
+    async fn answer_on_record(
+        &self,
+        event: Event,
+        record: &Arc<Record>,
+        operator: &Operator,
+        reason: &str,
+    ) -> Result<(), Objection> {
+        if let Some(hold) = &record.hold {
+            let waited = record.updated.since(hold.since);
+            self.telemetry.hold_answered(&hold.queue, event, waited);
+        }
+        let evidence = Evidence::of_record(record, &self.clock);
+        let verdict = crate::decision::Verdict::Hold;
+        let mut entry = evidence.entry(event, verdict, self.policy.digest());
+        entry.action = Some((*record.about.action).into());
+        entry.by = Some((*operator.name).into());
+        entry.note = Some(crate::redact::text(reason).into()).filter(|n: &Box<str>| !n.is_empty());
+        entry.approvals = record.approval.as_ref().map(|a| a.policies.clone()).unwrap_or_default();
+        self.telemetry.said(event, record, &operator.name);
+        Ok(self.audit.record(entry).await?)
+    }
+
+    /// What a held call would send; `None` when it is not kept any more.
+    pub fn held_request(&self, op: OperationId) -> Option<HeldRequest> {
+        let parcel = Parcel::open(&self.store.request(op).ok()??)?;
+        Some(HeldRequest { line: parcel.line(), body: parcel.body_text() })
+    }
+
+    /// Stops a scope, at once in this process.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written down: then it does not hold.
+    pub async fn freeze(
+        &self,
+        scope: FreezeScope,
+        span: Option<Duration>,
+        reason: &str,
+        operator: &Operator,
+    ) -> Result<Freeze, Fault> {
+        let until = span.map(|span| self.clock.now().plus(span));
+        let freeze = self.store.freeze(scope, until, reason, &operator.name).await?;
+        self.freeze_on_record(Event::Frozen, &freeze, operator).await?;
+        Ok(freeze)
+    }
+
+    /// Lifts a freeze; false when there is none of that id.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written down: then it still holds.
+    pub async fn unfreeze(&self, id: &str, operator: &Operator) -> Result<bool, Fault> {
+        let Some(freeze) = self.store.unfreeze(id).await? else { return Ok(false) };
+        self.freeze_on_record(Event::Unfrozen, &freeze, operator).await?;
+        self.wake.notify_one();
+        Ok(true)
+    }
+
+    async fn freeze_on_record(
+        &self,
+        event: Event,
+        freeze: &Freeze,
+        operator: &Operator,
+    ) -> Result<(), Fault> {
+        let mut entry = Entry::of(event);
+        entry.by = Some((*operator.name).into());
+        let words = format!("{}: {} ({})", freeze.id, freeze.scope, freeze.reason);
+        entry.note = Some(crate::redact::text(&words).into());
+        self.telemetry.froze(event, freeze, &operator.name);
+        self.audit.record(entry).await
+    }
+
+    /// Whether calls can be served: the store answers, the log can be written, keys are known.
+    ///
+    /// # Errors
+    ///
+    /// What is not well, for whoever reads the probe.
+    pub fn ready(&self) -> Result<(), String> {
+        self.store.counts().map_err(|fault| fault.to_string())?;
+        self.audit.health().map_err(|fault| fault.to_string())?;
+        match self.identity.failing().into_iter().next() {
+            Some((issuer, why)) => Err(format!("the keys of issuer `{issuer}`: {why}")),
+            None => Ok(()),
+        }
+    }
+
+    /// Everything that is counted, in the exposition format of Prometheus.
+    pub fn metrics(&self) -> String {
+        if let Ok(counts) = self.store.counts() {
+            self.telemetry.operations(&counts);
+        }
+        self.telemetry.freezes(&self.store.freezes());
+        for (name, site) in &self.sites {
+            self.telemetry.breaker(name, site.breaker.shown().name());
+        }
+        self.telemetry.render()
+    }
+
+    /// What runs: digests, fingerprints, no secret.
+    pub fn described(&self) -> Value {
+        let roads = self.catalog.roads().iter().map(|road| {
+            json!({
+                "upstream": road.upstream,
+                "pack": road.pack.traits().name,
+                "actions": road.pack.actions().len(),
+                "breaker": self.sites.get(&road.upstream).map(|site| site.breaker.shown().name()),
+            })
+        });
+        let secrets = self.vault.shown().into_iter().map(|secret| {
+            json!({
+                "upstream": secret.upstream,
+                "class": secret.class.name(),
+                "from": secret.reference,
+                "fingerprint": secret.fingerprint,
+                "loaded": secret.loaded.to_string(),
+                "failure": secret.failure,
+            })
+        });
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "policy_digest": &**self.policy.digest(),
+            "upstreams": roads.collect::<Vec<_>>(),
+            "credentials": secrets.collect::<Vec<_>>(),
+        })
+    }
+}
+
+/// Facts as a person reads them.
+pub(super) fn facts_shown(facts: &crate::call::Facts) -> Value {
+    let mut shown = Map::new();
+    for (name, fact) in &facts.read {
+        for (field, value) in &fact.fields {
+            let value = match value {
+                FactValue::Text(text) => json!(text),
+                FactValue::Long(number) => json!(number),
+                FactValue::Bool(yes) => json!(yes),
+                FactValue::Time(at) => json!(at.to_string()),
+            };
+            shown.insert(format!("{name}.{field}"), value);
+        }
+    }
+    Value::Object(shown)
+}
