@@ -28,6 +28,7 @@ pub mod facts;
 pub mod identity;
 pub mod limits;
 pub mod policy;
+pub mod operation;
 
 // Floor 4: doors to the outside.
 pub mod proxy;
