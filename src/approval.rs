@@ -76,10 +76,10 @@ impl Approvals {
     pub async fn list(&self, state: Option<&str>) -> Result<Vec<Arc<Record>>, Objection> {
         let state = match state {
             None | Some("all") => None,
-            Some(name) if State::NAMES.contains(&name) => Some(name.to_owned()),
+            Some(name) if State::NAMES.contains(&name) => Some(name),
             Some(_) => return Err(Objection::BadFilter),
         };
-        Ok(self.store.list(state.as_deref(), LISTED_MAX).await?)
+        Ok(self.store.list(state, LISTED_MAX).await?)
     }
 
     /// One operation.

@@ -44,7 +44,7 @@ pub struct Config {
     /// Contracts.
     pub contracts: crate::policy::Contracts,
     /// Local rates.
-    pub limits: Vec<crate::limits::rate::Rule>,
+    pub limits: Vec<crate::limits::Rule>,
     /// The queues that exist, with the roles that answer them.
     pub queues: Vec<(Arc<str>, Vec<String>)>,
     /// Policy files: name and text.

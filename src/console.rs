@@ -53,7 +53,11 @@ impl Console {
     /// # Errors
     ///
     /// When the socket cannot be used.
-    pub async fn serve(self: Arc<Self>, door: Door, stop: watch::Receiver<bool>) -> std::io::Result<()> {
+    pub async fn serve(
+        self: Arc<Self>,
+        door: Door,
+        stop: watch::Receiver<bool>,
+    ) -> std::io::Result<()> {
         serve(self.router(), door, stop).await
     }
 
@@ -112,14 +116,16 @@ fn probes() -> Router<Arc<Console>> {
 }
 
 async fn ready(State(console): State<Arc<Console>>) -> Response {
-    match console.gate.ready().await {
+    match console.gate.ready() {
         Ok(()) => "ready\n".into_response(),
-        Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")).into_response(),
+        Err(why) => {
+            (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")).into_response()
+        }
     }
 }
 
 async fn metrics(State(console): State<Arc<Console>>) -> Response {
-    let text = console.gate.metrics().await;
+    let text = console.gate.metrics();
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
 }
 

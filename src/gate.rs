@@ -19,6 +19,7 @@ mod permit;
 mod record;
 mod reserve;
 mod sweep;
+mod told;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -79,8 +80,12 @@ pub struct Gate {
     pub outbound: Arc<Outbound>,
     /// Can we prove it?
     pub audit: Arc<Audit>,
+    /// Where the log is, when it is in files.
+    pub audit_dir: Option<std::path::PathBuf>,
     /// How is it going?
     pub telemetry: Arc<Telemetry>,
+    /// Over policies and contracts, as records and answers name it.
+    pub policy_digest: Arc<str>,
     /// An approval wakes the sweep at once.
     pub wake: Arc<tokio::sync::Notify>,
 }

@@ -174,6 +174,11 @@ impl Identity {
         self.epoch.store(epoch, Ordering::Release);
     }
 
+    /// Who issues the tokens that count.
+    pub fn issuers(&self) -> Vec<Arc<str>> {
+        self.issuers.iter().map(|trusted| Arc::clone(&trusted.issuer.issuer)).collect()
+    }
+
     /// What missing consent means.
     pub fn consent(&self) -> ConsentRule {
         self.consent

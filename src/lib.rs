@@ -14,21 +14,33 @@ pub mod value;
 // Floor 1: tools. They know words, not stages.
 pub mod credentials;
 pub mod outbound;
+pub mod redact;
 pub mod resolve;
 pub mod store;
+pub mod telemetry;
 pub mod wire;
 pub mod yaml;
 
 // Floor 2: stages. Each answers one question; none knows another.
+pub mod approval;
 pub mod audit;
 pub mod breaker;
 pub mod catalog;
 pub mod disclosure;
 pub mod facts;
+pub mod freeze;
 pub mod identity;
 pub mod limits;
 pub mod operation;
 pub mod policy;
 
+// Floor 3: the path.
+pub mod gate;
+
 // Floor 4: doors to the outside.
+pub mod config;
+pub mod console;
 pub mod proxy;
+
+// Floor 5: the command line.
+pub mod cli;

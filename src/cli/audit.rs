@@ -37,7 +37,7 @@ pub fn run(args: &Args) -> anyhow::Result<Ended> {
         Command::Verify { dir } => {
             let report = verify(dir)?;
             shown::line(&report.to_string());
-            Ok(if report.is_sound() { Ended::Well } else { Ended::WithFinding })
+            Ok(if report.finding.is_none() { Ended::Well } else { Ended::WithFinding })
         }
         Command::Tail { lines, reach } => {
             let records = Operator::find(reach)?.get(&format!("/v1/records?last={lines}"))?;

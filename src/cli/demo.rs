@@ -15,8 +15,8 @@ use super::{Ended, run, shown};
 use crate::clock::Clock;
 use crate::config::{self, Quick, Running};
 use crate::identity::{Wish, mint};
-use crate::outbound::{Connection, Exchange, Outbound, Outgoing, Reply, Upstream};
-use crate::proxy::{self, Server};
+use crate::outbound::{Connection, Exchange, Network, Outbound, Outgoing, Reply, Upstream};
+use crate::proxy::{self, Bounds, Hosts, Listener, Server, Service};
 
 /// A playground; keeps running until Ctrl-C.
 #[derive(Debug, clap::Args)]
@@ -53,15 +53,9 @@ pub fn run(args: Args) -> anyhow::Result<Ended> {
 
 async fn play(args: Args) -> anyhow::Result<Ended> {
     let shop = Arc::new(Shop::new(Clock::System));
-    let counter = Arc::clone(&shop);
-    let handler: proxy::Handler = Arc::new(move |request| {
-        let answer = counter.answer(&request);
-        Box::pin(async move { answer })
-    });
-    let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
-    let shop_server = Server::start(&[anywhere], handler, proxy::Settings::default())
-        .context("the shop does not start")?;
-    let quick = quick(&args, shop_server.address())?;
+    let shop_server = serve_shop(&shop)?;
+    let address = shop_server.addresses().first().copied().context("the shop has no address")?;
+    let quick = quick(&args, address)?;
     let config = match config::quick(&quick) {
         Ok(config) => config,
         Err(errors) => anyhow::bail!("{errors}"),
@@ -76,6 +70,20 @@ async fn play(args: Args) -> anyhow::Result<Ended> {
     running.stop().await;
     shop_server.stop(Duration::from_secs(1)).await;
     Ok(Ended::Well)
+}
+
+fn serve_shop(shop: &Arc<Shop>) -> anyhow::Result<Server> {
+    let shop = Arc::clone(shop);
+    let socket = std::net::TcpListener::bind("127.0.0.1:0").context("the shop does not start")?;
+    let service = Service {
+        handle: Arc::new(move |request| {
+            let answer = shop.answer(&request);
+            Box::pin(async move { answer })
+        }),
+        turn_back: Arc::new(|refusal, _origin| proxy::problem(&refusal)),
+    };
+    let listener = Listener { socket, hosts: Hosts::Any };
+    Ok(Server::start(vec![listener], service, Bounds::default())?)
 }
 
 fn quick(args: &Args, shop: SocketAddr) -> anyhow::Result<Quick> {
@@ -115,25 +123,46 @@ impl Agent {
             ..Wish::default()
         };
         let token = mint(state, &wish, Clock::System.now())?;
-        let tollhouse = Upstream::loopback("tollhouse", url, Duration::from_secs(30))
-            .map_err(anyhow::Error::msg)?;
-        Ok(Self { outbound: Outbound::network(), tollhouse, url: url.to_owned(), token })
+        let tollhouse = Upstream::parse("tollhouse", url).map_err(anyhow::Error::msg)?;
+        let outbound = Outbound::Network(Network::new([]).map_err(anyhow::Error::msg)?);
+        Ok(Self { outbound, tollhouse, url: url.to_owned(), token })
     }
 
     async fn follow_script(&self, shop: &Shop, state: &Path) -> anyhow::Result<()> {
         self.step("Ann asks about her order A-17.", Method::GET, "/orders/A-17", None).await?;
-        let small = json!({ "order": "A-17", "amount": "25.00", "currency": "USD", "note": "late" });
-        self.step("A refund of 25.00, within the contract.", Method::POST, "/refunds", Some(&small)).await?;
-        self.step("The same again: the agent lost the answer.", Method::POST, "/refunds", Some(&small)).await?;
+        let small =
+            json!({ "order": "A-17", "amount": "25.00", "currency": "USD", "note": "late" });
+        self.step(
+            "A refund of 25.00, within the contract.",
+            Method::POST,
+            "/refunds",
+            Some(&small),
+        )
+        .await?;
+        self.step(
+            "The same again: the agent lost the answer.",
+            Method::POST,
+            "/refunds",
+            Some(&small),
+        )
+        .await?;
         shown::line(&format!("   The shop made {} refund of A-17.", shop.refunds_of("A-17")));
-        let large = json!({ "order": "A-18", "amount": "450.00", "currency": "USD", "note": "broken" });
+        let large =
+            json!({ "order": "A-18", "amount": "450.00", "currency": "USD", "note": "broken" });
         let held = self
-            .step("A refund of 450.00, over the cap of 100.00.", Method::POST, "/refunds", Some(&large))
+            .step(
+                "A refund of 450.00, over the cap of 100.00.",
+                Method::POST,
+                "/refunds",
+                Some(&large),
+            )
             .await?;
-        let op = held.headers.get("tollhouse-operation").and_then(|v| v.to_str().ok()).unwrap_or("?");
+        let op =
+            held.headers.get("tollhouse-operation").and_then(|v| v.to_str().ok()).unwrap_or("?");
         shown::line("   A person says yes with:");
         shown::line(&format!("     tollhouse holds approve {op} --state {}", state.display()));
-        self.step("Ann asks about B-20, which is Bob's.", Method::GET, "/orders/B-20", None).await?;
+        self.step("Ann asks about B-20, which is Bob's.", Method::GET, "/orders/B-20", None)
+            .await?;
         self.step("A call that no pack knows.", Method::DELETE, "/orders/A-17", None).await?;
         Ok(())
     }
@@ -155,9 +184,11 @@ impl Agent {
             HeaderValue::from_str(&format!("Bearer {}", self.token))?,
         )];
         if body.is_some() {
-            headers.push((http::header::CONTENT_TYPE, HeaderValue::from_static("application/json")));
+            headers
+                .push((http::header::CONTENT_TYPE, HeaderValue::from_static("application/json")));
         }
-        let send = Outgoing { method, target: target.into(), headers, body: Bytes::from(body_text) };
+        let send =
+            Outgoing { method, target: target.into(), headers, body: Bytes::from(body_text) };
         match self.outbound.exchange(&self.tollhouse, send, Connection::Fresh).await {
             Exchange::Answered(reply) => {
                 show(&reply);

@@ -44,7 +44,8 @@ impl Shop {
     /// A shop with orders of two customers, placed a few days ago.
     pub fn new(clock: Clock) -> Self {
         let now = clock.now();
-        let days = |days: u64| now.minus(std::time::Duration::from_secs(days.saturating_mul(86_400)));
+        let days =
+            |days: u64| now.minus(std::time::Duration::from_secs(days.saturating_mul(86_400)));
         let order = |id, customer, minor, age, status| Order {
             id,
             customer,
@@ -60,7 +61,10 @@ impl Shop {
             order("A-19", "ann", 4_500, 45, "delivered"),
             order("B-20", "bob", 12_000, 2, "shipped"),
         ];
-        Self { clock, books: Mutex::new(Books { orders, refunds: Vec::new(), messages: Vec::new() }) }
+        Self {
+            clock,
+            books: Mutex::new(Books { orders, refunds: Vec::new(), messages: Vec::new() }),
+        }
     }
 
     /// How many refunds there are of an order: what the demo shows at its end.
@@ -77,7 +81,11 @@ impl Shop {
         }
         let (path, query) = request.target.split_once('?').unwrap_or((&request.target, ""));
         let filter = |name: &str| {
-            query.split('&').filter_map(|pair| pair.split_once('=')).find(|(n, _)| *n == name).map(|(_, v)| v)
+            query
+                .split('&')
+                .filter_map(|pair| pair.split_once('='))
+                .find(|(n, _)| *n == name)
+                .map(|(_, v)| v)
         };
         let body: Value = serde_json::from_slice(&request.body).unwrap_or(Value::Null);
         let steps: Vec<&str> = path.trim_start_matches('/').split('/').collect();
@@ -142,7 +150,9 @@ impl Books {
         };
         let remaining = order.paid.minor.saturating_sub(order.refunded);
         let asked = match body["amount"].as_str() {
-            Some(text) => Decimal::parse(text).ok().and_then(|d| d.to_minor(order.paid.currency.exponent())),
+            Some(text) => {
+                Decimal::parse(text).ok().and_then(|d| d.to_minor(order.paid.currency.exponent()))
+            }
             None => Some(remaining),
         };
         // This shop pays what it is told: it has no limit, and it forgets idempotency keys.

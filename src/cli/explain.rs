@@ -52,7 +52,8 @@ pub fn run(args: &Args) -> anyhow::Result<Ended> {
         }
     };
     let request = request(args)?;
-    let facts = args.facts.iter().map(|text| FactOverride::parse(text)).collect::<Result<Vec<_>, _>>();
+    let facts =
+        args.facts.iter().map(|text| FactOverride::parse(text)).collect::<Result<Vec<_>, _>>();
     let facts = facts.map_err(anyhow::Error::msg)?;
     let lookup = if args.lookup { Lookup::Read } else { Lookup::Given };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -62,7 +62,9 @@ pub fn list(args: &ListArgs) -> anyhow::Result<Ended> {
         return Ok(Ended::Well);
     }
     let row = |freeze: &Value| {
-        ["/id", "/scope", "/reason", "/by", "/until"].map(|p| shown::text(freeze, p).to_owned()).to_vec()
+        ["/id", "/scope", "/reason", "/by", "/until"]
+            .map(|p| shown::text(freeze, p).to_owned())
+            .to_vec()
     };
     let rows: Vec<_> = freezes.as_array().into_iter().flatten().map(row).collect();
     if rows.is_empty() {

@@ -68,14 +68,20 @@ pub fn run(args: &Args) -> anyhow::Result<Ended> {
             approve(&operator, id, reason.as_deref(), digest.as_deref().filter(|_| *yes))
         }
         Command::Deny { id, reason } => {
-            let answer = operator.post(&format!("/v1/holds/{id}/deny"), &json!({ "reason": reason }))?;
+            let answer =
+                operator.post(&format!("/v1/holds/{id}/deny"), &json!({ "reason": reason }))?;
             shown::line(&format!("Denied {}. Nothing was sent.", shown::text(&answer, "/id")));
             Ok(Ended::Well)
         }
     }
 }
 
-fn list(operator: &Operator, state: &str, queue: Option<&str>, format: &shown::Format) -> anyhow::Result<Ended> {
+fn list(
+    operator: &Operator,
+    state: &str,
+    queue: Option<&str>,
+    format: &shown::Format,
+) -> anyhow::Result<Ended> {
     let queue = queue.map_or(String::new(), |queue| format!("&queue={queue}"));
     let holds = operator.get(&format!("/v1/holds?state={state}{queue}"))?;
     if format.json {

@@ -75,7 +75,11 @@ fn show(operator: &Operator, id: &str, format: &shown::Format) -> anyhow::Result
         shown::json(&operation);
         return Ok(Ended::Well);
     }
-    shown::line(&format!("{}: {}", shown::text(&operation, "/id"), shown::text(&operation, "/summary")));
+    shown::line(&format!(
+        "{}: {}",
+        shown::text(&operation, "/id"),
+        shown::text(&operation, "/summary")
+    ));
     for (label, pointer) in [
         ("state", "/state"),
         ("action", "/action"),

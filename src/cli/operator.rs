@@ -1,14 +1,13 @@
 //! How a command reaches the console of a running instance.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context, bail};
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method};
 use serde_json::Value;
 
-use crate::outbound::{Connection, Exchange, Outbound, Outgoing, Upstream};
+use crate::outbound::{Addresses, Connection, Exchange, Network, Outbound, Outgoing, Upstream};
 
 /// Where the console is, and who asks.
 #[derive(Debug, clap::Args)]
@@ -17,7 +16,13 @@ pub struct Reach {
     #[arg(long, env = "TOLLHOUSE_OPERATOR", value_name = "URL", global = true)]
     operator: Option<String>,
     /// The operator's token
-    #[arg(long, env = "TOLLHOUSE_OPERATOR_TOKEN", value_name = "TOKEN", hide_env_values = true, global = true)]
+    #[arg(
+        long,
+        env = "TOLLHOUSE_OPERATOR_TOKEN",
+        value_name = "TOKEN",
+        hide_env_values = true,
+        global = true
+    )]
     operator_token: Option<String>,
     /// The state of a quick-mode instance, where its console and token are found
     #[arg(long, value_name = "DIR", default_value = ".tollhouse", global = true)]
@@ -42,16 +47,21 @@ impl Operator {
     pub fn find(reach: &Reach) -> anyhow::Result<Self> {
         let (url, token) = match (&reach.operator, &reach.operator_token) {
             (Some(url), Some(token)) => (url.clone(), token.clone()),
-            (Some(_), None) => bail!("--operator needs --operator-token (or TOLLHOUSE_OPERATOR_TOKEN)"),
+            (Some(_), None) => {
+                bail!("--operator needs --operator-token (or TOLLHOUSE_OPERATOR_TOKEN)")
+            }
             (None, Some(_)) | (None, None) => from_state(&reach.state)?,
         };
-        let upstream = Upstream::loopback("operator", &url, Duration::from_secs(30))
+        let mut upstream = Upstream::parse("operator", &url)
             .map_err(anyhow::Error::msg)
             .with_context(|| format!("the console's URL `{url}`"))?;
+        // An operator names the console; it may stand in a private network.
+        upstream.addresses = Addresses::Private;
+        let network = Network::new([]).map_err(anyhow::Error::msg)?;
         let authorization = HeaderValue::from_str(&format!("Bearer {token}"))
             .context("the operator's token has characters no header can carry")?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        Ok(Self { upstream, outbound: Outbound::network(), authorization, runtime, url })
+        Ok(Self { upstream, outbound: Outbound::Network(network), authorization, runtime, url })
     }
 
     /// Reads.
@@ -118,11 +128,10 @@ fn from_state(state: &Path) -> anyhow::Result<(String, String)> {
             file.display()
         )
     })?;
-    let value: Value = serde_json::from_str(&text)
-        .with_context(|| format!("{} is not JSON", file.display()))?;
+    let value: Value =
+        serde_json::from_str(&text).with_context(|| format!("{} is not JSON", file.display()))?;
     let member = |name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned);
     member("url")
         .zip(member("token"))
         .with_context(|| format!("{} lacks `url` or `token`", file.display()))
 }
-

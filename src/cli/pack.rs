@@ -46,7 +46,8 @@ fn list(format: &shown::Format) -> anyhow::Result<Ended> {
         let rows = packs.iter().map(|(name, n)| serde_json::json!({ "pack": name, "actions": n }));
         shown::json(&rows.collect());
     } else {
-        let rows: Vec<_> = packs.iter().map(|(name, n)| vec![(*name).to_owned(), n.to_string()]).collect();
+        let rows: Vec<_> =
+            packs.iter().map(|(name, n)| vec![(*name).to_owned(), n.to_string()]).collect();
         shown::table(&["PACK", "ACTIONS"], &rows);
     }
     Ok(Ended::Well)

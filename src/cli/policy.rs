@@ -60,7 +60,7 @@ pub fn run(args: &Args) -> anyhow::Result<Ended> {
     };
     match checked.gate.policy.show(action) {
         Some(text) => {
-            shown::line(text.trim_end());
+            shown::line(text.to_string().trim_end());
             Ok(Ended::Well)
         }
         None => {

@@ -112,8 +112,12 @@ fn announce(running: &Running, state: Option<&Path>) -> anyhow::Result<()> {
     let dir = state.display();
     shown::line(&format!("token    {}", running.sample_token(state)?));
     shown::line("");
-    shown::line("Quick mode, for development only: whoever can read the state folder is customer and operator.");
-    shown::line(&format!("Another token: tollhouse token --agent A --customer C --account X --state {dir}"));
+    shown::line(
+        "Quick mode, for development only: whoever can read the state folder is customer and operator.",
+    );
+    shown::line(&format!(
+        "Another token: tollhouse token --agent A --customer C --account X --state {dir}"
+    ));
     shown::line(&format!("Calls that wait: tollhouse holds list --state {dir}"));
     Ok(())
 }

@@ -15,7 +15,7 @@ use crate::facts::{self, Lookups};
 use crate::freeze::Freezes;
 use crate::gate::{Gate, Site};
 use crate::identity::{self, Identity};
-use crate::limits::rate::Rates;
+use crate::limits::Rates;
 use crate::outbound::{Connection, Exchange, Network, Outbound, Outgoing, Upstream};
 use crate::policy::{self, Policy, Shipped};
 use crate::store::{SealingKey, Store};
@@ -211,11 +211,13 @@ pub(super) fn gate(
         rates: Arc::new(Rates::new(config.limits, clock.clone(), None)),
         sites: config.upstreams.iter().map(|one| site(one, &clock)).collect(),
         lookups,
+        policy_digest: policy.digest().into(),
         policy,
         approvals: Approvals::new(Arc::clone(&store), config.queues.into_iter().collect()),
         vault,
         outbound,
         audit: Arc::new(keeping.audit),
+        audit_dir: Some(config.audit_dir),
         telemetry: Arc::new(Telemetry::new(config.log)),
         wake: Arc::default(),
         store,

@@ -12,7 +12,7 @@ use crate::catalog::pack::{self, Pack};
 use crate::credentials::{Reference, References};
 use crate::facts::AccountRule;
 use crate::identity::Development;
-use crate::limits::rate;
+use crate::limits;
 use crate::outbound::{Addresses, Upstream};
 use crate::policy::Contracts;
 use crate::yaml::{ConfigErrors, Faults, Node, Section, Shape};
@@ -76,9 +76,8 @@ impl File<'_> {
         });
         top.optional("fleet", Node::name);
         let insecure = top.optional("insecure", Node::bool).unwrap_or(false);
-        let listen = top.optional("listen", |n| {
-            if insecure { socket_address(n) } else { agents_address(n) }
-        });
+        let listen = top
+            .optional("listen", |n| if insecure { socket_address(n) } else { agents_address(n) });
         let development = match top.optional("development", Node::bool).unwrap_or(false) {
             true => Development::Accepted,
             false => Development::Refused,
@@ -88,7 +87,7 @@ impl File<'_> {
         let policies = self.policies(top);
         let identity = top
             .section("identity")
-            .map(|section| crate::identity::Config::read(section, self.base, development));
+            .and_then(|section| crate::identity::Config::read(section, self.base, development));
         if identity.is_none() {
             top.fault("identity", "is required and missing");
         }
@@ -111,7 +110,7 @@ impl File<'_> {
             contracts: Contracts::read(top.node("contracts"), top.faults()),
             limits: top
                 .node("limits")
-                .map(|node| rate::read(top.faults(), node, "limits"))
+                .map(|node| limits::read(top.faults(), node, "limits"))
                 .unwrap_or_default(),
             queues,
             default_policies: policies.0,
@@ -306,7 +305,9 @@ impl File<'_> {
             trusted
         });
         let own_route = one.optional("route", |n| match n.text()? {
-            path if path.starts_with('/') && (path == "/" || !path.ends_with('/')) => Ok(path.to_owned()),
+            path if path.starts_with('/') && (path == "/" || !path.ends_with('/')) => {
+                Ok(path.to_owned())
+            }
             other => Err(format!("expected `/` or `/name`, got `{other}`")),
         });
         let listen = one.optional("listen", loopback_address);
@@ -417,5 +418,7 @@ fn agents_address(node: &Node) -> Result<SocketAddr, String> {
     if address.ip().is_loopback() {
         return Ok(address);
     }
-    Err(format!("`{address}` is not a loopback address: agents' tokens would travel in the clear; say `insecure: true` if that is meant"))
+    Err(format!(
+        "`{address}` is not a loopback address: agents' tokens would travel in the clear; say `insecure: true` if that is meant"
+    ))
 }

@@ -45,19 +45,22 @@ pub fn quick(told: &Quick) -> Result<Config, ConfigErrors> {
     let fault = |flag: &str, message: String| faults.note(Place::default(), flag, message);
     for (flag, address) in [("--listen", told.listen), ("--operator", told.operator)] {
         if !address.ip().is_loopback() {
-            fault(flag, format!("`{address}` is not a loopback address; quick mode serves only those"));
+            fault(
+                flag,
+                format!("`{address}` is not a loopback address; quick mode serves only those"),
+            );
         }
     }
     let jwks = prepare_state(&told.state).map_err(|e| fault("--state", e)).ok();
-    let upstream = Upstream::parse("upstream", &told.upstream)
-        .map_err(|e| fault("--upstream", e))
-        .ok();
+    let upstream =
+        Upstream::parse("upstream", &told.upstream).map_err(|e| fault("--upstream", e)).ok();
     let credentials = credentials(told).map_err(|e| fault("--secret", e)).ok();
     let store = store(told).map_err(|e| fault("--store", e)).ok();
     let cap = told.cap.as_deref().map(Money::parse).transpose().map_err(|e| fault("--cap", e)).ok();
     let mut others = ConfigErrors::default();
     let pack = read_pack(&told.pack).map_err(|e| others.0.extend(e.0)).ok();
-    let contracts = read_contracts(told.contracts.as_deref()).map_err(|e| others.0.extend(e.0)).ok();
+    let contracts =
+        read_contracts(told.contracts.as_deref()).map_err(|e| others.0.extend(e.0)).ok();
     let read = (|| {
         let contracts = match cap? {
             Some(cap) => contracts?.with_auto_cap(vec![cap]),
@@ -125,7 +128,8 @@ fn prepare_state(state: &Path) -> Result<PathBuf, String> {
     let jwks = crate::identity::prepare(state).map_err(|e| e.to_string())?;
     // Whoever commits a project must not commit the keys in it.
     let ignore = state.join(".gitignore");
-    std::fs::write(&ignore, "*\n").map_err(|e| format!("cannot write {}: {e}", ignore.display()))?;
+    std::fs::write(&ignore, "*\n")
+        .map_err(|e| format!("cannot write {}: {e}", ignore.display()))?;
     Ok(jwks)
 }
 
@@ -147,8 +151,30 @@ fn store(told: &Quick) -> Result<StorePlace, String> {
     Ok(StorePlace::Embedded { dir, key: None })
 }
 
+/// The settings of a pack alone: to be looked at, not to be served.
+pub(super) fn of_pack(named: &str) -> Result<Config, ConfigErrors> {
+    let fault = |message: String| super::build::fault("--pack", &message);
+    let pack = read_pack(named)?;
+    let upstream = Upstream::parse("upstream", "https://upstream.invalid").map_err(fault)?;
+    let nothing = Reference::parse("env:NONE", Path::new(".")).map_err(fault)?;
+    let one = section(pack, upstream, References::one(nothing));
+    let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
+    let told = Quick {
+        pack: named.to_owned(),
+        upstream: String::new(),
+        secret: None,
+        cap: None,
+        contracts: None,
+        store: None,
+        listen: anywhere,
+        operator: anywhere,
+        state: PathBuf::new(),
+    };
+    Ok(settings(&told, one, Contracts::none(), (StorePlace::Memory, PathBuf::new())))
+}
+
 /// A pack by name or by path.
-pub fn read_pack(named: &str) -> Result<Arc<Pack>, ConfigErrors> {
+pub(super) fn read_pack(named: &str) -> Result<Arc<Pack>, ConfigErrors> {
     let (file, text) = match pack::shipped(named) {
         Some(text) => (format!("pack {named}"), text.to_owned()),
         None => (named.to_owned(), read_named(named, "no pack of that name in this binary, and ")?),

@@ -133,7 +133,8 @@ fn listeners(config: &Config) -> Result<Vec<Listener>, ConfigErrors> {
     std::iter::once(config.listen)
         .chain(own)
         .map(|at| {
-            let socket = TcpListener::bind(at).map_err(|e| fault("listen", &format!("{at}: {e}")))?;
+            let socket =
+                TcpListener::bind(at).map_err(|e| fault("listen", &format!("{at}: {e}")))?;
             Ok(Listener { socket, hosts: Hosts::Named(hosts.clone()) })
         })
         .collect()

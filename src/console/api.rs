@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::Json;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -24,7 +24,11 @@ pub struct HoldFilter {
     queue: Option<String>,
 }
 
-pub async fn holds(State(console): Shared, headers: HeaderMap, Query(filter): Query<HoldFilter>) -> Answered {
+pub async fn holds(
+    State(console): Shared,
+    headers: HeaderMap,
+    Query(filter): Query<HoldFilter>,
+) -> Answered {
     console.operator(&headers)?;
     let state = filter.state.as_deref().unwrap_or("held");
     let records = console.gate.approvals.list(Some(state)).await.map_err(objection)?;
@@ -32,7 +36,7 @@ pub async fn holds(State(console): Shared, headers: HeaderMap, Query(filter): Qu
         let queue = hold.hold.as_ref().map(|h| &*h.queue);
         filter.queue.as_deref().is_none_or(|wanted| queue == Some(wanted))
     };
-    let shown: Vec<Value> = records.iter().filter(|r| of_queue(r)).map(view::hold).collect();
+    let shown: Vec<Value> = records.iter().filter(|r| of_queue(r)).map(|r| view::hold(r)).collect();
     Ok(Json(shown).into_response())
 }
 
@@ -44,7 +48,6 @@ pub async fn hold(State(console): Shared, headers: HeaderMap, Path(op): Path<Str
     if let Some(request) = console.gate.held_request(op).await {
         shown["request"] = json!(request.line);
         shown["body"] = json!(request.body);
-        shown["facts"] = request.facts;
     }
     Ok(Json(shown).into_response())
 }
@@ -131,7 +134,11 @@ pub async fn freeze(
     Ok((StatusCode::CREATED, Json(view::freeze(&freeze))).into_response())
 }
 
-pub async fn unfreeze(State(console): Shared, headers: HeaderMap, Path(id): Path<String>) -> Answered {
+pub async fn unfreeze(
+    State(console): Shared,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+) -> Answered {
     let operator = console.operator(&headers)?;
     match console.gate.unfreeze(&id, operator).await {
         Ok(true) => Ok(Json(json!({ "id": id })).into_response()),
@@ -152,12 +159,15 @@ pub async fn operations(
     Query(filter): Query<OperationFilter>,
 ) -> Answered {
     console.operator(&headers)?;
-    let records =
-        console.gate.approvals.list(filter.state.as_deref()).await.map_err(objection)?;
-    Ok(Json(records.iter().map(view::brief).collect::<Vec<_>>()).into_response())
+    let records = console.gate.approvals.list(filter.state.as_deref()).await.map_err(objection)?;
+    Ok(Json(records.iter().map(|r| view::brief(r)).collect::<Vec<_>>()).into_response())
 }
 
-pub async fn operation(State(console): Shared, headers: HeaderMap, Path(op): Path<String>) -> Answered {
+pub async fn operation(
+    State(console): Shared,
+    headers: HeaderMap,
+    Path(op): Path<String>,
+) -> Answered {
     console.operator(&headers)?;
     let record = console.gate.approvals.show(operation_id(&op)?).await.map_err(objection)?;
     Ok(Json(view::operation(&record)).into_response())
@@ -169,7 +179,11 @@ pub struct Last {
     last: Option<usize>,
 }
 
-pub async fn records(State(console): Shared, headers: HeaderMap, Query(last): Query<Last>) -> Answered {
+pub async fn records(
+    State(console): Shared,
+    headers: HeaderMap,
+    Query(last): Query<Last>,
+) -> Answered {
     console.operator(&headers)?;
     // BOUND: a thousand records are some 700 KiB.
     let count = last.last.unwrap_or(20).min(1000);

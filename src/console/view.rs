@@ -89,13 +89,19 @@ fn outcome(record: &Record) -> Option<&'static str> {
     match record.state {
         State::Done { outcome } => Some(outcome.name()),
         State::Refused { code } => Some(code.spec().name),
-        State::Held | State::Approved | State::Submitted { .. } | State::Unknown | State::NotSent => None,
+        State::Held
+        | State::Approved
+        | State::Submitted { .. }
+        | State::Unknown
+        | State::NotSent => None,
     }
 }
 
 fn members(value: Value) -> Map<String, Value> {
     match value {
         Value::Object(members) => members,
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => Map::new(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+            Map::new()
+        }
     }
 }

@@ -34,9 +34,10 @@ impl Gate {
         request: &Request,
         evidence: &mut Evidence,
     ) -> Result<Asked, Refusal> {
-        let road = self.catalog.road(request).ok_or_else(|| {
-            Refusal::unknown_action(request.method.as_str(), &request.target)
-        })?;
+        let road = self
+            .catalog
+            .road(request)
+            .ok_or_else(|| Refusal::unknown_action(request.method.as_str(), &request.target))?;
         let pack = road.pack.traits();
         evidence.pack = Some(Arc::clone(pack));
         let query = match &pack.auth {
@@ -86,8 +87,9 @@ impl Gate {
 
     /// The upstream of a call.
     pub(super) fn site(&self, call: &Call) -> Result<&Site, Refusal> {
-        let missing = || Refusal::undecidable(format!("no upstream `{}` is configured", call.upstream));
-        self.upstreams.get(&call.upstream).ok_or_else(missing)
+        let missing =
+            || Refusal::undecidable(format!("no upstream `{}` is configured", call.upstream));
+        self.sites.get(&call.upstream).ok_or_else(missing)
     }
 
     /// Leave to reach the upstream of a call.

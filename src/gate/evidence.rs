@@ -75,6 +75,12 @@ impl Evidence {
         Self::blank(request.method.clone(), clock)
     }
 
+    /// Of bytes that were no request.
+    pub fn unread(clock: &Clock) -> Self {
+        // No method was read; GET is the one that does nothing.
+        Self::blank(http::Method::GET, clock)
+    }
+
     fn blank(method: http::Method, clock: &Clock) -> Self {
         Self {
             decision: uuid(),
@@ -188,7 +194,8 @@ impl Evidence {
     pub fn entry(&self, event: Event, verdict: Verdict, policy_digest: &Arc<str>) -> Entry {
         let call = self.call.as_deref();
         let context = call.map(|call| &call.context);
-        let masked = |text: &Option<Box<str>>| text.as_deref().map(|t| crate::redact::text(t).into());
+        let masked =
+            |text: &Option<Box<str>>| text.as_deref().map(|t| crate::redact::text(t).into());
         let resolved = self.resolved.as_ref();
         Entry {
             decision_id: Some(self.decision.clone()),

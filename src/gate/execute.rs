@@ -46,8 +46,12 @@ impl Gate {
         let name = &site.upstream.name;
         let reply = match exchange {
             Exchange::Answered(reply) => reply,
-            Exchange::NotSent(why) => return Err(Refusal::upstream_unreachable(name, SOON).because(why)),
-            Exchange::Unknown(why) => return Err(Refusal::upstream_timeout(name, SOON).because(why)),
+            Exchange::NotSent(why) => {
+                return Err(Refusal::upstream_unreachable(name, SOON).because(why));
+            }
+            Exchange::Unknown(why) => {
+                return Err(Refusal::upstream_timeout(name, SOON).because(why));
+            }
         };
         evidence.answered(&reply, self.clock.steady().saturating_sub(sent));
         self.disclose(permit, &reply, None, evidence)
@@ -94,10 +98,11 @@ impl Gate {
             return (Outcome::NotSent, Exchange::NotSent(frozen.detail));
         }
         let action = &permit.asked.call.action;
-        let send = self.outgoing(permit, site).map_err(|refusal| refusal.why).and_then(|mut send| {
-            operation::put_key(action, ticket.operation, &mut send)?;
-            Ok(send)
-        });
+        let send =
+            self.outgoing(permit, site).map_err(|refusal| refusal.why).and_then(|mut send| {
+                operation::put_key(action, ticket.operation, &mut send);
+                Ok(send)
+            });
         let send = match send {
             Ok(send) => send,
             Err(why) => return (Outcome::NotSent, Exchange::NotSent(why)),
@@ -210,4 +215,3 @@ pub(super) fn kept(answer: &StoredAnswer) -> Reply {
     }
     Reply { status: answer.status, headers, body: answer.body.clone() }
 }
-

@@ -53,7 +53,12 @@ impl FactOverride {
 
 impl Gate {
     /// What would happen, as one object. Without a token the call is only classified.
-    pub async fn explain(&self, request: &Request, given: &[FactOverride], lookup: Lookup) -> Value {
+    pub async fn explain(
+        &self,
+        request: &Request,
+        given: &[FactOverride],
+        lookup: Lookup,
+    ) -> Value {
         let call = match self.catalog.classify(request) {
             Ok(call) => call,
             Err(refusal) => return refused(&refusal, json!({ "action": null })),
@@ -136,9 +141,8 @@ fn put_resolved(seen: &mut Value, resolved: &Resolved) {
     seen["summary"] = json!(resolved.summary);
     seen["owner"] = json!(resolved.owner);
     seen["resource"] = json!(resolved.resource.as_ref().map(ToString::to_string));
-    seen["amount"] = json!(
-        resolved.amount.map(|m| json!({ "minor": m.minor, "currency": m.currency.code() }))
-    );
+    seen["amount"] =
+        json!(resolved.amount.map(|m| json!({ "minor": m.minor, "currency": m.currency.code() })));
 }
 
 fn policies(reasons: &[crate::decision::Reason]) -> Value {

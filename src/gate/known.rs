@@ -11,7 +11,7 @@ use crate::gate::execute::kept;
 use crate::gate::{Asked, Evidence, Gate};
 use crate::operation;
 use crate::refusal::{self, Code, Refusal};
-use crate::store::{How, Known, Record, Recalled, State, StoredAnswer};
+use crate::store::{How, Known, Recalled, Record, State, StoredAnswer};
 
 /// An effect that has an answer already.
 #[derive(Debug)]
@@ -64,7 +64,7 @@ impl Gate {
             !matches!(state, State::Submitted { .. } | State::Approved)
         })
         .await;
-        let now = self.store.show_answer(op)?;
+        let now = self.store.show_answer(op).await?;
         Ok(now.map_or(known, |now| Known { how, ..now }))
     }
 
@@ -77,7 +77,7 @@ impl Gate {
         let Some(mut waiter) = self.store.waiter(op) else { return };
         let waiting = async {
             loop {
-                match self.store.show(op) {
+                match self.store.show(op).await {
                     Ok(Some(record)) if !over(record.state) => waiter.changed().await,
                     Ok(_) | Err(_) => return,
                 }
@@ -93,7 +93,7 @@ impl Gate {
             How::Own => Ran::Replayed,
             How::Same => Ran::Joined,
         };
-        self.telemetry.duplicate_suppressed(ran);
+        self.count_duplicate(ran);
         match (known.record.state, known.answer) {
             (State::Done { .. }, Some(answer)) => {
                 let (asked, record) = (asked.clone(), known.record);
@@ -108,7 +108,9 @@ impl Gate {
         let (op, soon) = (record.op, Duration::from_secs(2));
         match record.state {
             State::Held => self.held(record),
-            State::Approved | State::Submitted { .. } | State::NotSent => Refusal::in_flight(op, soon),
+            State::Approved | State::Submitted { .. } | State::NotSent => {
+                Refusal::in_flight(op, soon)
+            }
             State::Unknown => Refusal::outcome_still_unknown(op),
             State::Done { .. } => Refusal::already_done(op),
             State::Refused { code } => refused(record, code),
@@ -148,7 +150,7 @@ impl Gate {
         if !record.collected {
             // Not knowing that it was collected only means that it is joined for longer.
             if let Err(fault) = self.store.collected(record.op).await {
-                self.telemetry.log_fault("an answer was collected, which could not be noted", &fault);
+                self.tell_fault("an answer was collected, which could not be noted", &fault);
             }
         }
         Ok(answer)

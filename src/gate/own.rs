@@ -29,7 +29,7 @@ impl Gate {
             return Some(says(200, &self.protected_resource()));
         }
         if let Some(code) = path.strip_prefix(PROBLEMS) {
-            return Some(disclosure::explain(code));
+            return disclosure::explain(code);
         }
         if !path.starts_with("/.tollhouse/") {
             return None;
@@ -38,9 +38,11 @@ impl Gate {
             Some(id) => Box::pin(self.operation_path(request, id, query)).await,
             None => Err(Refusal::unknown_action(request.method.as_str(), path)),
         };
-        Some(answered.unwrap_or_else(|refusal| {
-            self.turn_back(refusal, &Evidence::of(request, &self.clock))
-        }))
+        Some(
+            answered.unwrap_or_else(|refusal| {
+                self.turn_back(refusal, &Evidence::of(request, &self.clock))
+            }),
+        )
     }
 
     async fn operation_path(
@@ -83,7 +85,7 @@ impl Gate {
         op: OperationId,
         key: &CallerKey,
     ) -> Result<std::sync::Arc<Record>, Refusal> {
-        match self.store.show(op)? {
+        match self.store.show(op).await? {
             Some(record) if record.about.caller == *key => Ok(record),
             Some(_) | None => Err(Refusal::not_found("operation", &op.to_string())),
         }
@@ -117,9 +119,11 @@ fn shown(record: &Record) -> Value {
     let outcome = match record.state {
         State::Done { outcome } => Some(outcome.name()),
         State::Refused { code } => Some(code.spec().name),
-        State::Held | State::Approved | State::Submitted { .. } | State::Unknown | State::NotSent => {
-            None
-        }
+        State::Held
+        | State::Approved
+        | State::Submitted { .. }
+        | State::Unknown
+        | State::NotSent => None,
     };
     json!({
         "operation": record.op.to_string(),

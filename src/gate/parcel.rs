@@ -30,8 +30,14 @@ pub struct Parcel {
 
 impl Parcel {
     /// Packs a call. Of its headers only those are kept that go upstream, and what frames the body.
-    pub fn pack(request: &Request, call: &Call, caller: &Caller, account: Option<&Arc<str>>) -> Bytes {
-        let framing = [http::header::HOST, http::header::CONTENT_TYPE, http::header::CONTENT_LENGTH];
+    pub fn pack(
+        request: &Request,
+        call: &Call,
+        caller: &Caller,
+        account: Option<&Arc<str>>,
+    ) -> Bytes {
+        let framing =
+            [http::header::HOST, http::header::CONTENT_TYPE, http::header::CONTENT_LENGTH];
         let mut headers: Vec<(String, String)> = framing
             .iter()
             .filter_map(|name| Some((name.as_str().to_owned(), text(request.headers.get(name)?)?)))
@@ -64,7 +70,10 @@ impl Parcel {
     pub fn request(&self) -> Option<Request> {
         let mut headers = HeaderMap::new();
         for (name, value) in &self.headers {
-            headers.append(HeaderName::from_bytes(name.as_bytes()).ok()?, HeaderValue::from_str(value).ok()?);
+            headers.append(
+                HeaderName::from_bytes(name.as_bytes()).ok()?,
+                HeaderValue::from_str(value).ok()?,
+            );
         }
         Some(Request {
             listener: self.listener,

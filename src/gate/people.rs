@@ -36,7 +36,7 @@ impl Gate {
         reason: &str,
     ) -> Result<Arc<Record>, Objection> {
         let record = self.approvals.approve(op, operator, shown, reason).await?;
-        self.answer_on_record(Event::Approved, &record, operator, reason).await?;
+        self.said_on_record(Event::Approved, &record, operator, reason).await?;
         self.wake.notify_one();
         Ok(record)
     }
@@ -53,11 +53,11 @@ impl Gate {
         reason: &str,
     ) -> Result<Arc<Record>, Objection> {
         let record = self.approvals.deny(op, operator, reason).await?;
-        self.answer_on_record(Event::Denied, &record, operator, reason).await?;
+        self.said_on_record(Event::Denied, &record, operator, reason).await?;
         Ok(record)
     }
 
-    async fn answer_on_record(
+    async fn said_on_record(
         &self,
         event: Event,
         record: &Arc<Record>,
@@ -66,22 +66,22 @@ impl Gate {
     ) -> Result<(), Objection> {
         if let Some(hold) = &record.hold {
             let waited = record.updated.since(hold.since);
-            self.telemetry.hold_answered(&hold.queue, event, waited);
+            self.count_answer(&hold.queue, event, waited);
         }
         let evidence = Evidence::of_record(record, &self.clock);
         let verdict = crate::decision::Verdict::Hold;
-        let mut entry = evidence.entry(event, verdict, self.policy.digest());
+        let mut entry = evidence.entry(event, verdict, &self.policy_digest);
         entry.action = Some((*record.about.action).into());
         entry.by = Some((*operator.name).into());
         entry.note = Some(crate::redact::text(reason).into()).filter(|n: &Box<str>| !n.is_empty());
         entry.approvals = record.approval.as_ref().map(|a| a.policies.clone()).unwrap_or_default();
-        self.telemetry.said(event, record, &operator.name);
+        self.tell_said(event, record, &operator.name);
         Ok(self.audit.record(entry).await?)
     }
 
     /// What a held call would send; `None` when it is not kept any more.
-    pub fn held_request(&self, op: OperationId) -> Option<HeldRequest> {
-        let parcel = Parcel::open(&self.store.request(op).ok()??)?;
+    pub async fn held_request(&self, op: OperationId) -> Option<HeldRequest> {
+        let parcel = Parcel::open(&self.store.request(op).await.ok()??)?;
         Some(HeldRequest { line: parcel.line(), body: parcel.body_text() })
     }
 
@@ -125,7 +125,7 @@ impl Gate {
         entry.by = Some((*operator.name).into());
         let words = format!("{}: {} ({})", freeze.id, freeze.scope, freeze.reason);
         entry.note = Some(crate::redact::text(&words).into());
-        self.telemetry.froze(event, freeze, &operator.name);
+        self.tell_frozen(event, freeze, &operator.name);
         self.audit.record(entry).await
     }
 
@@ -155,6 +155,17 @@ impl Gate {
         self.telemetry.render()
     }
 
+    /// The latest records, oldest first.
+    ///
+    /// # Errors
+    ///
+    /// When the log cannot be read.
+    pub fn records(&self, last: usize) -> std::io::Result<Vec<Value>> {
+        let Some(dir) = &self.audit_dir else { return Ok(Vec::new()) };
+        let lines = crate::audit::tail(dir, last)?;
+        Ok(lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect())
+    }
+
     /// What runs: digests, fingerprints, no secret.
     pub fn described(&self) -> Value {
         let roads = self.catalog.roads().iter().map(|road| {
@@ -177,7 +188,7 @@ impl Gate {
         });
         json!({
             "version": env!("CARGO_PKG_VERSION"),
-            "policy_digest": &**self.policy.digest(),
+            "policy_digest": &*self.policy_digest,
             "upstreams": roads.collect::<Vec<_>>(),
             "credentials": secrets.collect::<Vec<_>>(),
         })

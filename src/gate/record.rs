@@ -40,15 +40,15 @@ impl Gate {
         evidence: &Evidence,
     ) -> Result<Permit, Refusal> {
         let Some(ticket) = permit.ticket else { return Ok(permit) };
-        let entry = evidence.entry(Event::Allowed, Verdict::Allow, self.policy.digest());
+        let entry = evidence.entry(Event::Allowed, Verdict::Allow, &self.policy_digest);
         match self.audit.record(entry).await {
             Ok(()) => Ok(permit),
             Err(fault) => {
-                self.telemetry.evidence_gap();
+                self.tell_evidence_gap();
                 let note = "it could not be put on record, nothing was sent";
                 let end = settling(ticket, Outcome::NotSent, note);
                 if let Err(also) = self.store.settle(end, None).await {
-                    self.telemetry.log_fault("room could not be given back", &also);
+                    self.tell_fault("room could not be given back", &also);
                 }
                 Err(fault.into())
             }
@@ -78,21 +78,21 @@ impl Gate {
         match settled {
             Ok(Settled::Ok(record)) => {
                 if record.contradiction {
-                    self.telemetry.contradiction(&record);
+                    self.tell_contradiction(&record);
                 }
             }
-            Ok(Settled::Fenced(record)) => self.telemetry.log_fenced(&record, outcome),
+            Ok(Settled::Fenced(record)) => self.tell_fenced(&record, outcome),
             Ok(Settled::Lost) => {
                 let fault = Fault::StoreUnavailable("the operation is not in it any more".into());
-                self.telemetry.log_fault("an outcome could not be written down", &fault);
+                self.tell_fault("an outcome could not be written down", &fault);
             }
             // The lease ends it as unknown; what is known of it is on record.
-            Err(fault) => self.telemetry.log_fault("an outcome could not be written down", &fault),
+            Err(fault) => self.tell_fault("an outcome could not be written down", &fault),
         }
-        let entry = evidence.entry(Event::Settled, Verdict::Allow, self.policy.digest());
+        let entry = evidence.entry(Event::Settled, Verdict::Allow, &self.policy_digest);
         if let Err(fault) = self.audit.record(entry).await {
-            self.telemetry.evidence_gap();
-            self.telemetry.log_fault("an outcome could not be put on record", &fault);
+            self.tell_evidence_gap();
+            self.tell_fault("an outcome could not be put on record", &fault);
         }
     }
 
@@ -101,7 +101,7 @@ impl Gate {
         let answer = answer.and_then(|answer| self.answer_on_record(answer, evidence));
         let mut answer = match answer {
             Ok(answer) => {
-                self.telemetry.answered(&evidence.seen(Verdict::Allow, None));
+                self.tell_answered(Verdict::Allow, None, evidence);
                 answer
             }
             Err(refusal) => self.turn_back(refusal, evidence),
@@ -118,11 +118,11 @@ impl Gate {
             (false, Some(_)) => return Ok(answer),
             (false, None) => Event::Allowed,
         };
-        let entry = evidence.entry(event, Verdict::Allow, self.policy.digest());
+        let entry = evidence.entry(event, Verdict::Allow, &self.policy_digest);
         match self.audit.note(entry) {
             Ok(()) => Ok(answer),
             Err(fault) => {
-                self.telemetry.evidence_gap();
+                self.tell_evidence_gap();
                 Err(fault.into())
             }
         }
@@ -130,19 +130,24 @@ impl Gate {
 
     /// Writes a refusal: on record, in the log, as an answer.
     pub(super) fn turn_back(&self, refusal: Refusal, evidence: &Evidence) -> Answer {
-        if let Err(fault) = self.audit.note(evidence.refused(&refusal, self.policy.digest())) {
-            self.telemetry.evidence_gap();
-            self.telemetry.log_fault("a refusal could not be put on record", &fault);
+        if let Err(fault) = self.audit.note(evidence.refused(&refusal, &self.policy_digest)) {
+            self.tell_evidence_gap();
+            self.tell_fault("a refusal could not be put on record", &fault);
         }
-        self.telemetry.answered(&evidence.seen(refusal.verdict(), Some(&refusal)));
-        disclosure::refuse(&refusal, &evidence.about(self.policy.digest()))
+        self.tell_answered(refusal.verdict(), Some(&refusal), evidence);
+        disclosure::refuse(&refusal, &evidence.about(&self.policy_digest))
+    }
+
+    /// Bytes that were no request: turned back before they could be judged.
+    pub fn turn_back_unread(&self, refusal: Refusal) -> Answer {
+        self.turn_back(refusal, &Evidence::unread(&self.clock))
     }
 
     /// `Server-Timing`: the time in Tollhouse, the upstream's not counted.
     fn time(&self, answer: &mut Answer, evidence: &Evidence) {
         let whole = self.clock.steady().saturating_sub(evidence.since);
         let own = whole.saturating_sub(evidence.away);
-        self.telemetry.added(evidence.class(), own);
+        self.count_added(evidence.class(), own);
         let text = format!("tollhouse;dur={}", milliseconds(own));
         if let Ok(value) = HeaderValue::from_str(&text) {
             answer.headers.insert(http::HeaderName::from_static("server-timing"), value);
@@ -161,11 +166,11 @@ impl Gate {
             | crate::store::State::Done { .. }
             | crate::store::State::NotSent => Event::Settled,
         };
-        self.telemetry.changed(record);
-        let entry = evidence.entry(event, Verdict::Refuse, self.policy.digest());
+        self.tell_change(record);
+        let entry = evidence.entry(event, Verdict::Refuse, &self.policy_digest);
         if let Err(fault) = self.audit.record(entry).await {
-            self.telemetry.evidence_gap();
-            self.telemetry.log_fault("a change could not be put on record", &fault);
+            self.tell_evidence_gap();
+            self.tell_fault("a change could not be put on record", &fault);
         }
     }
 }

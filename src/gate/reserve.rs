@@ -96,12 +96,8 @@ impl Gate {
     ) -> Result<(Facts, Resolved), Refusal> {
         let account = asked.account.as_deref();
         let nothing = Facts::default();
-        let scope = resolve::Scope {
-            call: &asked.call,
-            caller: &asked.caller,
-            account,
-            facts: &nothing,
-        };
+        let scope =
+            resolve::Scope { call: &asked.call, caller: &asked.caller, account, facts: &nothing };
         let mut seen = |status| road.saw(Health::of(status));
         let mut facts = self.lookups.gather(&scope, &mut seen).await?;
         asked.contract.assume(&mut facts);
@@ -203,14 +199,10 @@ impl Gate {
         };
         let about = self.about(asked, judged);
         let duplicates = asked.contract.duplicates;
-        let near = Likeness {
-            alike: duplicates.alike,
-            within: duplicates.within,
-            near: duplicates.near,
-        };
+        let near =
+            Likeness { alike: duplicates.alike, within: duplicates.within, near: duplicates.near };
         Ok(Reserve {
             entry,
-            op,
             token: Token::random()?,
             lease: site
                 .upstream
@@ -256,7 +248,7 @@ impl Gate {
             fingerprint: operation::fingerprint(call, asked.account.as_deref()),
             digest: operation::digest(call, &asked.caller, asked.account.as_deref(), resolved),
             facts: Some(operation::facts_digest(&judged.facts)),
-            policy: Some(self.policy.digest().into()),
+            policy: Some((*self.policy_digest).into()),
         }
     }
 

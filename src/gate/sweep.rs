@@ -9,7 +9,7 @@ use crate::gate::reserve::{Entrance, Room};
 use crate::gate::{Admission, Asked, Evidence, Gate};
 use crate::policy::Release;
 use crate::refusal::{Code, Refusal};
-use crate::store::{HoldAnswer, Listed, Record, Say};
+use crate::store::{HoldAnswer, Record, Say};
 
 /// BOUND: how soon what is over is seen to be over.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
@@ -25,15 +25,15 @@ impl Gate {
                     self.record_change(&record).await;
                 }
             }
-            Err(fault) => self.telemetry.log_fault("the sweep could not look for what is over", &fault),
+            Err(fault) => self.tell_fault("the sweep could not look for what is over", &fault),
         }
-        match self.store.list(Listed::Approved, APPROVED_MAX) {
+        match self.store.list(Some("approved"), APPROVED_MAX).await {
             Ok(approved) => {
                 for record in approved {
                     Box::pin(self.run_approved(&record)).await;
                 }
             }
-            Err(fault) => self.telemetry.log_fault("approved calls could not be listed", &fault),
+            Err(fault) => self.tell_fault("approved calls could not be listed", &fault),
         }
     }
 
@@ -55,12 +55,12 @@ impl Gate {
         let Err(refusal) = self.release(record, &mut evidence).await else { return };
         if may_pass(refusal.code) {
             // It stays approved; the next turn tries again until the approval ends.
-            self.telemetry.waits(record, &refusal);
+            self.tell_waiting(record, &refusal);
             return;
         }
         let say = Say::Refuse { code: refusal.code, reason: refusal.detail.as_str().into() };
         if let Err(fault) = self.store.answer(HoldAnswer { op: record.op, say }).await {
-            self.telemetry.log_fault("a refusal at release could not be noted", &fault);
+            self.tell_fault("a refusal at release could not be noted", &fault);
             return;
         }
         let _answer = self.turn_back(refusal, &evidence);
@@ -77,7 +77,8 @@ impl Gate {
         // BOUND: facts that keep changing are read three times in one turn.
         for _ in 0..3 {
             let (facts, resolved) = self.known_facts(&asked, &mut road, evidence).await?;
-            let release = self.policy.release(&self.policy_question(&asked, &facts, &resolved), &shown);
+            let release =
+                self.policy.release(&self.policy_question(&asked, &facts, &resolved), &shown);
             let (reasons, queue) = match release {
                 Release::Run => (Vec::new(), Arc::clone(&asked.contract.approval.queue)),
                 Release::HeldAnew { reasons, queue, .. } => (reasons, queue),
@@ -87,7 +88,9 @@ impl Gate {
             let entrance = Entrance::Approved { operation: record.op, seen };
             match self.reserve(&asked, &judged, entrance, evidence).await {
                 Ok(Room::Granted(ticket)) => {
-                    return self.run(self.permit(asked, judged, Some(ticket), road)?, evidence).await;
+                    return self
+                        .run(self.permit(asked, judged, Some(ticket), road)?, evidence)
+                        .await;
                 }
                 Ok(Room::Stale(moved)) => seen = moved,
                 // Another turn of the sweep has it.
@@ -113,9 +116,15 @@ impl Gate {
     }
 
     /// The call of a hold, understood again by today's packs and contracts.
-    async fn asked_again(&self, record: &Record, evidence: &mut Evidence) -> Result<Asked, Refusal> {
-        let lost = || Refusal::undecidable("the held request cannot be read; is the sealing key the same?");
-        let sealed = self.store.request(record.op)?.ok_or_else(lost)?;
+    async fn asked_again(
+        &self,
+        record: &Record,
+        evidence: &mut Evidence,
+    ) -> Result<Asked, Refusal> {
+        let lost = || {
+            Refusal::undecidable("the held request cannot be read; is the sealing key the same?")
+        };
+        let sealed = self.store.request(record.op).await?.ok_or_else(lost)?;
         let parcel = Parcel::open(&sealed).ok_or_else(lost)?;
         let request = parcel.request().ok_or_else(lost)?;
         let mut call = self.catalog.classify(&request)?;
@@ -131,15 +140,35 @@ impl Gate {
 /// Whether what stands in the way may pass by itself: then an approved call waits.
 fn may_pass(code: Code) -> bool {
     match code {
-        Code::Undecidable | Code::BreakerOpen | Code::InFlight | Code::OutcomeUnknown
-        | Code::OutcomeStillUnknown | Code::Frozen | Code::RateLimited | Code::UpstreamUnreachable
+        Code::Undecidable
+        | Code::BreakerOpen
+        | Code::InFlight
+        | Code::OutcomeUnknown
+        | Code::OutcomeStillUnknown
+        | Code::Frozen
+        | Code::RateLimited
+        | Code::UpstreamUnreachable
         | Code::UpstreamTimeout => true,
-        Code::ApprovalRequired | Code::ApprovalDenied | Code::ApprovalExpired | Code::Withdrawn
-        | Code::NotFound | Code::UnknownAction | Code::Forbidden | Code::OverLimit
-        | Code::BudgetExhausted | Code::ConfidenceTooLow | Code::StepUpRequired
-        | Code::Unauthenticated | Code::DuplicateSuspected | Code::KeyReused | Code::Malformed
-        | Code::Ambiguous | Code::MissingContext | Code::AlreadyDone | Code::TooLarge
-        | Code::HeaderTooLarge | Code::TooSlow => false,
+        Code::ApprovalRequired
+        | Code::ApprovalDenied
+        | Code::ApprovalExpired
+        | Code::Withdrawn
+        | Code::NotFound
+        | Code::UnknownAction
+        | Code::Forbidden
+        | Code::OverLimit
+        | Code::BudgetExhausted
+        | Code::ConfidenceTooLow
+        | Code::StepUpRequired
+        | Code::Unauthenticated
+        | Code::DuplicateSuspected
+        | Code::KeyReused
+        | Code::Malformed
+        | Code::Ambiguous
+        | Code::MissingContext
+        | Code::AlreadyDone
+        | Code::TooLarge
+        | Code::HeaderTooLarge
+        | Code::TooSlow => false,
     }
 }
-

@@ -100,7 +100,11 @@ pub fn refund() -> Action {
     }
 }
 
-pub fn load(actions: Vec<Action>, contracts: &str, files: &[(&str, &str)]) -> Result<Policy, String> {
+pub fn load(
+    actions: Vec<Action>,
+    contracts: &str,
+    files: &[(&str, &str)],
+) -> Result<Policy, String> {
     let contracts =
         Contracts::parse("contracts.yaml", contracts).map_err(|errors| errors.to_string())?;
     let files: Vec<(String, String)> =
