@@ -42,7 +42,7 @@ const scenarios = {
     const [one, other] = [await customer('node-reader'), await customer('node-stranger')];
     const [mine, theirs] = [await charge(one, 5000), await charge(other, 5000)];
     assert.equal((await one.sdk.charges.retrieve(mine)).amount, 5000);
-    const listed = await one.sdk.charges.list({ customer: one.id, created: { gte: 1 }, limit: 3 });
+    const listed = await one.sdk.charges.list({ customer: one.id, created: { gt: 1600000000 }, limit: 3 });
     assert.deepEqual(listed.data.map((c) => c.id), [mine]);
     for (const id of [theirs, 'ch_doesnotexist']) {
       const error = await refused(() => one.sdk.charges.retrieve(id));

@@ -91,7 +91,7 @@ def reads_own_data():
     one, other = Customer("reader"), Customer("stranger")
     mine, theirs = one.charge(5000), other.charge(5000)
     assert stripe.Charge.retrieve(mine, api_key=one.token).amount == 5000
-    listed = stripe.Charge.list(customer=one.id, created={"gte": 1}, limit=3, api_key=one.token)
+    listed = stripe.Charge.list(customer=one.id, created={"gt": 1600000000}, limit=3, api_key=one.token)
     assert [c.id for c in listed.data] == [mine], listed
     for id in (theirs, "ch_doesnotexist"):
         error = refused(lambda: stripe.Charge.retrieve(id, api_key=one.token))
