@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::call::{Class, Kind};
 use crate::value::{Pointer, Syntax};
 
-pub use condition::{Condition, Test};
+pub use condition::{Condition, Test, may_be_present};
 pub use fact::{BoolWords, Derived, FactRule, FactUse, FieldRule, IdPattern, Operator, ReadAs};
 
 /// One action of one pack: `stripe.refund.create`.

@@ -2,6 +2,14 @@
 //! whose. And to lists that are not theirs: every operation of the vendor's description, and labels
 //! that somebody else gave.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test may fail loudly"
+)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};

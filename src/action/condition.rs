@@ -34,28 +34,32 @@ impl Condition {
     /// does anything of an odd type there or on the way there. A call is never classed lower by how
     /// it is written.
     pub fn may_hold(&self, root: &Value, syntax: Syntax) -> bool {
-        self.at.iter().any(|at| self.may_hold_at(at.steps(), root, syntax))
+        let test = |value: &Value| self.test.may_hold(value, syntax);
+        self.at.iter().any(|at| may_pass(at.steps(), root, &test))
     }
+}
 
-    fn may_hold_at(&self, steps: &[Box<str>], value: &Value, syntax: Syntax) -> bool {
-        let Some((step, rest)) = steps.split_first() else {
-            return self.test.may_hold(value, syntax);
-        };
-        match value {
-            Value::Null => false,
-            Value::Bool(_) | Value::Number(_) | Value::Text(_) => true,
-            Value::Map(members) if &**step == "*" => {
-                members.iter().any(|(_, member)| self.may_hold_at(rest, member, syntax))
-            }
-            Value::Map(_) => {
-                value.member(step).is_some_and(|next| self.may_hold_at(rest, next, syntax))
-            }
-            // An object was expected: each item may be taken for it.
-            Value::List(items) => {
-                let rest =
-                    if &**step == "*" || step.parse::<usize>().is_ok() { rest } else { steps };
-                items.iter().any(|item| self.may_hold_at(rest, item, syntax))
-            }
+/// Whether something may stand at `at` in a request's parameters, read as cautiously as
+/// [`Condition::may_hold`].
+pub fn may_be_present(at: &Pointer, root: &Value) -> bool {
+    may_pass(at.steps(), root, &|value| *value != Value::Null)
+}
+
+fn may_pass(steps: &[Box<str>], value: &Value, test: &dyn Fn(&Value) -> bool) -> bool {
+    let Some((step, rest)) = steps.split_first() else {
+        return test(value);
+    };
+    match value {
+        Value::Null => false,
+        Value::Bool(_) | Value::Number(_) | Value::Text(_) => true,
+        Value::Map(members) if &**step == "*" => {
+            members.iter().any(|(_, member)| may_pass(rest, member, test))
+        }
+        Value::Map(_) => value.member(step).is_some_and(|next| may_pass(rest, next, test)),
+        // An object was expected: each item may be taken for it.
+        Value::List(items) => {
+            let rest = if &**step == "*" || step.parse::<usize>().is_ok() { rest } else { steps };
+            items.iter().any(|item| may_pass(rest, item, test))
         }
     }
 }

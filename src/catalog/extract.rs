@@ -5,7 +5,7 @@
 
 mod amount;
 
-use crate::action::{Action, Condition, Source, Test};
+use crate::action::{Action, Condition, Source, may_be_present};
 use crate::call::{Class, Effect, Kind, Origin, StatedAmount};
 use crate::refusal::Refusal;
 use crate::resolve::{self, Said};
@@ -110,8 +110,7 @@ fn known_parameters(asked: &Asked<'_>) -> Result<(), Refusal> {
 fn nothing_refused(asked: &Asked<'_>) -> Result<(), Refusal> {
     let action = asked.action;
     for at in &action.refuse {
-        let condition = Condition { at: vec![at.clone()], test: Test::Present };
-        if may_hold(&condition, asked) {
+        if may_be_present(at, asked.said.parameters) {
             return Err(Refusal::malformed(&at.to_string(), "is not allowed here"));
         }
         unmistakable(at.steps(), asked.said.parameters)?;
@@ -185,15 +184,21 @@ fn unmistakable(steps: &[Box<str>], value: &Value) -> Result<(), Refusal> {
 /// Equal for a reader that does not mind letter case, `-` for `_`, `aB` for `a_b`, or what stands
 /// around a name.
 fn looks_like(name: &str, step: &str) -> bool {
-    let letters = |text: &'_ str| -> Vec<char> {
+    // Nearly all names are ASCII, and differ in their first letter.
+    if name.is_ascii() && step.is_ascii() {
+        return letters(name).eq(letters(step));
+    }
+    // Through upper case first: `ſ` and the Kelvin sign are `s` and `k` to readers that fold by
+    // Unicode.
+    let folded = |text: &str| -> String {
         let folded = text.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase);
         folded.filter(|c| c.is_alphanumeric()).collect()
     };
-    // Most names differ in length alone, and nearly all are ASCII.
-    if name.is_ascii() && name.len() < step.len().saturating_sub(step.matches('_').count()) {
-        return false;
-    }
-    letters(name) == letters(step)
+    folded(name) == folded(step)
+}
+
+fn letters(text: &str) -> impl Iterator<Item = u8> {
+    text.bytes().filter(u8::is_ascii_alphanumeric).map(|b| b.to_ascii_lowercase())
 }
 
 /// Only what the pack lets an answer hold besides itself.

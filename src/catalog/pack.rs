@@ -335,7 +335,12 @@ fn headers(node: &Node) -> Result<Vec<HeaderName>, String> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly")]
+#[expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may fail loudly"
+)]
 mod tests {
     use super::*;
     use crate::action::{Find, Sign, Test};
@@ -393,6 +398,7 @@ actions:
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table: one row a fault")]
     fn every_fault_is_told_with_its_place() {
         let mut wrong = Vec::new();
         for (from, to, expected) in [

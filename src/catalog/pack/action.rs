@@ -260,9 +260,11 @@ fn amount(section: &Section<'_>, node: &Node, known: &Known) -> Option<AmountRul
         at: at.unwrap_or_default(),
         unit: unit.unwrap_or(Unit::Minor),
         currency: sources(&section, "currency", known),
-        absent: section.optional("absent", |node| match known.source(node.text()?)? {
-            fact @ Source::Fact { .. } => Ok(fact),
-            _ => Err("only a fact can say what the call does not".into()),
+        absent: section.optional("absent", |node| {
+            let source = known.source(node.text()?)?;
+            let fact = matches!(source, Source::Fact { .. });
+            fact.then_some(source)
+                .ok_or_else(|| "only a fact can say what the call does not".into())
         }),
         sum,
         sign: if signed { Sign::Either } else { Sign::Positive },
