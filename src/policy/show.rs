@@ -76,7 +76,7 @@ impl Policy {
     fn rules_for(&self, action: &Action) -> (Vec<ShownRule>, Vec<(ShownRule, Vec<String>)>) {
         let ids = |name: &str, profile: Profile| {
             let slice = self.engine.slice(name, profile);
-            slice.map(|slice| Engine::rules_of(slice)).unwrap_or_default()
+            slice.map(Engine::rules_of).unwrap_or_default()
         };
         let profiles = Profile::of(action);
         let own: BTreeSet<_> = profiles.iter().flat_map(|p| ids(&action.name, *p)).collect();
