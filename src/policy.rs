@@ -46,7 +46,7 @@ pub struct Policy {
     book: Book,
     engine: Engine,
     actions: HashMap<Arc<str>, Arc<Action>>,
-    digest: Box<str>,
+    digest: Arc<str>,
 }
 
 /// What a policy is made of.
@@ -160,7 +160,7 @@ impl Policy {
     }
 
     /// Equal for policies and contracts that say the same: `sha256:..`.
-    pub fn digest(&self) -> &str {
+    pub fn digest(&self) -> &Arc<str> {
         &self.digest
     }
 

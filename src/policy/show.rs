@@ -46,8 +46,13 @@ pub struct ShownRule {
 }
 
 impl Policy {
+    /// What holds for the action of that name, as text; `None` when no pack knows it.
+    pub fn show(&self, action: &str) -> Option<String> {
+        self.shown(action).map(|shown| shown.to_string())
+    }
+
     /// What holds for the action of that name; `None` when no pack knows it.
-    pub fn show(&self, action: &str) -> Option<Shown> {
+    pub fn shown(&self, action: &str) -> Option<Shown> {
         let action = self.actions.get(action)?;
         let contract = |agent: &str| {
             let contract = self.contract(action, action.class, agent);

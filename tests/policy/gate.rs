@@ -243,7 +243,7 @@ fn what_a_rule_needs_and_a_pack_does_not_declare_is_shown() {
     let text = "payback.x: { team: payments, cap: { auto: 100.00 USD }, agents: { bot: { cap: { auto: 1.00 USD } } } }";
     let policy = load(names.map(action).into(), &contracts(text), &[]).unwrap();
     let missing = |name: &str| -> Vec<String> {
-        let shown = policy.show(name).unwrap();
+        let shown = policy.shown(name).unwrap();
         shown
             .missing
             .iter()
@@ -260,7 +260,7 @@ fn what_a_rule_needs_and_a_pack_does_not_declare_is_shown() {
         ]
     );
     assert!(policy.show("nothing.x").is_none());
-    let text = policy.show("payback.x").unwrap().to_string();
+    let text = policy.show("payback.x").unwrap();
     for line in [
         "  up to 100.00 USD without a person; another currency is held",
         "for the agent bot instead",

@@ -231,7 +231,7 @@ fn the_agent_reads_no_limit_and_no_operators_word() {
 fn the_digest_follows_what_is_said_and_not_how() {
     let digest = |text: &str, files: &[(&str, &str)]| {
         let policy = load(vec![action("refund.x")], &contracts(text), files).unwrap();
-        policy.digest().to_owned()
+        policy.digest().to_string()
     };
     let one = digest("refund.x: { team: a, cap: { auto: 1.00 USD } }", &[]);
     assert!(one.starts_with("sha256:"));
