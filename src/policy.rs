@@ -27,14 +27,14 @@ use crate::clock::Timestamp;
 use crate::contract::Contract;
 use crate::decision::{Decision, Reason};
 use crate::money::MINOR_UNITS_MAX;
-use crate::refusal::{Asked, Code, Next, Refusal};
+use crate::refusal::{Asked, Next, Refusal};
 use crate::value::piece;
 use crate::yaml::{ConfigErrors, Faults};
 use book::{Book, Known};
 use cedar::{Engine, Judged, Slice};
 use context::{Fresh, Offer, Types, View, WhatIf};
 use profile::{Declares, Profile};
-use rules::{Lift, Rule, Source};
+use rules::{Answer, Lift, Rule, Source};
 
 /// The shipped policies.
 pub const SHIPPED: &str = include_str!("../config/policies/default.cedar");
@@ -46,7 +46,7 @@ pub struct Policy {
     book: Book,
     engine: Engine,
     actions: HashMap<Arc<str>, Arc<Action>>,
-    digest: Box<str>,
+    digest: Arc<str>,
 }
 
 /// What a policy is made of.
@@ -160,7 +160,7 @@ impl Policy {
     }
 
     /// Equal for policies and contracts that say the same: `sha256:..`.
-    pub fn digest(&self) -> &str {
+    pub fn digest(&self) -> &Arc<str> {
         &self.digest
     }
 
@@ -328,24 +328,19 @@ impl Policy {
     /// The refusal of what these policies forbid for good.
     fn refused(&self, question: &Question<'_>, matched: &[Arc<Rule>]) -> Refusal {
         let hard = || matched.iter().filter(|rule| rule.lift == Lift::Never);
-        // What is not theirs says nothing else; what is unclear is asked before what is too much.
-        let order = [Code::NotFound, Code::Forbidden, Code::ConfidenceTooLow, Code::OverLimit];
-        let first = order.into_iter().find_map(|code| hard().find(|rule| rule.code == code));
-        let Some(first) = first.or_else(|| matched.first()) else {
+        let Some(first) = hard().min_by_key(|rule| rule.answer).or_else(|| matched.first()) else {
             return Refusal::forbidden("nothing permits it");
         };
         let Question { call, resolved, .. } = question;
         let contract = &self.offer(question).contract;
-        let mut refusal = match first.code {
-            Code::NotFound => Refusal::nobodys(call),
-            Code::OverLimit => {
+        let mut refusal = match first.answer {
+            Answer::NotFound => Refusal::nobodys(call),
+            Answer::TooMuch => {
                 let queue = &contract.approval.queue;
                 Refusal::over_limit(&Asked { summary: &resolved.summary, queue })
             }
-            Code::ConfidenceTooLow => {
-                Refusal::confidence_too_low(call.context.confidence.unwrap_or(0))
-            }
-            _ => {
+            Answer::Unclear => Refusal::confidence_too_low(call.context.confidence.unwrap_or(0)),
+            Answer::Forbidden => {
                 let mut refusal = Refusal::forbidden(&first.reason.tell);
                 if !first.remedy.is_empty() {
                     refusal.detail = format!("{} {}", refusal.detail, first.remedy);

@@ -287,3 +287,44 @@ pub(super) fn internal(message: &str) -> ConfigErrors {
     let file = Arc::from("policies");
     ConfigErrors(vec![ConfigError { file, line: 0, column: 0, key: String::new(), message }])
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+
+    use super::*;
+    use crate::policy::SHIPPED;
+    use crate::policy::rules::Source;
+
+    fn engine() -> (Engine, Types) {
+        let types = Types::new().unwrap();
+        let source = Source { file: "default.cedar".into(), text: SHIPPED.into() };
+        let rules = rules::read(&[source], &[]).unwrap();
+        let engine = Engine::new(rules, &[], &types).unwrap();
+        (engine, types)
+    }
+
+    #[test]
+    fn an_action_that_is_not_in_its_groups_does_not_pass_the_self_test() {
+        let (mut engine, types) = engine();
+        assert_eq!(engine.self_test(), Ok(()));
+        let slice = engine.generic.values_mut().next().unwrap();
+        let lost = Entity::new_no_attrs(slice.action.uid(), HashSet::new());
+        slice.action = lost;
+        let errors = engine.self_test().unwrap_err().to_string();
+        assert!(errors.contains("does not match"), "{errors}");
+        let _ = types;
+    }
+
+    #[test]
+    fn what_a_read_asks_for_lasts_and_what_an_effect_asks_for_does_not() {
+        let (engine, _) = engine();
+        let lasting = |profile: &Profile| {
+            let slice = engine.slice("", *profile).unwrap();
+            Engine::wants(slice).is_lasting()
+        };
+        for profile in Profile::every() {
+            assert_eq!(lasting(&profile), !profile.class.is_effect(), "{profile}");
+        }
+    }
+}

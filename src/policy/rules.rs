@@ -12,7 +12,6 @@ use serde_json::Value as Json;
 
 use super::context::Wants;
 use crate::decision::Reason;
-use crate::refusal::Code;
 use crate::yaml::{ConfigError, ConfigErrors};
 
 /// A file of policies.
@@ -28,7 +27,7 @@ pub(super) struct Rule {
     pub reason: Reason,
     pub effect: Effect,
     pub lift: Lift,
-    pub code: Code,
+    pub answer: Answer,
     /// What the agent may do instead; empty for nothing.
     pub remedy: Box<str>,
     pub wants: Wants,
@@ -51,6 +50,20 @@ pub(super) enum Lift {
     Queue(Arc<str>),
     /// The customer, by signing in again.
     SignIn,
+}
+
+/// How a policy that nothing lifts is told, the first before the others: what is not theirs says
+/// nothing else, and what is unclear is asked before what is too much.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Answer {
+    /// `not_found`.
+    NotFound,
+    /// `forbidden`.
+    Forbidden,
+    /// `confidence_too_low`.
+    Unclear,
+    /// `over_limit`.
+    TooMuch,
 }
 
 /// Every policy, by id.
@@ -121,18 +134,18 @@ impl Reader<'_> {
             self.note(source, &written, message);
         }
         let lift = self.lift(source, policy, id);
-        let code = match said("code") {
-            None | Some("forbidden") => Code::Forbidden,
-            Some("not_found") => Code::NotFound,
-            Some("over_limit") => Code::OverLimit,
-            Some("confidence_too_low") => Code::ConfidenceTooLow,
+        let answer = match said("code") {
+            None | Some("forbidden") => Answer::Forbidden,
+            Some("not_found") => Answer::NotFound,
+            Some("over_limit") => Answer::TooMuch,
+            Some("confidence_too_low") => Answer::Unclear,
             Some(other) => {
                 let message = format!(
                     "@code(\"{other}\") is not one of forbidden, not_found, over_limit, \
                      confidence_too_low"
                 );
                 self.note(source, &written, message);
-                Code::Forbidden
+                Answer::Forbidden
             }
         };
         if !forbids && ["hold", "step_up", "code"].iter().any(|key| said(key).is_some()) {
@@ -149,7 +162,7 @@ impl Reader<'_> {
             reason,
             effect: policy.effect(),
             lift,
-            code,
+            answer,
             remedy: said("remedy").unwrap_or_default().into(),
             wants: wants(policy),
             names: names(policy),

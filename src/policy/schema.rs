@@ -5,7 +5,6 @@
 //! their profiles do, and be judged no differently.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 
 use super::profile::{Profile, fields};
 use crate::action::{Action, ReadAs};
@@ -23,19 +22,18 @@ pub(super) fn generate(profiles: &BTreeSet<Profile>, named: &[&Action]) -> Strin
     for action in named {
         let groups: BTreeSet<String> =
             Profile::of(action).into_iter().flat_map(Profile::groups).collect();
-        let context = format!("{{{}  facts: {},\n}}", call_fields(), facts_type(action));
+        // The last field may end in a comment.
+        let context = format!("{{{}\n  facts: {},\n}}", call_fields(), facts_type(action));
         write_action(&mut text, &action.name, &quoted(groups), &context);
     }
     text
 }
 
 fn write_action(text: &mut String, name: &str, groups: &str, context: &str) {
-    // Writing to a String does not fail.
-    let _ = writeln!(
-        text,
+    text.push_str(&format!(
         "action {name:?} in [{groups}] appliesTo {{\n  principal: [Agent], resource: [Account], \
-         context: {context}\n}};"
-    );
+         context: {context}\n}};\n"
+    ));
 }
 
 fn quoted(groups: impl IntoIterator<Item = String>) -> String {
@@ -65,7 +63,8 @@ fn facts_type(action: &Action) -> String {
     for (name, fields) in facts {
         let fields =
             fields.into_iter().filter_map(|(field, of)| Some(format!("{field:?}?: {}", of?)));
-        let _ = write!(text, "{name:?}?: {{{}}}, ", fields.collect::<Vec<_>>().join(", "));
+        let fields = fields.collect::<Vec<_>>().join(", ");
+        text.push_str(&format!("{name:?}?: {{{fields}}}, "));
     }
     text.push('}');
     text

@@ -46,8 +46,13 @@ pub struct ShownRule {
 }
 
 impl Policy {
+    /// What holds for the action of that name, as text; `None` when no pack knows it.
+    pub fn show(&self, action: &str) -> Option<String> {
+        self.shown(action).map(|shown| shown.to_string())
+    }
+
     /// What holds for the action of that name; `None` when no pack knows it.
-    pub fn show(&self, action: &str) -> Option<Shown> {
+    pub fn shown(&self, action: &str) -> Option<Shown> {
         let action = self.actions.get(action)?;
         let contract = |agent: &str| {
             let contract = self.contract(action, action.class, agent);
@@ -76,7 +81,7 @@ impl Policy {
     fn rules_for(&self, action: &Action) -> (Vec<ShownRule>, Vec<(ShownRule, Vec<String>)>) {
         let ids = |name: &str, profile: Profile| {
             let slice = self.engine.slice(name, profile);
-            slice.map(|slice| Engine::rules_of(slice)).unwrap_or_default()
+            slice.map(Engine::rules_of).unwrap_or_default()
         };
         let profiles = Profile::of(action);
         let own: BTreeSet<_> = profiles.iter().flat_map(|p| ids(&action.name, *p)).collect();
