@@ -25,6 +25,8 @@ pub mod breaker;
 pub mod catalog;
 pub mod disclosure;
 pub mod facts;
+// Floor 2: stages. Each answers one question.
+pub mod audit;
 pub mod identity;
 pub mod limits;
 pub mod operation;
