@@ -548,7 +548,7 @@ fn a_log_that_fails_refuses_effects_and_then_everything() {
         assert!(accepted < 100_000, "the queue has no end");
     };
     assert!(fault.to_string().contains("full: no space left"), "{fault}");
-    std::thread::sleep(Duration::from_millis(50));
+    std::thread::sleep(Duration::from_millis(300));
     assert_eq!(audit.waiting(), accepted, "what was accepted is kept, not written, not dropped");
     audit.fail_with(None);
     run(audit.record(full())).ok();
