@@ -200,6 +200,8 @@ fn what_is_on_record_is_on_disk() {
 fn reads_reach_the_disk_without_anybody_waiting() {
     let dir = tempfile::tempdir().unwrap();
     let audit = Audit::open(dir.path(), clock()).unwrap();
+    // Long enough for the writer to fall asleep.
+    std::thread::sleep(Duration::from_millis(50));
     audit.note(read_of(1)).unwrap();
     let begun = Instant::now();
     while lines_so_far(dir.path()) < 2 {
@@ -348,6 +350,27 @@ fn what_was_done_to_a_log_is_named_with_its_place() {
         put(&at, &text);
     });
     assert_found(&report, &at, 4, "out of order");
+
+    let report = found(|all| {
+        at.clone_from(&all[0]);
+        let both = [fs::read(&all[0]).unwrap(), fs::read(&all[1]).unwrap()].concat();
+        let boot = all[0].parent();
+        for more in all.iter().filter(|f| f.parent() == boot).skip(1) {
+            fs::remove_file(more).unwrap();
+        }
+        fs::write(&all[0], both).unwrap();
+    });
+    assert!(report.finding.unwrap().why.contains("begins with its header"));
+
+    let report = found(|all| {
+        at = all.iter().rfind(|f| f.parent() == all[0].parent()).unwrap().clone();
+        fs::OpenOptions::new().append(true).open(&at).unwrap().write_all(b"more").unwrap();
+    });
+    assert!(
+        report.finding.as_ref().unwrap().why.contains("was edited"),
+        "only the newest end is open"
+    );
+    assert_eq!(report.finding.unwrap().file, at);
 
     // A whole other log put in the place of a boot.
     let other = tempfile::tempdir().unwrap();
@@ -498,6 +521,8 @@ fn counted_refusals_are_written_though_nobody_comes_back() {
         };
         audit.note(entry).unwrap();
     }
+    // Long enough for everything else to be written and synced.
+    std::thread::sleep(Duration::from_millis(300));
     clock.turn(Duration::from_secs(1));
     let begun = Instant::now();
     while !audit::tail(dir.path(), 99).unwrap().concat().contains("refused_more") {
@@ -523,6 +548,8 @@ fn a_log_that_fails_refuses_effects_and_then_everything() {
         assert!(accepted < 100_000, "the queue has no end");
     };
     assert!(fault.to_string().contains("full: no space left"), "{fault}");
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(audit.waiting(), accepted, "what was accepted is kept, not written, not dropped");
     audit.fail_with(None);
     run(audit.record(full())).ok();
     let written = audit.lines().len();
@@ -619,14 +646,22 @@ fn a_full_disk_refuses_effects_and_leaves_a_whole_log() {
 #[ignore = "a measurement"]
 fn cost_of_a_record() {
     let audit = Audit::in_memory(clock()).unwrap();
-    let entries: Vec<Entry> = (0..8_000).map(|_| full()).collect();
-    let begun = Instant::now();
-    for entry in entries {
-        audit.note(entry).unwrap();
+    for (what, entries) in [
+        ("a read", (0..8_000).map(read_of).collect::<Vec<_>>()),
+        ("all that a record can hold", (0..8_000).map(|_| full()).collect()),
+    ] {
+        let begun = Instant::now();
+        for entry in entries {
+            audit.note(entry).unwrap();
+        }
+        let accepted = begun.elapsed();
+        audit.lines();
+        println!(
+            "{what}: accepted {:?}, written {:?} each",
+            accepted / 8_000,
+            begun.elapsed() / 8_000
+        );
     }
-    let accepted = begun.elapsed();
-    audit.lines();
-    println!("accepted {:?}, written {:?} each", accepted / 8_000, begun.elapsed() / 8_000);
     let dir = tempfile::tempdir().unwrap();
     let audit = Audit::open(dir.path(), clock()).unwrap();
     let begun = Instant::now();

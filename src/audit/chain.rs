@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use ring::digest::{SHA256, digest};
 use serde::Deserialize;
 
-use super::record::Line;
+use super::record::{Line, push_hex};
 use crate::clock::Timestamp;
 
 /// Before a line's hash; the hash and two bytes end the line.
@@ -40,9 +40,9 @@ pub(super) fn hash_of(prev: &str, canonical: &[u8]) -> String {
 }
 
 pub(super) fn hex(bytes: &[u8]) -> String {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
-    let digit = |half: u8| HEX.get(usize::from(half)).copied().map_or('0', char::from);
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+    let mut text = Vec::with_capacity(bytes.len().saturating_mul(2));
+    push_hex(bytes, &mut text);
+    String::from_utf8(text).unwrap_or_default()
 }
 
 fn unhex(text: &str) -> Vec<u8> {
@@ -71,8 +71,6 @@ pub(super) struct Said {
     pub(super) kind: String,
     #[serde(default)]
     pub(super) chain: String,
-    #[serde(default)]
-    pub(super) number: u64,
     #[serde(default)]
     pub(super) torn_bytes: usize,
     #[serde(default)]
@@ -135,14 +133,13 @@ const ULID: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 /// A name that sorts by time: 48 bits of milliseconds, 80 bits of the given.
 pub(super) fn ulid(at: Timestamp, rest: u128) -> String {
     let time = u128::try_from(at.0.max(0)).unwrap_or(0) << 80;
-    let bits = time | (rest & ((1 << 80) - 1));
-    (0..26_u32)
-        .rev()
-        .map(|place| {
-            let five = usize::try_from((bits >> place.saturating_mul(5)) & 31).unwrap_or(0);
-            ULID.get(five).copied().map_or('0', char::from)
-        })
-        .collect()
+    let mut bits = time | (rest & ((1 << 80) - 1));
+    let mut name = [b'0'; 26];
+    for place in name.iter_mut().rev() {
+        *place = ULID.get(usize::try_from(bits & 31).unwrap_or(0)).copied().unwrap_or(b'0');
+        bits >>= 5;
+    }
+    String::from_utf8(name.to_vec()).unwrap_or_default()
 }
 
 /// The moment in a boot's name.

@@ -64,7 +64,7 @@ impl fmt::Display for Report {
 ///
 /// When it cannot be read.
 pub fn verify(dir: &Path) -> io::Result<Report> {
-    let mut reader = Reader { report: Report::default(), hash: ORIGIN.to_owned(), chain: None };
+    let mut reader = Reader { report: Report::default(), hash: ORIGIN.to_owned() };
     let boots = chain::boots(dir)?;
     for boot in &boots {
         reader.report.boots = reader.report.boots.saturating_add(1);
@@ -103,7 +103,6 @@ type Found<T> = Result<T, Finding>;
 struct Reader {
     report: Report,
     hash: String,
-    chain: Option<String>,
 }
 
 impl Reader {
@@ -118,7 +117,7 @@ impl Reader {
             let text = fs::read(file)?;
             self.report.segments = self.report.segments.saturating_add(1);
             let is_last = usize::try_from(index).is_ok_and(|index| index == last);
-            let place = Place { file, number, is_last, is_newest: is_last && newest == Some(boot) };
+            let place = Place { file, is_last, is_newest: is_last && newest == Some(boot) };
             if let Err(finding) = self.segment(&place, &text) {
                 return Ok(Err(finding));
             }
@@ -161,15 +160,6 @@ impl Reader {
                 "does not follow what stands before it: an end was cut off, or a file exchanged"
             }));
         }
-        if line == 1 {
-            if self.chain.as_ref().is_some_and(|chain| *chain != said.chain) {
-                return Err(finding("belongs to another log"));
-            }
-            if said.number != place.number {
-                return Err(finding("is another segment than its file is named for"));
-            }
-            self.chain = Some(said.chain.clone());
-        }
         self.hash.clone_from(&said.hash);
         self.report.records = self.report.records.saturating_add(1);
         Ok(())
@@ -208,7 +198,6 @@ impl Reader {
 /// Which segment is being read.
 struct Place<'p> {
     file: &'p Path,
-    number: u64,
     is_last: bool,
     is_newest: bool,
 }
