@@ -1,5 +1,6 @@
 //! Every integration test: one binary, so that the heavy crates are linked once.
 
+mod cases;
 mod audit;
 mod floors;
 mod identity;

@@ -1,0 +1,204 @@
+//! Cases: what happens to a call, as data. Each goes through a whole gate with a store in memory, a clock turned
+//! by hand and a script in place of the upstream; no socket is opened.
+//!
+//! A file is `tests/cases/<theme>/<what>.yaml`, one question each: `{ why, given, cases }`. A case is
+//! `{ why, given, when, each, same_as, indistinguishable, then }`:
+//!
+//! - `given`: `like` (a base of `given.yaml`), `clock`, `pack` (shipped, or of `packs/`), `contracts`, `upstream`,
+//!   `call` (what every call has unless it says otherwise), `limits`, `breaker`, `site_headers`, `issuer`, `freeze`.
+//!   A case's lies over its file's. `upstream` maps `METHOD target` (or its beginning and `*`) to
+//!   `{ status, json | text, headers, after }`, to `lost` (it may have happened) or `refused` (nothing left), to a
+//!   list of these in turn, or to `{ patch: {..} }`: the answer that was there with other members.
+//! - `when`: one step or a list. A call: `{ send, form | json | body | hex, type, headers, key, token,
+//!   customer_token, agent, customer, account, trust, contact, as, times }`. `as` names its operation; `times` makes
+//!   so many at once, numbered `{n}`; a header of a list is several lines, a null takes one away. Else one of
+//!   `turn: 10m`, `approve | deny | withdraw | operation: NAME` (`last` is the newest), `freeze`, `unfreeze`,
+//!   `sweep`, `upstream`, `issuer`, `at_once: [..]`. A step may have a `then` of its own.
+//! - `each`: variants, each on a gate of its own: of the one step, of `given` (`with:`), of `then`.
+//! - `same_as`: the plain form, which every variant must be judged as: the same status and decision alone, and the
+//!   same operation after it.
+//! - `indistinguishable: true`: all variants get the same status, headers and body (but for ids that they name
+//!   themselves) after the same number of upstream calls.
+//! - `then`: about the last answer `status statuses code decision decision_not hold next retryable sent_word
+//!   replayed dedup operation headers json body_contains body_lacks same_body_as answered`; about everything so far
+//!   `sent` (effects that reached the upstream, a number or their lines), `sent_at_most`, `tried`, `asked` (reads
+//!   that did, facts included), `reserved` (amounts of what is still open), `states`, `record` (kinds, of refusals
+//!   codes), `sent_headers asked_headers` (exactly these, of the last), `upstream_keys`, `keys_asked_at_most`.
+//!   `*` at an end stands for anything.
+//!
+//! What holds in every case is checked in every case: the agent's token and key never go upstream, a read carries
+//! the reading key only, no secret of ours is in an answer, every call leaves a record.
+//!
+//! `CASES=money/caps cargo test --test main cases` plays only what is at that place.
+
+mod check;
+mod plan;
+mod play;
+mod token;
+mod tree;
+mod upstream;
+mod world;
+
+use std::sync::Arc;
+
+use check::Seen;
+use plan::{Case, Plan};
+use tollhouse::yaml::Node;
+use world::{Compiled, World};
+
+/// Plays that were there when this was written. It may only rise.
+const PLAYS_MIN: usize = 600;
+/// The themes; a folder that is lost is a test that fails.
+const THEMES: [&str; 12] = [
+    "answers", "approval", "content", "form", "headers", "json", "jwt", "limits", "money", "operation", "path", "reads",
+];
+
+#[test]
+fn every_case_holds() {
+    let (plans, folders) = plan::all();
+    assert_eq!(folders, THEMES, "the folders below tests/cases");
+    let only = std::env::var("CASES").unwrap_or_default();
+    let chosen: Vec<Plan> = plans.into_iter().filter(|plan| plan.place.starts_with(&only)).collect();
+    let (plays, faults) = play_all(&chosen);
+    println!("{plays} plays of {} cases", chosen.len());
+    assert!(faults.is_empty(), "{} faults in {plays} plays:\n{}", faults.len(), faults.join("\n"));
+    assert!(plays >= PLAYS_MIN || !only.is_empty(), "{plays} plays only");
+}
+
+/// The runner's own test: each of these says something that is not so, and must be found out.
+#[test]
+fn a_wrong_case_is_found_out() {
+    let shared = plan::shared();
+    let case = |when: &str, then: &str| {
+        format!("why: x\ngiven: {{ like: stripe }}\ncases:\n  - why: y\n    when: {when}\n    then: {then}\n")
+    };
+    let refund = "{ send: \"POST /v1/refunds\", form: \"charge=ch_1&amount=5000\" }";
+    let good = "{ status: 200, sent: 1, asked: 1, states: [done], reserved: none }";
+    let wrong = [
+        "{ status: 201 }",
+        "{ sent: 0 }",
+        "{ sent: [ \"POST /v1/refunds charge=ch_1&amount=5001\" ] }",
+        "{ asked: 0 }",
+        "{ states: [held] }",
+        "{ reserved: \"50.00 USD\" }",
+        "{ hold: [financial.over-cap] }",
+        "{ record: [] }",
+        "{ decision: refuse }",
+        "{ code: not_found }",
+        "{ replayed: true }",
+        "{ headers: { Tollhouse-Operation: ~ } }",
+        "{ body_contains: [re_2] }",
+        "{ body_lacks: [re_1] }",
+        "{ sent_headers: { accept-encoding: identity } }",
+        "{ answered: { 200: 2 } }",
+    ];
+    assert_eq!(faults_of(&case(refund, good), &shared), Vec::<String>::new());
+    for then in wrong {
+        let faults = faults_of(&case(refund, then), &shared);
+        assert!(!faults.is_empty(), "{then} was taken for true");
+        assert!(faults.iter().all(|fault| fault.starts_with("wrong.yaml:")), "{faults:?}");
+    }
+    let other = case("{ form: \"charge=ch_3&amount=5000\" }", "{ sent: 1 }").replace(
+        "    then",
+        "    same_as: { form: \"charge=ch_1&amount=5000\" }\n    then",
+    );
+    let other = other.replace("{ like: stripe }", "{ like: stripe, call: { send: \"POST /v1/refunds\" } }");
+    assert!(!faults_of(&other, &shared).is_empty(), "two things were taken for the same");
+    let told = "why: x\ngiven: { like: stripe }\ncases:\n  - why: y\n    when: {}\n    indistinguishable: true\n    each:\n      \
+                - { send: \"GET /v1/charges/ch_1\" }\n      - { send: \"GET /v1/charges/ch_2\" }\n    then: {}\n";
+    assert!(!faults_of(told, &shared).is_empty(), "a 200 and a 404 were taken for indistinguishable");
+}
+
+fn faults_of(text: &str, shared: &Node) -> Vec<String> {
+    play_all(&plan::of_file("wrong.yaml", text, shared)).1
+}
+
+/// How many were played, and every fault.
+fn play_all(plans: &[Plan]) -> (usize, Vec<String>) {
+    let mut compiled = Compiled::default();
+    let (mut plays, mut faults) = (0, Vec::new());
+    for plan in plans {
+        let mut outsides = Vec::new();
+        for case in &plan.variants {
+            let (outside, found) = play_one(case, &mut compiled);
+            plays += 1;
+            faults.extend(found.into_iter().map(|fault| format!("{fault}\n    ({})", plan.why)));
+            outsides.push((case.place.clone(), outside));
+        }
+        if plan.indistinguishable {
+            let (_, first) = &outsides[0];
+            let told = outsides.iter().filter(|(_, other)| other != first);
+            faults.extend(told.map(|(place, other)| {
+                format!("{place}: it can be told apart:\n    {first}\n    {other}\n    ({})", plan.why)
+            }));
+        }
+    }
+    (plays, faults)
+}
+
+/// What is seen of a case from outside, and its faults.
+fn play_one(case: &Case, compiled: &mut Compiled) -> (String, Vec<String>) {
+    let file = case.place.split(':').next().unwrap();
+    let (world, last, mut faults) = played(case, &case.steps, compiled);
+    faults.extend(check::answers(&world, &case.then, &last, &case.place));
+    faults.extend(block(check::totals(&world, &case.then, &case.place)));
+    faults.extend(check::always(&world, &last, &case.place));
+    if let Some(plain) = &case.same_as {
+        let (_, alone, more) = played(case, std::slice::from_ref(plain), compiled);
+        faults.extend(more);
+        let verdict = |seen: &[Seen]| {
+            let one = seen.last().unwrap();
+            (one.status, one.header("tollhouse-decision"), one.member("/code"), one.member("/policies"))
+        };
+        if verdict(&alone) != verdict(&last) {
+            faults.push(format!("{}: judged {:?}, the plain form {:?}", case.place, verdict(&last), verdict(&alone)));
+        }
+        let steps = [plain.clone(), case.steps[0].clone()];
+        let (world, after, more) = played(case, &steps, compiled);
+        faults.extend(more);
+        let operation = after.last().and_then(|seen| seen.header("tollhouse-operation").or(seen.member("/operation")));
+        let states = block(world.gate.store.list(None, 10)).unwrap().len();
+        if operation.is_none() || states != 1 {
+            faults.push(format!("{file}: {}: after the plain form it is another operation: {states}", case.place));
+        }
+    }
+    (outside(&world, case, &last), faults)
+}
+
+fn played(case: &Case, steps: &[Node], compiled: &mut Compiled) -> (Arc<World>, Vec<Seen>, Vec<String>) {
+    let file = case.place.split(':').next().unwrap();
+    let world = World::new(&case.given, &case.place, compiled);
+    let (last, faults) = block(async {
+        if let Some(scope) = tree::get(&case.given, "freeze") {
+            play::freeze(&world, &tree::texts(scope), None).await;
+        }
+        match tokio::time::timeout(play::CASE_TIMEOUT, play::all(&world, steps, file)).await {
+            Ok(played) => played,
+            Err(_) => (Vec::new(), vec![format!("{}: it never ends", case.place)]),
+        }
+    });
+    (world, last, faults)
+}
+
+/// Time stands still until everybody waits for it.
+fn block<T>(future: impl Future<Output = T>) -> T {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    runtime.enable_time().start_paused(true).build().unwrap().block_on(future)
+}
+
+/// Everything that an agent can see or count, less what is random and less the ids that it named itself.
+fn outside(world: &World, case: &Case, last: &[Seen]) -> String {
+    let said: String = case.steps.iter().map(tree::yaml).collect();
+    let word = |c: char| !c.is_alphanumeric() && c != '_';
+    let mut ids: Vec<&str> = said.split(word).filter(|part| part.contains('_')).collect();
+    ids.sort_by_key(|id| std::cmp::Reverse(id.len()));
+    let seen = last.last().map(|seen| {
+        let mut text = format!("{} {:?} {}", seen.status, seen.headers, String::from_utf8_lossy(&seen.body));
+        for random in [seen.member("/instance"), seen.header("server-timing")].into_iter().flatten() {
+            text = text.replace(&random, "..");
+        }
+        ids.iter().fold(text, |text, id| text.replace(id, "ID"))
+    });
+    let (effects, reads) = check::left(world);
+    format!("{}; {} effects, {} reads", seen.unwrap_or_default(), effects.len(), reads.len())
+}

@@ -1,0 +1,272 @@
+//! A case is played: its steps one after the other, or at once.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue};
+use tollhouse::approval::{Answers, Operator};
+use tollhouse::call::{Digest, OperationId, Request};
+use tollhouse::store::FreezeScope;
+use tollhouse::yaml::{Node, Shape};
+
+use super::check::{self, Seen};
+use super::plan;
+use super::token::{self, Asker};
+use super::tree::{self, entries, get, number, text};
+use super::world::World;
+
+/// Plays every step; what was seen by each, and the faults.
+pub async fn all(world: &Arc<World>, steps: &[Node], file: &str) -> (Vec<Seen>, Vec<String>) {
+    let (mut last, mut faults) = (Vec::new(), Vec::new());
+    for step in steps {
+        let seen = one(world, step).await;
+        if let Some(then) = get(step, "then") {
+            let place = format!("{file}:{}", step.place.line);
+            faults.extend(check::answers(world, then, &seen, &place));
+            faults.extend(check::totals(world, then, &place).await);
+        }
+        if plan::event(step).is_none() || get(step, "at_once").is_some() || get(step, "operation").is_some() {
+            last = seen;
+        }
+    }
+    (last, faults)
+}
+
+async fn one(world: &Arc<World>, step: &Node) -> Vec<Seen> {
+    if let Some(steps) = get(step, "at_once") {
+        return together(world, tree::items(steps).into_iter().cloned().collect()).await;
+    }
+    match number(step, "times") {
+        Some(times) => together(world, (0..times).map(|n| numbered(step, n)).collect()).await,
+        None => vec![single(Arc::clone(world), step.clone()).await],
+    }
+}
+
+async fn together(world: &Arc<World>, steps: Vec<Node>) -> Vec<Seen> {
+    let tasks: Vec<_> = steps.into_iter().map(|step| tokio::spawn(single(Arc::clone(world), step))).collect();
+    let mut seen = Vec::new();
+    for task in tasks {
+        seen.push(task.await.unwrap());
+    }
+    seen
+}
+
+/// `{n}` in every text of a step.
+fn numbered(step: &Node, n: usize) -> Node {
+    let shape = match &step.shape {
+        Shape::Map(members) => {
+            Shape::Map(members.iter().map(|(name, place, node)| (name.clone(), *place, numbered(node, n))).collect())
+        }
+        Shape::List(items) => Shape::List(items.iter().map(|item| numbered(item, n)).collect()),
+        Shape::Scalar { text, quoted } => {
+            Shape::Scalar { text: text.replace("{n}", &n.to_string()), quoted: *quoted }
+        }
+    };
+    Node { place: step.place, shape }
+}
+
+async fn single(world: Arc<World>, step: Node) -> Seen {
+    let said = |key: &str| text(&step, key);
+    match plan::event(&step) {
+        None => call(&world, &step).await,
+        Some("turn") => {
+            world.clock.turn(humantime::parse_duration(&said("turn").unwrap()).unwrap());
+            // What goes on in the background may go on.
+            for _ in 0..50 {
+                tokio::task::yield_now().await;
+            }
+            Seen::nothing()
+        }
+        Some("approve" | "deny") => answer_hold(&world, &step).await,
+        Some("withdraw") => own_path(&world, &step, "DELETE", &said("withdraw").unwrap()).await,
+        Some("operation") => own_path(&world, &step, "GET", &said("operation").unwrap()).await,
+        Some("freeze") => {
+            let scope = tree::texts(get(&step, "freeze").unwrap());
+            freeze(&world, &scope, said("for")).await;
+            Seen::nothing()
+        }
+        Some("unfreeze") => {
+            let id = world.freezes.lock().pop().expect("nothing is frozen");
+            assert!(world.gate.unfreeze(&id, &operator("ops")).await.unwrap(), "no freeze `{id}`");
+            Seen::nothing()
+        }
+        Some("sweep") => {
+            world.gate.sweep().await;
+            Seen::nothing()
+        }
+        Some("upstream") => {
+            world.script.change(get(&step, "upstream").unwrap());
+            Seen::nothing()
+        }
+        Some("issuer") => {
+            match &*said("issuer").unwrap() {
+                "down" => world.issuer.down.store(true, Ordering::SeqCst),
+                "rotated" => world.issuer.rotated.store(true, Ordering::SeqCst),
+                other => panic!("no issuer is `{other}`"),
+            }
+            Seen::nothing()
+        }
+        Some(other) => panic!("line {}: `{other}` cannot stand here", step.place.line),
+    }
+}
+
+pub async fn freeze(world: &World, scope: &[String], span: Option<String>) {
+    let scope = FreezeScope::parse(scope.iter().map(String::as_str)).unwrap();
+    let span = span.map(|span| humantime::parse_duration(&span).unwrap());
+    let freeze = world.gate.freeze(scope, span, "stop", &operator("ops")).await.unwrap();
+    world.freezes.lock().push(freeze.id.to_string());
+}
+
+fn operator(name: &str) -> Operator {
+    Operator { name: name.into(), roles: Vec::new(), answers: Answers::Holds }
+}
+
+fn named(world: &World, name: &str) -> OperationId {
+    *world.named.lock().get(name).unwrap_or_else(|| panic!("no operation is called `{name}`"))
+}
+
+async fn answer_hold(world: &World, step: &Node) -> Seen {
+    if let Some(after) = text(step, "after") {
+        tokio::time::sleep(humantime::parse_duration(&after).unwrap()).await;
+    }
+    let by = operator(&text(step, "by").unwrap_or_else(|| "ann".into()));
+    let answered = if let Some(name) = text(step, "deny") {
+        let reason = text(step, "reason").unwrap_or_default();
+        world.gate.deny(named(world, &name), &by, &reason).await
+    } else {
+        let op = named(world, &text(step, "approve").unwrap());
+        let about = text(step, "digest_of").map_or(op, |other| named(world, &other));
+        let shown = match text(step, "digest") {
+            Some(digest) => Digest::parse(&digest).unwrap(),
+            None => {
+                let record = world.gate.store.show(about).await.unwrap().unwrap();
+                record.hold.as_ref().map_or(record.about.digest, |hold| hold.shown)
+            }
+        };
+        world.gate.approve(op, &by, shown, "").await
+    };
+    Seen { error: Some(answered.err().map(|objection| objection.to_string())), ..Seen::nothing() }
+}
+
+async fn own_path(world: &World, step: &Node, method: &str, name: &str) -> Seen {
+    let op = named(world, name);
+    let mut send = vec![(
+        "send".to_owned(),
+        step.place,
+        Node {
+            place: step.place,
+            shape: Shape::Scalar { text: format!("{method} /.tollhouse/v1/operations/{op}"), quoted: true },
+        },
+    )];
+    send.extend(entries(step).iter().filter(|(name, _, _)| ["agent", "customer", "token"].contains(&&**name)).cloned());
+    let step = Node { place: step.place, shape: Shape::Map(send) };
+    Seen { own_path: true, ..call(world, &step).await }
+}
+
+async fn call(world: &World, step: &Node) -> Seen {
+    let request = request(world, step);
+    if !request.target.starts_with("/.tollhouse/") {
+        world.calls.fetch_add(1, Ordering::SeqCst);
+    }
+    let answer = world.gate.handle(request).await;
+    let body = check::whole(answer.body).await;
+    let seen = Seen { status: answer.status, headers: answer.headers, body, ..Seen::nothing() };
+    let operation = seen.header("tollhouse-operation").or_else(|| seen.member("/operation"));
+    if let Some(op) = operation.and_then(|text| OperationId::parse(&text)) {
+        let mut names = world.named.lock();
+        names.insert("last".into(), op);
+        if let Some(name) = text(step, "as") {
+            names.insert(name, op);
+        }
+    }
+    if let Some(name) = text(step, "as") {
+        world.bodies.lock().insert(name, seen.body.clone());
+    }
+    seen
+}
+
+fn request(world: &World, step: &Node) -> Request {
+    let agent = text(step, "agent").unwrap_or_else(|| "support-bot".into());
+    let customer = match entries(step).iter().any(|(name, _, _)| name == "customer") {
+        true => text(step, "customer"),
+        false => Some("cus_9".into()),
+    };
+    let asker = Asker { agent: &agent, customer: customer.as_deref(), now: world.now(), step };
+    let token_said = get(step, "token");
+    let bare = token_said.is_some_and(|node| matches!(&node.shape, Shape::Scalar { text, .. } if text == "none"));
+    let token = token::token(&asker, token_said.filter(|_| !bare));
+    let other = token::token(&Asker { agent: "other-bot", ..asker }, None);
+    let customer_token = get(step, "customer_token").map(|said| token::token(&asker, Some(said)));
+    world.secrets.lock().extend([token.clone(), other.clone()].into_iter().filter(|t| t.len() > 20));
+    let filled = |text: &str| {
+        text.replace("{token-of-other-bot}", &other)
+            .replace("{basic-user}", &STANDARD.encode(format!("{token}:")))
+            .replace("{basic-password}", &STANDARD.encode(format!(":{token}")))
+            .replace("{token}", &token)
+    };
+    let send = text(step, "send").unwrap_or_else(|| panic!("line {}: no `send`", step.place.line));
+    let send = world.named.lock().iter().fold(filled(&send), |send, (name, op)| send.replace(&format!("{{op:{name}}}"), &op.to_string()));
+    let (method, target) = send.split_once(' ').expect("`send` is a method and a target");
+    let (body, usual_type) = body(step);
+    let mut headers = HeaderMap::new();
+    let mut put = |name: HeaderName, value: &str| {
+        headers.append(name, HeaderValue::from_bytes(value.as_bytes()).unwrap_or_else(|_| panic!("`{value}` is no header")));
+    };
+    put(HOST, "127.0.0.1:8700");
+    if !bare {
+        put(AUTHORIZATION, &format!("Bearer {token}"));
+    }
+    let content_type = text(step, "type").or_else(|| usual_type.map(str::to_owned));
+    if let Some(content_type) = content_type.filter(|t| t != "none") {
+        put(CONTENT_TYPE, &content_type);
+    }
+    if !body.is_empty() {
+        put(CONTENT_LENGTH, &body.len().to_string());
+    }
+    if let Some(key) = text(step, "key") {
+        world.secrets.lock().extend(Some(key.clone()).filter(|key| key.len() > 8));
+        put(HeaderName::from_static("idempotency-key"), &key);
+    }
+    if let Some(customer_token) = customer_token {
+        put(HeaderName::from_static("tollhouse-customer"), &customer_token);
+    }
+    for (name, _, value) in get(step, "headers").map(entries).unwrap_or_default() {
+        let name = HeaderName::try_from(name).unwrap();
+        headers.remove(&name);
+        if tree::is_null(value) {
+            continue;
+        }
+        for line in tree::texts(value) {
+            headers.append(&name, HeaderValue::from_bytes(filled(&line).as_bytes()).unwrap());
+        }
+    }
+    Request {
+        listener: 0,
+        method: http::Method::from_bytes(method.as_bytes()).unwrap(),
+        target: target.into(),
+        headers,
+        body,
+        peer: None,
+    }
+}
+
+fn body(step: &Node) -> (Bytes, Option<&'static str>) {
+    if let Some(hex) = text(step, "hex") {
+        let byte = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
+        return ((0..hex.len()).step_by(2).map(byte).collect::<Vec<_>>().into(), None);
+    }
+    let typed = [
+        ("form", Some("application/x-www-form-urlencoded")),
+        ("json", Some("application/json")),
+        ("body", None),
+    ];
+    let found = typed.iter().find_map(|(key, of)| Some((text(step, key)?, *of)));
+    found.map_or((Bytes::new(), None), |(text, of)| (text.into(), of))
+}
+
+/// BOUND: a case that hangs is a case that fails.
+pub const CASE_TIMEOUT: Duration = Duration::from_secs(3600);

@@ -1,0 +1,223 @@
+//! A whole gate for one case: a store in memory, a clock turned by hand, a script for the upstream.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tollhouse::approval::Approvals;
+use tollhouse::audit::Audit;
+use tollhouse::breaker::{Breaker, Settings};
+use tollhouse::call::OperationId;
+use tollhouse::catalog::{Catalog, Pack, Road, pack};
+use tollhouse::clock::{Clock, Timestamp};
+use tollhouse::credentials::{ReadOnly, References, Vault};
+use tollhouse::facts::{self, Lookups};
+use tollhouse::freeze::Freezes;
+use tollhouse::gate::{Gate, Site};
+use tollhouse::identity::{Algorithm, Config, Fetch, Identity, Issuer, KeySource};
+use tollhouse::limits::rate::{self, Rates};
+use tollhouse::outbound::{Outbound, Upstream};
+use tollhouse::policy::{ConsentRule, Contracts, Load, Policy, Shipped};
+use tollhouse::store::Store;
+use tollhouse::telemetry::{LogFormat, Telemetry};
+use tollhouse::yaml::{self, Faults, Node};
+
+use super::token::{self, ISSUER, PARTNER};
+use super::tree::{self, entries, flag, get, text};
+use super::upstream::Script;
+
+/// Everything that a case can touch.
+pub struct World {
+    pub gate: Gate,
+    pub clock: Clock,
+    pub script: Script,
+    pub issuer: Arc<IssuerState>,
+    /// Operations by the names that steps gave them; `last` is the newest.
+    pub named: Mutex<HashMap<String, OperationId>>,
+    /// The answers by the names that steps gave them.
+    pub bodies: Mutex<HashMap<String, Bytes>>,
+    pub freezes: Mutex<Vec<String>>,
+    /// What an agent sent that must never be seen upstream.
+    pub secrets: Mutex<Vec<String>>,
+    /// Calls that the gate was asked to judge.
+    pub calls: AtomicUsize,
+}
+
+/// How the issuer is, and how often it was asked.
+#[derive(Default)]
+pub struct IssuerState {
+    pub down: AtomicBool,
+    pub rotated: AtomicBool,
+    pub asked: AtomicUsize,
+}
+
+/// Packs and policies that were compiled already: many cases share them.
+#[derive(Default)]
+pub struct Compiled {
+    packs: HashMap<String, Arc<Pack>>,
+    policies: HashMap<String, Arc<Policy>>,
+}
+
+impl World {
+    pub fn new(given: &Node, place: &str, compiled: &mut Compiled) -> Arc<Self> {
+        let blank = tree::empty();
+        let want = |key: &str| text(given, key).unwrap_or_else(|| panic!("{place}: given has no `{key}`"));
+        let start = Timestamp::parse(&want("clock")).unwrap_or_else(|| panic!("{place}: `clock` is no time"));
+        let clock = Clock::by_hand(start);
+        let name: Arc<str> = want("pack").into();
+        let pack = compiled.pack(&name);
+        let script = Script::new(get(given, "upstream").unwrap_or(&blank).clone());
+        let outbound = Arc::new(Outbound::Scripted(script.outbound()));
+        let upstream = Upstream::parse(&name, "http://127.0.0.1:9").unwrap();
+        let headers = get(given, "site_headers").map(entries).unwrap_or_default().iter().map(|(name, _, value)| {
+            (name.parse().unwrap(), tree::scalar(value).parse().unwrap())
+        });
+        let headers: Vec<(http::HeaderName, http::HeaderValue)> = headers.collect();
+        let selectors = headers.iter().filter(|(name, _)| pack.traits().selectors.contains(name)).cloned().collect();
+        let road = Road {
+            upstream: Arc::clone(&name),
+            listener: 0,
+            prefix: "/".into(),
+            pack: Arc::clone(&pack),
+            selectors,
+        };
+        let catalog = Catalog::new(vec![road]).unwrap();
+        let policy = compiled.policy(&name, given, &catalog);
+        let vault = Arc::new(vault(&name, &clock));
+        let fact_site = facts::Site {
+            upstream: upstream.clone(),
+            auth: pack.traits().auth.clone(),
+            headers: headers.clone(),
+            account: None,
+        };
+        let lookups = Lookups::new(
+            HashMap::from([(Arc::clone(&name), fact_site)]),
+            Arc::clone(&outbound),
+            ReadOnly::of(Arc::clone(&vault)),
+            clock.clone(),
+        );
+        let issuer = Arc::new(IssuerState::default());
+        let single_use = get(given, "issuer").is_some_and(|issuer| flag(issuer, "single_use"));
+        let identity = Identity::new(identity(single_use), fetch(&issuer), clock.clone(), None);
+        let faults = Faults::of(place);
+        let limits = get(given, "limits").map(|node| rate::read(&faults, node, "limits")).unwrap_or_default();
+        let breaker = get(given, "breaker").map(|node| Settings::read(&faults, node, "breaker")).unwrap_or_default();
+        assert!(faults.is_empty(), "{}", faults.into_errors());
+        let store = Arc::new(Store::memory(clock.clone()).unwrap());
+        let site = Site {
+            upstream,
+            breaker: Breaker::new(Arc::clone(&name), breaker, clock.clone()),
+            trusted: false,
+            headers,
+        };
+        let gate = Gate {
+            identity: Arc::new(identity),
+            catalog,
+            freezes: Freezes::new(Arc::clone(&store), clock.clone()),
+            rates: Arc::new(Rates::new(limits, clock.clone(), None)),
+            sites: HashMap::from([(name, site)]),
+            lookups,
+            policy,
+            approvals: Approvals::new(Arc::clone(&store), HashMap::from([("default".into(), Vec::new())])),
+            vault,
+            outbound,
+            audit: Arc::new(Audit::in_memory(clock.clone()).unwrap()),
+            telemetry: Arc::new(Telemetry::new(LogFormat::Off)),
+            wake: Arc::default(),
+            store,
+            clock: clock.clone(),
+        };
+        Arc::new(Self {
+            gate,
+            clock,
+            script,
+            issuer,
+            named: Mutex::default(),
+            bodies: Mutex::default(),
+            freezes: Mutex::default(),
+            secrets: Mutex::default(),
+            calls: AtomicUsize::new(0),
+        })
+    }
+
+    pub fn now(&self) -> i64 {
+        self.clock.now().0.div_euclid(1000)
+    }
+}
+
+impl Compiled {
+    fn pack(&mut self, name: &str) -> Arc<Pack> {
+        let read = || {
+            let text = match pack::shipped(name) {
+                Some(text) => text.to_owned(),
+                None => {
+                    let path = format!("{}/tests/cases/packs/{name}.yaml", env!("CARGO_MANIFEST_DIR"));
+                    std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"))
+                }
+            };
+            Arc::new(pack::read(name, &text).unwrap_or_else(|e| panic!("{e}")))
+        };
+        Arc::clone(self.packs.entry(name.to_owned()).or_insert_with(read))
+    }
+
+    fn policy(&mut self, pack: &str, given: &Node, catalog: &Catalog) -> Arc<Policy> {
+        // What stands there for the actions of another pack was meant for that one.
+        let own = format!("{pack}.");
+        let said = get(given, "contracts").map(entries).unwrap_or_default().iter();
+        let said = said.filter(|(name, _, _)| name.starts_with(&own) || name.starts_with("class/"));
+        let lines: Vec<_> = said.map(|(name, _, node)| format!("{name}: {}\n", tree::yaml(node))).collect();
+        let text = lines.concat();
+        let load = || {
+            let contracts = if text.is_empty() { Ok(Contracts::none()) } else { Contracts::parse("contracts", &text) };
+            let contracts = contracts.unwrap_or_else(|e| panic!("{e}\n{text}"));
+            let load = Load {
+                actions: catalog.actions().cloned().collect(),
+                contracts: &contracts,
+                files: &[],
+                queues: vec!["default".into()],
+                shipped: Shipped::Applied,
+                consent: ConsentRule::IfPresent,
+            };
+            Arc::new(Policy::load(&load).unwrap_or_else(|e| panic!("{e}\n{text}")))
+        };
+        Arc::clone(self.policies.entry(format!("{pack}\n{text}")).or_insert_with(load))
+    }
+}
+
+/// A secret a class, each named after it.
+fn vault(upstream: &Arc<str>, clock: &Clock) -> Vault {
+    let text = "{ read: env:sk_read, write: env:sk_write, communication: env:sk_communication, financial: env:sk_financial }";
+    let node = yaml::read("credentials", text).unwrap();
+    let references = References::read(&node, std::path::Path::new(".")).unwrap();
+    let environment = |name: &str| Some(name.to_owned());
+    Vault::load(vec![(Arc::clone(upstream), references)], &environment, clock.clone()).unwrap()
+}
+
+fn identity(single_use: bool) -> Config {
+    let issuer = |name: &str, audience: &str| Issuer {
+        issuer: name.into(),
+        audience: vec![audience.into()],
+        keys: KeySource::Url(format!("{name}/jwks.json").into()),
+        algorithms: vec![Algorithm::EdDsa, Algorithm::Rs256],
+        single_use,
+    };
+    let mut config = Config::development("/nowhere".into());
+    config.issuers = vec![issuer(ISSUER, "tollhouse"), issuer(PARTNER, "tollhouse")];
+    config
+}
+
+fn fetch(state: &Arc<IssuerState>) -> Fetch {
+    let state = Arc::clone(state);
+    Arc::new(move |url: String| {
+        state.asked.fetch_add(1, Ordering::SeqCst);
+        let issuer = url.strip_suffix("/jwks.json").unwrap_or_default().to_owned();
+        assert!(issuer == ISSUER || issuer == PARTNER, "keys were asked for at `{url}`");
+        let answer = match state.down.load(Ordering::SeqCst) {
+            true => Err("connection refused".to_owned()),
+            false => Ok(Bytes::from(token::published(&issuer, state.rotated.load(Ordering::SeqCst)))),
+        };
+        Box::pin(async move { answer })
+    })
+}
