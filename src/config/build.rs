@@ -1,6 +1,6 @@
 //! Settings become a gate: every stage is made, every file that is named is read.
 
-use std::collections::HashMap;
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -211,7 +211,7 @@ pub(super) fn gate(
         rates: Arc::new(Rates::new(config.limits, clock.clone(), None)),
         sites: config.upstreams.iter().map(|one| site(one, &clock)).collect(),
         lookups,
-        policy_digest: policy.digest().into(),
+        policy_digest: Arc::clone(policy.digest()),
         policy,
         approvals: Approvals::new(Arc::clone(&store), config.queues.into_iter().collect()),
         vault,

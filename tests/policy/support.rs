@@ -167,15 +167,6 @@ pub fn action(name: &str) -> Action {
     }
 }
 
-<<<<<<< HEAD
-pub fn load(
-    actions: Vec<Action>,
-    contracts: &str,
-    files: &[(&str, &str)],
-) -> Result<Policy, String> {
-    let contracts =
-        Contracts::parse("contracts.yaml", contracts).map_err(|errors| errors.to_string())?;
-=======
 /// Everything about one call; as it stands here it is the customer's own, and all is well.
 #[derive(Debug, Clone)]
 pub struct Given {
@@ -305,7 +296,6 @@ pub fn load_as(
     files: &[(&str, &str)],
     consent: ConsentRule,
 ) -> Result<Policy, String> {
->>>>>>> policy
     let files: Vec<(String, String)> =
         files.iter().map(|(name, text)| ((*name).into(), (*text).into())).collect();
     let load = Load {
