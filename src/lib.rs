@@ -25,6 +25,7 @@ pub mod breaker;
 pub mod catalog;
 pub mod disclosure;
 pub mod facts;
+pub mod freeze;
 pub mod identity;
 pub mod limits;
 pub mod operation;

@@ -3,4 +3,8 @@
 //! Never decides about one call alone (that is a cap, which is policy's), and never counts twice:
 //! rates are taken before facts are read, budgets in the store's one step.
 
-pub mod rate;
+mod budget;
+mod rate;
+
+pub use budget::budgets;
+pub use rate::{Per, Rates, Rule as RateRule, Taken, read as read_rates};

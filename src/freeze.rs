@@ -1,0 +1,236 @@
+//! Has a person stopped this? The kill switch, asked of every call and once more before its first
+//! byte leaves.
+//!
+//! Never stops what is leaving already, and never waits for a disk: what is frozen is in memory, and
+//! a freeze counts here from the moment that it is durable.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use smallvec::SmallVec;
+
+use crate::call::{Call, Caller, Class};
+use crate::clock::{Clock, Timestamp};
+use crate::refusal::{Fault, Refusal};
+use crate::store::{Freeze, FreezeScope, Store, Subject};
+
+/// The freezes that hold.
+#[derive(Debug)]
+pub struct Freezes {
+    store: Arc<Store>,
+    clock: Clock,
+}
+
+impl Freezes {
+    /// Those of `store`.
+    pub fn new(store: Arc<Store>, clock: Clock) -> Self {
+        Self { store, clock }
+    }
+
+    /// Turns a call back that is in a frozen scope. Cheap enough for every read.
+    ///
+    /// # Errors
+    ///
+    /// `frozen`, with the scope in words.
+    pub fn check(&self, call: &Call, caller: &Caller) -> Result<(), Refusal> {
+        let mut classes: SmallVec<[Class; 4]> = SmallVec::new();
+        classes.push(call.class);
+        classes.extend(call.effects.iter().map(|effect| effect.class));
+        let subject = Subject {
+            classes: &classes,
+            agent: &caller.agent,
+            tenant: &caller.tenant,
+            customer: caller.customer.as_deref().unwrap_or_default(),
+            action: &call.action.name,
+            upstream: &call.upstream,
+        };
+        match self.store.frozen(&subject) {
+            None => Ok(()),
+            Some(freeze) => Err(refusal(&freeze, self.clock.now())),
+        }
+    }
+
+    /// Every freeze that holds.
+    pub fn list(&self) -> Vec<Freeze> {
+        self.store.freezes()
+    }
+
+    /// Stops a scope, for `span` or until somebody lifts it: durable, and in force here, once this
+    /// returns.
+    ///
+    /// # Errors
+    ///
+    /// When it may not have been written: look at the list, and freeze again.
+    pub async fn freeze(
+        &self,
+        scope: FreezeScope,
+        span: Option<Duration>,
+        reason: &str,
+        by: &str,
+    ) -> Result<Freeze, Fault> {
+        let until = span.map(|span| self.clock.now().plus(span));
+        self.store.freeze(scope, until, reason, by).await
+    }
+
+    /// Lifts a freeze; what it was, if there was one.
+    ///
+    /// # Errors
+    ///
+    /// When it may not have been written.
+    pub async fn unfreeze(&self, id: &str) -> Result<Option<Freeze>, Fault> {
+        self.store.unfreeze(id).await
+    }
+}
+
+/// SECURITY: why and by whom is the operators'; the agent reads what is frozen, in its own names.
+fn refusal(freeze: &Freeze, now: Timestamp) -> Refusal {
+    // BOUND: nobody knows when a person lifts it; an hour is as far as a client should look ahead.
+    let range = (Duration::from_secs(60), Duration::from_secs(3600));
+    let left = freeze.until.map_or(range.0, |until| until.since(now));
+    let why = format!("{} `{}` by {}: {}", freeze.id, freeze.scope, freeze.by, freeze.reason);
+    Refusal::frozen(&words(&freeze.scope), left.clamp(Duration::from_secs(1), range.1)).because(why)
+}
+
+/// `Every financial call for this customer`.
+fn words(scope: &FreezeScope) -> String {
+    let text = scope.to_string();
+    let parts: Vec<(&str, &str)> =
+        text.split_whitespace().filter_map(|part| part.split_once('/')).collect();
+    let named = |kind: &str| parts.iter().find(|(own, _)| *own == kind).map(|(_, name)| *name);
+    let mut words = match (named("action"), named("class")) {
+        (Some(action), _) => action.to_owned(),
+        (None, Some(class)) => format!("Every {class} call"),
+        (None, None) => "Everything".to_owned(),
+    };
+    for (kind, ending) in [
+        ("agent", " of this agent"),
+        ("customer", " for this customer"),
+        ("tenant", " of this tenant"),
+    ] {
+        if named(kind).is_some() {
+            words.push_str(ending);
+        }
+    }
+    if let Some(upstream) = named("upstream") {
+        words.push_str(" at ");
+        words.push_str(upstream);
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+    use super::*;
+    use crate::action::Owner;
+    use crate::call::sample;
+    use crate::refusal::Code;
+
+    fn freezes() -> (Freezes, Clock) {
+        let clock = Clock::by_hand(Timestamp(1_772_366_400_000));
+        let store = Arc::new(Store::memory(clock.clone()).unwrap());
+        (Freezes::new(store, clock.clone()), clock)
+    }
+
+    fn scope(text: &str) -> FreezeScope {
+        FreezeScope::parse([text]).unwrap()
+    }
+
+    fn refund() -> Call {
+        let action = sample::action("shop.refund.create", Class::Financial, Owner::Caller);
+        let mut call = sample::call(action);
+        let mut mail = call.effects.first().unwrap().clone();
+        mail.class = Class::Communication;
+        call.effects.push(mail);
+        call
+    }
+
+    #[tokio::test]
+    async fn a_frozen_scope_is_refused_at_once_and_free_when_it_is_lifted() {
+        let (freezes, _) = freezes();
+        let (call, ann) = (refund(), sample::caller("bot", Some("ann")));
+        assert!(freezes.check(&call, &ann).is_ok());
+        let scope = scope("class/financial agent/bot");
+        let freeze = freezes.freeze(scope, None, "odd refunds", "mia").await.unwrap();
+        let refusal = freezes.check(&call, &ann).unwrap_err();
+        assert_eq!(refusal.code, Code::Frozen);
+        assert!(refusal.detail.starts_with("Every financial call of this agent is frozen by"));
+        assert!(!refusal.detail.contains("odd refunds") && !refusal.detail.contains("mia"));
+        assert!(refusal.why.contains("odd refunds") && refusal.why.contains("mia"));
+        assert_eq!(refusal.retry_after, Some(Duration::from_secs(60)));
+        assert!(freezes.check(&call, &sample::caller("bat", Some("ann"))).is_ok());
+        let read = sample::call(sample::action("shop.order.retrieve", Class::Read, Owner::Public));
+        assert!(freezes.check(&read, &ann).is_ok());
+        assert_eq!(freezes.list(), std::slice::from_ref(&freeze));
+        assert_eq!(freezes.unfreeze(&freeze.id).await.unwrap(), Some(freeze));
+        assert!(freezes.check(&call, &ann).is_ok());
+        assert_eq!(freezes.unfreeze("fz_0").await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn every_part_of_a_scope_finds_its_call() {
+        let (call, mut ann) = (refund(), sample::caller("bot", Some("ann")));
+        ann.tenant = "t".into();
+        let mut nobody = ann.clone();
+        nobody.customer = None;
+        for (text, stopped, words) in [
+            ("all", true, "Everything is"),
+            ("class/financial", true, "Every financial call is"),
+            // The mail that goes with it.
+            ("class/communication", true, "Every communication call is"),
+            ("class/write", false, ""),
+            ("agent/bot", true, "Everything of this agent is"),
+            ("agent/bo", false, ""),
+            ("tenant/t", true, "Everything of this tenant is"),
+            ("tenant/u", false, ""),
+            ("customer/ann", true, "Everything for this customer is"),
+            ("customer/bob", false, ""),
+            ("action/shop.refund.create", true, "shop.refund.create is"),
+            ("action/shop.refund", false, ""),
+            ("upstream/shop", true, "Everything at shop is"),
+            ("upstream/stripe", false, ""),
+            ("customer/ann upstream/stripe", false, ""),
+            ("customer/ann upstream/shop", true, "Everything for this customer at shop is"),
+        ] {
+            let (freezes, _) = freezes();
+            freezes.freeze(scope(text), None, "r", "mia").await.unwrap();
+            let detail = freezes.check(&call, &ann).err().map(|refusal| refusal.detail);
+            assert_eq!(detail.is_some(), stopped, "{text}");
+            assert!(detail.unwrap_or_default().starts_with(words), "{text}");
+            if text.contains("customer/") {
+                assert!(freezes.check(&call, &nobody).is_ok(), "{text}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_freeze_ends_when_it_said_and_says_when_to_come_back() {
+        let (freezes, clock) = freezes();
+        let (call, ann) = (refund(), sample::caller("bot", Some("ann")));
+        let span = Duration::from_secs(7200);
+        freezes.freeze(scope("all"), Some(span), "r", "mia").await.unwrap();
+        let wait = |freezes: &Freezes| freezes.check(&call, &ann).unwrap_err().retry_after.unwrap();
+        assert_eq!(wait(&freezes), Duration::from_secs(3600));
+        clock.turn(Duration::from_millis(7_199_999));
+        assert_eq!(wait(&freezes), Duration::from_secs(1));
+        clock.turn(Duration::from_millis(1));
+        assert!(freezes.check(&call, &ann).is_ok());
+        assert!(freezes.list().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_freeze_outlives_the_process() {
+        let clock = Clock::by_hand(Timestamp(1_772_366_400_000));
+        let dir = tempfile::tempdir().unwrap();
+        let open = || {
+            let seal = crate::store::SealingKey::new([7; 32]).unwrap();
+            let store = Store::embedded(dir.path(), seal, clock.clone()).unwrap();
+            Freezes::new(Arc::new(store), clock.clone())
+        };
+        let freezes = open();
+        freezes.freeze(scope("all"), None, "r", "mia").await.unwrap();
+        drop(freezes);
+        let (call, ann) = (refund(), sample::caller("bot", Some("ann")));
+        assert_eq!(open().check(&call, &ann).unwrap_err().code, Code::Frozen);
+    }
+}
