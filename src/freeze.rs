@@ -82,8 +82,10 @@ impl Freezes {
     }
 }
 
+/// What a call in a frozen scope is told.
+///
 /// SECURITY: why and by whom is the operators'; the agent reads what is frozen, in its own names.
-fn refusal(freeze: &Freeze, now: Timestamp) -> Refusal {
+pub fn refusal(freeze: &Freeze, now: Timestamp) -> Refusal {
     // BOUND: nobody knows when a person lifts it; an hour is as far as a client should look ahead.
     let range = (Duration::from_secs(60), Duration::from_secs(3600));
     let left = freeze.until.map_or(range.0, |until| until.since(now));

@@ -7,4 +7,4 @@ mod budget;
 mod rate;
 
 pub use budget::budgets;
-pub use rate::{Per, Rates, Rule as RateRule, Taken, read as read_rates};
+pub use rate::{Per, Rates, Rule, Taken, read};
