@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use crate::clock::{Clock, Timestamp};
+use crate::clock::Clock;
 use crate::refusal::Refusal;
 use crate::yaml::{Faults, Node};
 
@@ -111,8 +111,14 @@ impl Shown {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    Closed { failures: u32 },
-    Open { until: Timestamp, probing: Probing },
+    Closed {
+        failures: u32,
+    },
+    /// Until a moment of the steady clock.
+    Open {
+        until: Duration,
+        probing: Probing,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -170,7 +176,7 @@ impl Breaker {
     pub fn shown(&self) -> Shown {
         match *self.state.lock() {
             State::Closed { .. } => Shown::Closed,
-            State::Open { until, .. } if self.clock.now() < until => Shown::Open,
+            State::Open { until, .. } if self.clock.steady() < until => Shown::Open,
             State::Open { .. } => Shown::HalfOpen,
         }
     }
@@ -185,11 +191,11 @@ impl Breaker {
         let role = match &mut *state {
             State::Closed { .. } => Role::Usual,
             State::Open { until, probing } => {
-                let now = self.clock.now();
+                let now = self.clock.steady();
                 let settings = *self.settings.lock();
                 let free = *probing == Probing::Nobody;
                 if !(free && now >= probe_from(first, *until, settings)) {
-                    return Err(self.refusal(until.since(now)));
+                    return Err(self.refusal(until.saturating_sub(now)));
                 }
                 *probing = Probing::Somebody;
                 Role::Probe
@@ -207,7 +213,9 @@ impl Breaker {
     pub fn still_open(&self) -> Result<(), Refusal> {
         match *self.state.lock() {
             State::Closed { .. } => Ok(()),
-            State::Open { until, .. } => Err(self.refusal(until.since(self.clock.now()))),
+            State::Open { until, .. } => {
+                Err(self.refusal(until.saturating_sub(self.clock.steady())))
+            }
         }
     }
 
@@ -218,7 +226,7 @@ impl Breaker {
 
     fn saw(&self, health: Health, role: Role) {
         let settings = *self.settings.lock();
-        let until = self.clock.now().plus(settings.open);
+        let until = self.clock.steady().saturating_add(settings.open);
         let mut state = self.state.lock();
         *state = match (*state, health) {
             (State::Closed { .. }, Health::Well) => State::Closed { failures: 0 },
@@ -245,12 +253,12 @@ impl Breaker {
 }
 
 /// When a call that begins with `first` may probe.
-fn probe_from(first: First, until: Timestamp, settings: Settings) -> Timestamp {
+fn probe_from(first: First, until: Duration, settings: Settings) -> Duration {
     match first {
         First::Read => until,
         // BOUND: an upstream that nobody reads would stay shut for ever: after ten times the usual
         // span without a read one effect may try. Its outcome may be unknown, but not twofold.
-        First::Effect => until.plus(settings.open.saturating_mul(10)),
+        First::Effect => until.saturating_add(settings.open.saturating_mul(10)),
     }
 }
 
@@ -274,6 +282,7 @@ impl Drop for Pass {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
     use super::*;
+    use crate::clock::Timestamp;
     use crate::refusal::Code;
     use crate::yaml;
 

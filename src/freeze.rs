@@ -82,7 +82,7 @@ impl Freezes {
     }
 }
 
-/// The refusal of a call that `freeze` stops.
+/// What a call in a frozen scope is told.
 ///
 /// SECURITY: why and by whom is the operators'; the agent reads what is frozen, in its own names.
 pub fn refusal(freeze: &Freeze, now: Timestamp) -> Refusal {
@@ -163,7 +163,7 @@ mod tests {
         assert!(freezes.check(&call, &sample::caller("bat", Some("ann"))).is_ok());
         let read = sample::call(sample::action("shop.order.retrieve", Class::Read, Owner::Public));
         assert!(freezes.check(&read, &ann).is_ok());
-        assert_eq!(freezes.list(), [freeze.clone()]);
+        assert_eq!(freezes.list(), std::slice::from_ref(&freeze));
         assert_eq!(freezes.unfreeze(&freeze.id).await.unwrap(), Some(freeze));
         assert!(freezes.check(&call, &ann).is_ok());
         assert_eq!(freezes.unfreeze("fz_0").await.unwrap(), None);
@@ -225,7 +225,7 @@ mod tests {
         let clock = Clock::by_hand(Timestamp(1_772_366_400_000));
         let dir = tempfile::tempdir().unwrap();
         let open = || {
-            let seal = crate::store::SealingKey::new([7; 32]);
+            let seal = crate::store::SealingKey::new([7; 32]).unwrap();
             let store = Store::embedded(dir.path(), seal, clock.clone()).unwrap();
             Freezes::new(Arc::new(store), clock.clone())
         };

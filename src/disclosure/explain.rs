@@ -8,9 +8,12 @@ use http::header::{self, HeaderMap, HeaderValue};
 use crate::call::Answer;
 use crate::refusal::Code;
 
-/// The page of `/.tollhouse/problems/<name>`; `None` when there is no such code.
-pub fn explain(name: &str) -> Option<Answer> {
-    let code = Code::ALL.into_iter().find(|code| code.spec().name == name)?;
+/// The page of `/.tollhouse/problems/<name>`.
+pub fn explain(name: &str) -> Answer {
+    let Some(code) = Code::ALL.into_iter().find(|code| code.spec().name == name) else {
+        let all = Code::ALL.map(|code| code.spec().name).join("\n");
+        return page(404, format!("There is no such code. These there are:\n\n{all}\n"));
+    };
     let spec = code.spec();
     let again = if spec.retryable {
         "The same request may succeed later, as it is."
@@ -29,9 +32,13 @@ pub fn explain(name: &str) -> Option<Answer> {
         meaning(code),
         spec.next.name(),
     );
+    page(200, text)
+}
+
+fn page(status: u16, text: String) -> Answer {
     let mut headers = HeaderMap::with_capacity(2);
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    Some(Answer { status: 200, reason: None, headers, body: Bytes::from(text).into() })
+    Answer { status, reason: None, headers, body: Bytes::from(text).into() }
 }
 
 fn statuses(code: Code) -> String {
@@ -130,18 +137,23 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
     use super::*;
 
+    fn shown(page: Answer, status: u16) -> String {
+        assert_eq!(page.status, status);
+        String::from_utf8(page.body.whole().unwrap().to_vec()).unwrap()
+    }
+
     #[test]
     fn every_code_has_a_page_of_its_own() {
         let mut seen = std::collections::HashSet::new();
         for code in Code::ALL {
             let name = code.spec().name;
-            let page = explain(name).unwrap();
-            let text = String::from_utf8(page.body.whole().unwrap().to_vec()).unwrap();
+            let text = shown(explain(name), 200);
             assert!(text.starts_with(name), "{text}");
             assert!(seen.insert(text) || code == Code::OutcomeStillUnknown, "{name}");
         }
         for no in ["", "NOT_FOUND", "../frozen", "secret"] {
-            assert!(explain(no).is_none(), "{no}");
+            let text = shown(explain(no), 404);
+            assert!(text.contains("\nfrozen\n") && !text.contains("secret"), "{text}");
         }
     }
 }

@@ -272,6 +272,15 @@ impl Refusal {
         Self::new(Code::HeaderTooLarge, detail)
     }
 
+    /// `part` of the request did not come in time: `The body`.
+    pub fn too_slow(part: &str) -> Self {
+        let detail = format!(
+            "{} did not arrive in time. Nothing was sent. Send the same request again.",
+            place(part)
+        );
+        Self::new(Code::TooSlow, detail)
+    }
+
     /// Nothing could be sent.
     pub fn upstream_unreachable(upstream: &str, wait: Duration) -> Self {
         let detail = format!(
@@ -399,6 +408,7 @@ mod tests {
             Refusal::already_done(OPERATION),
             Refusal::too_large(text),
             Refusal::header_too_large(text),
+            Refusal::too_slow(text),
             Refusal::upstream_unreachable(text, wait),
             Refusal::upstream_timeout(text, wait),
         ]
