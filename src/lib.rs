@@ -27,8 +27,8 @@ pub mod disclosure;
 pub mod facts;
 pub mod identity;
 pub mod limits;
-pub mod policy;
 pub mod operation;
+pub mod policy;
 
 // Floor 4: doors to the outside.
 pub mod proxy;

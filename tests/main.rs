@@ -1,8 +1,10 @@
 //! Every integration test: one binary, so that the heavy crates are linked once.
 
+mod asks;
 mod audit;
 mod floors;
 mod identity;
 mod packs;
 mod policy;
 mod proxy;
+mod store;

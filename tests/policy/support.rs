@@ -20,6 +20,7 @@ fn traits() -> Arc<PackTraits> {
         headers: Vec::new(),
         selectors: Vec::new(),
         idempotency: Idempotency {
+            methods: None,
             place: KeyPlace::None,
             max_len: 255,
             retention: Duration::from_secs(3600),
@@ -100,7 +101,11 @@ pub fn refund() -> Action {
     }
 }
 
-pub fn load(actions: Vec<Action>, contracts: &str, files: &[(&str, &str)]) -> Result<Policy, String> {
+pub fn load(
+    actions: Vec<Action>,
+    contracts: &str,
+    files: &[(&str, &str)],
+) -> Result<Policy, String> {
     let contracts =
         Contracts::parse("contracts.yaml", contracts).map_err(|errors| errors.to_string())?;
     let files: Vec<(String, String)> =
