@@ -359,6 +359,15 @@ impl Store {
         Ok(State::NAMES.map(|name| (name, counts.next().unwrap_or(0))))
     }
 
+    /// How many commits there were: events that came together share one.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
+    pub fn batches(&self) -> Result<u64, Fault> {
+        self.read(|rows| Draft::new(rows).meta()).map(|meta| meta.batch)
+    }
+
     /// Stops a scope; durable once this returns. Its number is for [`Store::unfreeze`].
     ///
     /// # Errors

@@ -1,0 +1,154 @@
+//! Reserves for tests to change: a refund of 60.00 USD on `ch_1` of `cus_1`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tollhouse::call::{
+    CallerKey, Class, Digest, Fingerprint, Kind, OperationId, Outcome, Resource,
+};
+use tollhouse::clock::Timestamp;
+use tollhouse::contract::Over;
+use tollhouse::decision::Reason;
+use tollhouse::money::Money;
+use tollhouse::store::{
+    About, AnswerIn, BudgetUse, Entry, HoldTerms, Likeness, Name, Reserve, Said, Settle, Take,
+    Token, Witness,
+};
+
+pub const START: Timestamp = Timestamp(1_767_225_600_000);
+pub const LEASE: Duration = Duration::from_secs(40);
+pub const HOUR: Duration = Duration::from_secs(3600);
+
+pub fn money(text: &str) -> Money {
+    Money::parse(text).unwrap()
+}
+
+pub fn hash(text: &str) -> [u8; 32] {
+    tollhouse::store::record::sha256(text.as_bytes())
+}
+
+/// The name of a call with that body, under that key.
+pub fn name(key: Option<&str>, body: &str) -> Name {
+    Name {
+        scope: b"tenant,shop,cus_1,refund,bot,c1".to_vec().into(),
+        key: key.map(Into::into),
+        intent: None,
+        fingerprint: Fingerprint(hash(body)),
+    }
+}
+
+/// The key's own operation.
+pub fn op(key: &str) -> OperationId {
+    name(Some(key), "").operation(0)
+}
+
+pub fn about(amount: &str) -> About {
+    About {
+        caller: CallerKey {
+            tenant: Arc::from("t"),
+            agent: Arc::from("bot"),
+            customer: Arc::from("c1"),
+        },
+        upstream: "shop".into(),
+        account: "cus_1".into(),
+        action: "shop.refund.create".into(),
+        class: Class::Financial,
+        classes: vec![Class::Financial],
+        kind: Some(Kind::Refund),
+        owner: Some("cus_1".into()),
+        resource: Some(Resource { kind: "Charge".into(), id: "ch_1".into() }),
+        amount: Some(money(amount)),
+        summary: format!("Refund {amount} of ch_1").into(),
+        said: Said::default(),
+        fingerprint: Fingerprint(hash(amount)),
+        digest: Digest(hash(amount)),
+        facts: None,
+        policy: None,
+    }
+}
+
+/// Asks under `key` for a refund of `amount`, with neither budgets nor likeness guard.
+pub fn ask(key: Option<&str>, amount: &str, token: u64) -> Reserve {
+    Reserve {
+        entry: Entry::Asked(name(key, amount)),
+        token: Token(token),
+        lease: LEASE,
+        about: about(amount),
+        reasons: Vec::new(),
+        hold: HoldTerms { queue: "finance".into(), deadline: START.plus(HOUR * 24) },
+        seen: u64::MAX,
+        likeness: None,
+        budgets: Vec::new(),
+        request: Bytes::new(),
+    }
+}
+
+pub fn reason(policy: &str) -> Reason {
+    Reason { policy: policy.into(), why: "over".into(), tell: "a colleague".into() }
+}
+
+/// Asks for one that a policy holds.
+pub fn ask_held(key: Option<&str>, amount: &str, token: u64) -> Reserve {
+    let mut ask = ask(key, amount, token);
+    ask.reasons = vec![reason("financial.over-cap")];
+    ask.request = Bytes::from_static(b"POST /refunds secret-body");
+    ask
+}
+
+/// The same as an approved one, judged again.
+pub fn release(op: OperationId, amount: &str, token: u64) -> Reserve {
+    let mut ask = ask_held(None, amount, token);
+    ask.entry = Entry::Approved(op);
+    ask.request = Bytes::new();
+    ask
+}
+
+/// The same on another charge, which is another request.
+pub fn on(mut ask: Reserve, charge: &str) -> Reserve {
+    if let Entry::Asked(name) = &mut ask.entry {
+        name.fingerprint = Fingerprint(hash(&format!("{} {charge}", ask.about.summary)));
+        ask.about.fingerprint = name.fingerprint;
+    }
+    ask.about.resource = Some(Resource { kind: "Charge".into(), id: charge.into() });
+    ask
+}
+
+pub fn likeness(alike: Over) -> Option<Likeness> {
+    Some(Likeness { alike, within: HOUR * 24, near: 50 })
+}
+
+/// A budget of money over 24 h.
+pub fn budget(amount: &str, room: i64, over: Over) -> BudgetUse {
+    BudgetUse {
+        id: "budget.customer-24h".into(),
+        key: "customer cus_1".into(),
+        within: HOUR * 24,
+        take: Take::Money { amount: money(amount), room: Some(room) },
+        over,
+    }
+}
+
+/// A budget of effects over 1 h.
+pub fn count(room: u64, over: Over) -> BudgetUse {
+    BudgetUse {
+        id: "budget.agent-1h".into(),
+        key: "agent bot".into(),
+        within: HOUR,
+        take: Take::One { room },
+        over,
+    }
+}
+
+pub fn settle(op: OperationId, token: u64, outcome: Outcome) -> Settle {
+    Settle {
+        op,
+        by: Witness::First(Token(token)),
+        outcome,
+        status: Some(200),
+        request_id: Some("req_1".into()),
+        answer: AnswerIn::None,
+        collected: true,
+        note: "".into(),
+    }
+}
