@@ -277,7 +277,7 @@ impl fmt::Display for Pointer {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+    #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail loudly")]
     use super::*;
 
     fn text(s: &str) -> Value {

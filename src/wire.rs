@@ -312,7 +312,7 @@ fn folded(name: &str) -> Cow<'_, str> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+    #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail loudly")]
     use super::*;
     use crate::refusal::Code;
 

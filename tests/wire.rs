@@ -1,6 +1,15 @@
 //! Whatever is accepted means the same to an independent parser; whatever that one writes is
 //! accepted.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test may fail loudly"
+)]
+
 mod agree;
 
 use agree::{assert_same_form, assert_same_json, assert_same_target};

@@ -141,7 +141,7 @@ fn trace_id(bytes: &[u8]) -> Option<Box<str>> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+    #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail loudly")]
     use super::*;
     use crate::refusal::Code;
     use http::HeaderValue;

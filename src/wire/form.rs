@@ -299,7 +299,7 @@ impl Members {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+    #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail loudly")]
     use super::super::Sort::{Ambiguous, Malformed, TooLarge};
     use super::*;
 

@@ -274,10 +274,13 @@ fn query(raw: &str) -> Result<Value, Flaw> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+    #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail loudly")]
     use super::*;
     use crate::refusal::Code::{self, Ambiguous, HeaderTooLarge, Malformed};
     use http::HeaderValue;
+
+    /// Header lines, and the code and the place of their refusal.
+    type Row = (&'static [(&'static str, &'static str)], Code, &'static str);
 
     /// A request with these lines; without a `host` line it gets one.
     fn request(line: &str, headers: &[(&str, &str)], body: &'static str) -> Request {
@@ -462,7 +465,7 @@ mod tests {
         ] {
             refused(&request("POST /x", &twice(name), "a=1&b"), Ambiguous, place);
         }
-        let table: &[(&[(&str, &str)], Code, &str)] = &[
+        let table: &[Row] = &[
             (&[("x-http-method-override", "GET")], Ambiguous, "header X-Http-Method-Override"),
             (&[("x-method-override", "POST")], Ambiguous, "header X-Method-Override"),
             (&[("x-http-method", "DELETE")], Ambiguous, "header X-Http-Method"),

@@ -307,7 +307,7 @@ fn short_integer(text: &str) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+    #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail loudly")]
     use super::super::Sort::{Ambiguous, Malformed, TooLarge};
     use super::*;
 
@@ -366,6 +366,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table, one row a text")]
     fn what_is_refused_is_refused_with_its_place() {
         let table: &[(&[u8], super::super::Sort, &str)] = &[
             (b"", Malformed, "body"),

@@ -1,5 +1,7 @@
 //! Does an independent parser read the same? Shared by the property tests and the fuzz targets.
 
+#![expect(clippy::expect_used, reason = "a test may fail loudly")]
+
 use std::collections::HashMap;
 
 use tollhouse::value::Value;
