@@ -257,3 +257,118 @@ impl fmt::Display for Decimal {
         f.write_str(&self.fixed())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+    use super::*;
+
+    #[test]
+    fn a_currency_is_one_of_iso_4217() {
+        for (text, code, digits) in [
+            ("USD", "USD", 2),
+            ("usd", "USD", 2),
+            ("jPy", "JPY", 0),
+            ("KRW", "KRW", 0),
+            ("ISK", "ISK", 0),
+            ("KWD", "KWD", 3),
+            ("bhd", "BHD", 3),
+            ("CLF", "CLF", 4),
+            ("EUR", "EUR", 2),
+        ] {
+            let currency = Currency::parse(text).unwrap();
+            assert_eq!((currency.code(), currency.exponent()), (code, digits));
+        }
+        for text in ["", "US", "USDC", "XXX", "ABC", "US ", " USD", "U D", "ÜSD", "BTC", "D A"] {
+            assert_eq!(Currency::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn money_is_written_with_the_digits_of_its_currency() {
+        for (text, minor, shown) in [
+            ("100.00 USD", 10_000, "100.00 USD"),
+            ("100 usd", 10_000, "100.00 USD"),
+            ("0.5 USD", 50, "0.50 USD"),
+            ("0.05 USD", 5, "0.05 USD"),
+            ("500 JPY", 500, "500 JPY"),
+            ("500.0 JPY", 500, "500 JPY"),
+            ("1.234 KWD", 1234, "1.234 KWD"),
+            ("0 EUR", 0, "0.00 EUR"),
+        ] {
+            let money = Money::parse(text).unwrap();
+            assert_eq!((money.minor, &*money.to_string()), (minor, shown));
+        }
+        let debt = Money { minor: -5, currency: Currency::parse("USD").unwrap() };
+        assert_eq!(debt.to_string(), "-0.05 USD");
+        for (text, part) in [
+            ("100", "an amount and a currency"),
+            ("100.00  USD", "no ISO 4217 currency"),
+            ("100.00 XYZ", "no ISO 4217 currency"),
+            ("1.001 USD", "2 digits"),
+            ("0.5 JPY", "0 digits"),
+            ("1,00 USD", "no amount"),
+            ("USD 100", "no ISO 4217 currency"),
+            ("99999999999999999999 USD", "does not fit"),
+        ] {
+            assert!(Money::parse(text).unwrap_err().contains(part), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_decimal_is_exact_and_in_lowest_form() {
+        let nines = "9".repeat(34);
+        for (text, mantissa, scale, shown) in [
+            ("0", 0, 0, "0"),
+            ("-0.00", 0, 0, "0"),
+            ("0e9", 0, 0, "0"),
+            ("100", 100, 0, "100"),
+            ("100.0", 100, 0, "100"),
+            ("1e2", 100, 0, "100"),
+            ("1E+02", 100, 0, "100"),
+            ("10e-1", 1, 0, "1"),
+            ("12.50", 125, 1, "12.5"),
+            ("-0.05", -5, 2, "-0.05"),
+            ("125e-3", 125, 3, "0.125"),
+            ("0.1e1", 1, 0, "1"),
+            ("1e33", 10_i128.pow(33), 0, "1000000000000000000000000000000000"),
+            ("1e-34", 1, 34, "0.0000000000000000000000000000000001"),
+            (&*nines, 10_i128.pow(34) - 1, 0, &*nines),
+        ] {
+            let decimal = Decimal::parse(text).unwrap();
+            assert_eq!((decimal.mantissa, decimal.scale), (mantissa, scale), "{text}");
+            assert_eq!(decimal.to_string(), shown);
+        }
+        let syntax = [
+            "", "-", "+1", ".5", "5.", "01", "-01", "1e", "1e+", "1.e1", "e5", "--1", "1e1.5",
+            "1e5e5", "1.2.3", " 1", "1 ", "1_0", "0x1", "NaN", "١", "1-",
+        ];
+        for text in syntax {
+            assert_eq!(Decimal::parse(text), Err(DecimalError::Syntax), "{text}");
+        }
+        let long = "1".repeat(35);
+        for text in ["1e34", "1e400", "1e-35", "1e99999", "1e-99999", "0e99999", &long] {
+            assert_eq!(Decimal::parse(text), Err(DecimalError::Size), "{text}");
+        }
+    }
+
+    #[test]
+    fn no_fraction_of_a_minor_unit_is_lost() {
+        for (text, exponent, minor) in [
+            ("12.5", 2, Some(1250)),
+            ("12", 0, Some(12)),
+            ("12.50", 1, Some(125)),
+            ("-0.01", 2, Some(-1)),
+            ("12.505", 2, None),
+            ("0.5", 0, None),
+            ("1e18", 2, None),
+            ("9223372036854775807", 0, Some(i64::MAX)),
+            ("9223372036854775808", 0, None),
+        ] {
+            assert_eq!(Decimal::parse(text).unwrap().to_minor(exponent), minor, "{text}");
+        }
+        assert_eq!(Decimal::parse("100.0").unwrap().to_integer(), Some(100));
+        assert_eq!(Decimal::parse("100.5").unwrap().to_integer(), None);
+        assert_eq!(Decimal::parse("1e19").unwrap().to_integer(), None);
+    }
+}

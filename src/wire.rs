@@ -147,31 +147,34 @@ impl Flaw {
         self
     }
 
-    /// `body`, `/items/0/price`, `query /expand`.
-    fn place(&self, root: &str) -> String {
+    fn pointer(&self) -> String {
         let mut pointer = String::new();
         for step in self.steps.iter().rev().take(STEPS_MAX) {
             pointer.push('/');
             pointer.extend(step.chars().take(STEP_CHARS_MAX).flat_map(shown));
         }
-        match (root, pointer.is_empty()) {
-            (_, true) => root.to_owned(),
-            ("body", false) => pointer,
-            (_, false) => format!("{root} {pointer}"),
+        pointer
+    }
+
+    /// `body`, `/items/0/price`, `query /expand`.
+    fn place(&self, root: &str) -> String {
+        match (root, self.pointer()) {
+            (root, pointer) if pointer.is_empty() => root.to_owned(),
+            ("body", pointer) => pointer,
+            (root, pointer) => format!("{root} {pointer}"),
         }
     }
 
     fn refusal(&self, root: &str) -> Refusal {
-        let place = self.place(root);
+        let part = match self.pointer() {
+            pointer if pointer.is_empty() => format!("The {root}"),
+            pointer => format!("The {root} at {pointer}"),
+        };
         match self.sort {
-            Sort::Malformed => Refusal::malformed(&place, &self.expected),
-            Sort::Ambiguous => Refusal::ambiguous(&place, &self.expected),
-            Sort::TooLarge => {
-                Refusal::too_large(&format!("The {place}")).because(self.expected.clone())
-            }
-            Sort::HeaderTooLarge => {
-                Refusal::header_too_large(&format!("The {place}")).because(self.expected.clone())
-            }
+            Sort::Malformed => Refusal::malformed(&self.place(root), &self.expected),
+            Sort::Ambiguous => Refusal::ambiguous(&self.place(root), &self.expected),
+            Sort::TooLarge => Refusal::too_large(&part).because(self.expected.clone()),
+            Sort::HeaderTooLarge => Refusal::header_too_large(&part).because(self.expected.clone()),
         }
     }
 }
@@ -307,4 +310,152 @@ fn folded(name: &str) -> Cow<'_, str> {
         return Cow::Borrowed(name);
     }
     Cow::Owned(name.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail loudly")]
+    use super::*;
+    use crate::refusal::Code;
+
+    const FORM: &str = "application/x-www-form-urlencoded";
+
+    fn typed(types: &[&str]) -> HeaderMap {
+        types.iter().map(|t| (CONTENT_TYPE, HeaderValue::from_str(t).unwrap())).collect()
+    }
+
+    fn refused(expected: Syntax, headers: &HeaderMap, body: &str) -> (Code, String) {
+        let refusal = payload(expected, headers, body.as_bytes()).expect_err(body);
+        let place = refusal.detail.split(": ").next().unwrap().to_owned();
+        (refusal.code, place)
+    }
+
+    #[test]
+    fn a_body_of_the_right_type_is_read() {
+        let table = [
+            (Syntax::Json, "application/json", "{\"a\":\"1\"}"),
+            (Syntax::Json, "Application/JSON ; Charset=\"UTF-8\"", "{\"a\":\"1\"}"),
+            (Syntax::Form, FORM, "a=1"),
+            (Syntax::Form, "application/x-www-form-urlencoded;charset=utf-8", "a=1"),
+            (
+                Syntax::Multipart,
+                "multipart/form-data; boundary=\"b\"",
+                "--b\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n1\r\n--b--",
+            ),
+        ];
+        let root = Value::Map(vec![("a".into(), Value::Text("1".into()))]);
+        for (syntax, kind, body) in table {
+            let read = payload(syntax, &typed(&[kind]), body.as_bytes());
+            assert_eq!(read, Ok(Payload { syntax: Some(syntax), root: root.clone() }), "{kind}");
+        }
+        for types in [&[][..], &["text/plain"], &[FORM]] {
+            assert_eq!(payload(Syntax::Json, &typed(types), b""), Ok(Payload::empty()));
+        }
+    }
+
+    #[test]
+    fn a_body_of_another_type_is_refused() {
+        let place = "header Content-Type".to_owned();
+        let json = [
+            "text/plain",
+            "application/json5",
+            "application/vnd.api+json",
+            "text/json",
+            FORM,
+            "",
+            ";charset=utf-8",
+            "application/json;",
+            "application/json; charset=utf-16",
+            "application/json; charset=iso-8859-1",
+            "application/json; charset=",
+            "application/json; version=1",
+            "application/json; charset=utf-8; charset=utf-7",
+            "application/json, text/plain",
+        ];
+        for kind in json {
+            let seen = refused(Syntax::Json, &typed(&[kind]), "{}");
+            assert_eq!(seen, (Code::Malformed, place.clone()), "{kind}");
+        }
+        assert_eq!(
+            refused(Syntax::Json, &HeaderMap::new(), "{}"),
+            (Code::Malformed, place.clone())
+        );
+        for kind in ["application/json", "multipart/form-data; boundary=b"] {
+            assert_eq!(refused(Syntax::Form, &typed(&[kind]), "a=1").0, Code::Malformed);
+        }
+        for kind in
+            ["multipart/form-data", "multipart/mixed; boundary=b", "multipart/form-data; charset=b"]
+        {
+            assert_eq!(refused(Syntax::Multipart, &typed(&[kind]), "--b--").0, Code::Malformed);
+        }
+        let two = typed(&["application/json", "application/json"]);
+        assert_eq!(refused(Syntax::Json, &two, "{}"), (Code::Ambiguous, place));
+        let mut coded = typed(&["application/json"]);
+        coded.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        let place = "header Content-Encoding".to_owned();
+        assert_eq!(refused(Syntax::Json, &coded, "{}"), (Code::Ambiguous, place));
+    }
+
+    #[test]
+    fn a_body_of_the_right_type_and_another_syntax_is_refused() {
+        let json = r#"{"amount":100,"note":"a=b"}"#;
+        assert_eq!(refused(Syntax::Form, &typed(&[FORM]), json).0, Code::Malformed);
+        assert_eq!(refused(Syntax::Form, &typed(&[FORM]), r#"{"amount":100}"#).0, Code::Ambiguous);
+        assert_eq!(refused(Syntax::Json, &typed(&["application/json"]), "a=1").0, Code::Malformed);
+        for root in ["[]", "[{\"a\":1}]", "\"a\"", "1", "null", "true"] {
+            let seen = refused(Syntax::Json, &typed(&["application/json"]), root);
+            assert_eq!(seen, (Code::Malformed, "body".into()), "{root}");
+        }
+    }
+
+    #[test]
+    fn a_sentence_says_where_and_what() {
+        let read =
+            |body: &str| payload(Syntax::Json, &typed(&["application/json"]), body.as_bytes());
+        let detail = |body: &str| read(body).unwrap_err().detail;
+        assert_eq!(
+            detail(r#"{"items":[{"a":1,"a":2}]}"#),
+            "/items/0/a: expected the name once, in one letter case. Nothing was sent."
+        );
+        assert_eq!(
+            detail(r#"{"a":tru}"#),
+            "/a: expected a JSON value at byte 5. Nothing was sent."
+        );
+        let deep = read(&"[".repeat(40)).unwrap_err();
+        assert_eq!(deep.code, Code::TooLarge);
+        assert_eq!(deep.detail, "The body at /0/0/0/0/0/0 is too large. Nothing was sent.");
+        assert_eq!(deep.why, "expected at most 32 levels");
+        let big = read(&" ".repeat(BODY_BYTES_MAX + 1)).unwrap_err();
+        assert_eq!(big.detail, "The body is too large. Nothing was sent.");
+    }
+
+    #[test]
+    fn query_and_body_are_one_tree() {
+        let form = |text: &str| form::read(text.as_bytes()).unwrap();
+        let merged = |query: &str, body: &str| {
+            let body = Payload { syntax: Some(Syntax::Form), root: form(body) };
+            parameters(&form(query), &body).map_err(|refusal| (refusal.code, refusal.detail))
+        };
+        assert_eq!(merged("", "a=1"), Ok(form("a=1")));
+        assert_eq!(merged("a=1", ""), Ok(form("a=1")));
+        assert_eq!(merged("a=1", "b[c]=2"), Ok(form("a=1&b[c]=2")));
+        for (query, body) in [("a=1", "a=1"), ("a[]=1", "a=1"), ("A=1", "a=1")] {
+            let (code, detail) = merged(query, body).unwrap_err();
+            assert_eq!(code, Code::Ambiguous);
+            assert!(detail.starts_with("query /a: "), "{detail}");
+        }
+        let list = Payload { syntax: Some(Syntax::Json), root: Value::List(vec![]) };
+        assert!(parameters(&form(""), &list).is_err());
+    }
+
+    #[test]
+    fn an_answer_is_any_json() {
+        assert_eq!(answer(b"[true]"), Ok(Value::List(vec![Value::Bool(true)])));
+        assert_eq!(
+            answer(br#"{"a":{"b":1,"b":2}}"#),
+            Err("answer /a/b: expected the name once, in one letter case".into())
+        );
+        assert!(answer(b"").is_err());
+        assert!(answer(&vec![b' '; ANSWER_BYTES_MAX + 1]).unwrap_err().contains("at most"));
+    }
 }

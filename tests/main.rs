@@ -9,3 +9,4 @@ mod packs;
 mod policy;
 mod proxy;
 mod store;
+mod wire;

@@ -3,8 +3,9 @@
 
 use http::{HeaderMap, HeaderValue, header::CONTENT_TYPE};
 use libfuzzer_sys::fuzz_target;
+use tollhouse_fuzz::agree::assert_same_json;
 use tollhouse_fuzz::value::Syntax;
-use tollhouse_fuzz::{assert_same_json, wire};
+use tollhouse_fuzz::wire;
 
 fuzz_target!(|data: &[u8]| {
     let mut headers = HeaderMap::new();
@@ -17,7 +18,8 @@ fuzz_target!(|data: &[u8]| {
         assert_eq!(answered.as_ref(), Ok(&payload.root), "an answer is read no more strictly");
     }
     if let Ok(value) = answered {
-        let theirs = serde_json::from_slice::<serde_json::Value>(data).expect("accepted by us only");
+        let theirs =
+            serde_json::from_slice::<serde_json::Value>(data).expect("accepted by us only");
         assert_same_json(&value, &theirs);
     }
 });

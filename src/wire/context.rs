@@ -138,3 +138,134 @@ fn trace_id(bytes: &[u8]) -> Option<Box<str>> {
     let valid = version != "ff" && whole && !zero(trace) && !zero(parent);
     valid.then(|| trace.into())
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail loudly")]
+    use super::*;
+    use crate::refusal::Code;
+    use http::HeaderValue;
+
+    fn of(headers: &[(&'static str, &[u8])]) -> Result<Context, Refusal> {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(*name, HeaderValue::from_bytes(value).unwrap());
+        }
+        context(&map)
+    }
+
+    #[test]
+    fn every_header_is_read() {
+        assert_eq!(of(&[]), Ok(Context::default()));
+        let read = of(&[
+            ("idempotency-key", b"\"8e03978e\""),
+            ("tollhouse-case", b"T-1 2"),
+            ("tollhouse-confidence", b"0.85"),
+            ("tollhouse-model", b"m-1"),
+            ("tollhouse-reason", "zerbrochen: ü".as_bytes()),
+            ("tollhouse-intent", b"2"),
+            ("prefer", b"handling=lenient, Wait=5;x=1 , respond-async"),
+            ("traceparent", b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+        ]);
+        let expected = Context {
+            key: Some("\"8e03978e\"".into()),
+            case: Some("T-1 2".into()),
+            confidence: Some(850),
+            model: Some("m-1".into()),
+            reason: Some("zerbrochen: ü".into()),
+            intent: Some(2),
+            wait: Some(Duration::from_secs(5)),
+            respond_async: true,
+            trace_id: Some("4bf92f3577b34da6a3ce929d0e0e4736".into()),
+        };
+        assert_eq!(read, Ok(expected));
+    }
+
+    #[test]
+    fn confidence_is_exact_to_the_per_mille() {
+        let table = [
+            ("0", 0),
+            ("0.0", 0),
+            ("1", 1000),
+            ("1.000", 1000),
+            ("0.5", 500),
+            ("0.001", 1),
+            ("0.9990000", 999),
+        ];
+        for (text, per_mille) in table {
+            let read = of(&[("tollhouse-confidence", text.as_bytes())]).unwrap();
+            assert_eq!(read.confidence, Some(per_mille), "{text}");
+        }
+        for text in [
+            "", "1.001", "0.8555", "2", "-0", "-1", "+0.5", "5e-1", ".5", "1.", "00.5", "NaN",
+            "85%",
+        ] {
+            let refusal = of(&[("tollhouse-confidence", text.as_bytes())]).expect_err(text);
+            assert_eq!(refusal.code, Code::Malformed);
+            assert!(refusal.detail.starts_with("header Tollhouse-Confidence: "));
+        }
+    }
+
+    #[test]
+    fn what_breaks_its_grammar_is_refused() {
+        let long = [b'a'; CONTEXT_BYTES_MAX + 1];
+        let table: &[(&'static str, &[u8], Code, &str)] = &[
+            ("idempotency-key", b"", Code::Malformed, "header Idempotency-Key: "),
+            ("idempotency-key", b"a\tb", Code::Malformed, "header Idempotency-Key: "),
+            ("idempotency-key", "ü".as_bytes(), Code::Malformed, "header Idempotency-Key: "),
+            ("idempotency-key", &long, Code::HeaderTooLarge, "The header Idempotency-Key is"),
+            ("tollhouse-reason", b"\xFC", Code::Malformed, "header Tollhouse-Reason: "),
+            ("tollhouse-reason", "\u{85}".as_bytes(), Code::Malformed, "header Tollhouse-Reason: "),
+            ("tollhouse-reason", b"", Code::Malformed, "header Tollhouse-Reason: "),
+            ("tollhouse-case", "\u{202e}".as_bytes(), Code::Malformed, "header Tollhouse-Case: "),
+            ("tollhouse-intent", b"-1", Code::Malformed, "header Tollhouse-Intent: "),
+            ("tollhouse-intent", b"01", Code::Malformed, "header Tollhouse-Intent: "),
+            ("tollhouse-intent", b"4294967296", Code::Malformed, "header Tollhouse-Intent: "),
+            ("prefer", b"wait", Code::Malformed, "header Prefer: "),
+            ("prefer", b"wait=1.5", Code::Malformed, "header Prefer: "),
+            ("prefer", b"wait=-1", Code::Malformed, "header Prefer: "),
+            ("prefer", &long, Code::HeaderTooLarge, "The header Prefer is"),
+        ];
+        for (name, value, code, start) in table {
+            let refusal = of(&[(name, value)]).expect_err(name);
+            assert!(refusal.code == *code && refusal.detail.starts_with(start), "{refusal:?}");
+        }
+        let twice = of(&[("tollhouse-case", b"a"), ("tollhouse-case", b"a")]).unwrap_err();
+        assert_eq!(twice.code, Code::Ambiguous);
+    }
+
+    #[test]
+    fn a_wait_is_bounded_and_the_first_counts() {
+        let table = [("wait=0", 0), ("wait = \"7\"", 7), ("wait=9999", 60), ("wait=1, wait=2", 1)];
+        for (text, seconds) in table {
+            let read = of(&[("prefer", text.as_bytes())]).unwrap();
+            assert_eq!(
+                (read.wait, read.respond_async),
+                (Some(Duration::from_secs(seconds)), false)
+            );
+        }
+        let lines = of(&[("prefer", b"respond-async"), ("prefer", b"wait=3")]).unwrap();
+        assert_eq!((lines.wait, lines.respond_async), (Some(Duration::from_secs(3)), true));
+    }
+
+    #[test]
+    fn an_invalid_traceparent_is_ignored() {
+        let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+        let table = [
+            (format!("00-{trace}-00f067aa0ba902b7-01"), true),
+            (format!("cc-{trace}-00f067aa0ba902b7-01-later"), true),
+            (format!("00-{trace}-00f067aa0ba902b7-01-later"), false),
+            (format!("ff-{trace}-00f067aa0ba902b7-01"), false),
+            (format!("00-{}-00f067aa0ba902b7-01", trace.to_uppercase()), false),
+            (format!("00-{}-00f067aa0ba902b7-01", "0".repeat(32)), false),
+            (format!("00-{trace}-0000000000000000-01"), false),
+            (format!("00-{trace}-00f067aa0ba902b7"), false),
+            (format!("00-{trace}-00f067aa0ba902b7-1"), false),
+            ("x".into(), false),
+        ];
+        for (text, valid) in table {
+            let read = of(&[("traceparent", text.as_bytes())]).unwrap();
+            assert_eq!(read.trace_id.as_deref(), valid.then_some(trace), "{text}");
+        }
+    }
+}

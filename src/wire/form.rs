@@ -296,3 +296,179 @@ impl Members {
         members.collect::<Result<_, _>>().map(Value::Map)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail loudly")]
+    use super::super::Sort::{Ambiguous, Malformed, TooLarge};
+    use super::*;
+
+    /// The tree as short JSON: easier to read than its Rust.
+    fn tree(form: &str) -> String {
+        fn json(value: &Value) -> serde_json::Value {
+            match value {
+                Value::Text(text) => serde_json::Value::String(text.to_string()),
+                Value::List(items) => items.iter().map(json).collect(),
+                Value::Map(members) => {
+                    members.iter().map(|(name, value)| (name.to_string(), json(value))).collect()
+                }
+                other @ (Value::Null | Value::Bool(_) | Value::Number(_)) => {
+                    unreachable!("{other:?}")
+                }
+            }
+        }
+        json(&read(form.as_bytes()).unwrap()).to_string()
+    }
+
+    #[test]
+    fn what_is_accepted_means_this() {
+        let table = [
+            ("", r#"{}"#),
+            ("a=", r#"{"a":""}"#),
+            ("a=1&b=2", r#"{"a":"1","b":"2"}"#),
+            ("%61mount=1", r#"{"amount":"1"}"#),
+            ("a=x+y%20z%2Bw", r#"{"a":"x y z+w"}"#),
+            ("a=b=c", r#"{"a":"b=c"}"#),
+            ("a%3Db=1", r#"{"a=b":"1"}"#),
+            ("a=%26%3B%0A", r#"{"a":"&;\n"}"#),
+            ("a=%C3%A9%F0%9F%98%80", r#"{"a":"é😀"}"#),
+            ("a=%c3%A9", r#"{"a":"é"}"#),
+            ("a[]=1", r#"{"a":["1"]}"#),
+            ("a[]=1&a[]=1", r#"{"a":["1","1"]}"#),
+            ("a[]=1&b=x&a[]=2", r#"{"a":["1","2"],"b":"x"}"#),
+            ("a[0]=x&a[1]=y", r#"{"a":["x","y"]}"#),
+            ("a%5B0%5D=x", r#"{"a":["x"]}"#),
+            ("a[b]=1&a[c]=2", r#"{"a":{"b":"1","c":"2"}}"#),
+            ("a[b][c][]=1", r#"{"a":{"b":{"c":["1"]}}}"#),
+            ("a[0][b]=1&a[0][c]=2&a[1][b]=3", r#"{"a":[{"b":"1","c":"2"},{"b":"3"}]}"#),
+            ("a[0][0]=1&a[0][1]=2", r#"{"a":[["1","2"]]}"#),
+            ("m[a+b]=1&m[%C3%BC]=2", r#"{"m":{"a b":"1","ü":"2"}}"#),
+            ("m[-1]=x&m[1e3]=y", r#"{"m":{"-1":"x","1e3":"y"}}"#),
+            ("a.b=1&c.d=2", r#"{"a.b":"1","c.d":"2"}"#),
+            ("m[a.b]=1&m[a]=2", r#"{"m":{"a.b":"1","a":"2"}}"#),
+            ("a=%25", r#"{"a":"%"}"#),
+            ("a=-._~!$'()*,:@/?\"{}", r#"{"a":"-._~!$'()*,:@/?\"{}"}"#),
+        ];
+        for (form, json) in table {
+            assert_eq!(tree(form), json, "{form}");
+        }
+    }
+
+    #[test]
+    fn what_is_refused_is_refused_with_its_place() {
+        let table = [
+            ("a", Ambiguous, "query"),
+            ("a=1&", Ambiguous, "query"),
+            ("&a=1", Ambiguous, "query"),
+            ("a=1&&b=2", Ambiguous, "query"),
+            ("=1", Malformed, "query"),
+            ("[a]=1", Malformed, "query"),
+            ("a=1&a=2", Ambiguous, "query /a"),
+            ("a=1&%61=2", Ambiguous, "query /a"),
+            ("a=1&A=2", Ambiguous, "query /A"),
+            ("m[a]=1&m[A]=2", Ambiguous, "query /m/A"),
+            ("m[a]=1&m[a]=2", Ambiguous, "query /m/a"),
+            ("amount=1;amount=2", Ambiguous, "query /amount"),
+            ("a;b=1", Ambiguous, "query"),
+            ("a=1%", Malformed, "query /a"),
+            ("a=%4", Malformed, "query /a"),
+            ("a=%zz", Malformed, "query /a"),
+            ("a=%u0041", Malformed, "query /a"),
+            ("%=1", Malformed, "query"),
+            ("a=%00", Ambiguous, "query /a"),
+            ("a%00=1", Ambiguous, "query"),
+            ("a=%FF", Malformed, "query /a"),
+            ("a=%C0%AF", Malformed, "query /a"),
+            ("a=%ED%A0%80", Malformed, "query /a"),
+            ("a=é", Malformed, "query /a"),
+            ("a= ", Malformed, "query /a"),
+            ("a=1\n", Malformed, "query /a"),
+            ("+a=1", Malformed, "query / a"),
+            ("a+=1", Malformed, "query /a "),
+            ("a%0A=1", Malformed, "query /a?"),
+            ("m[a%0A]=1", Malformed, "query /m/a?"),
+            ("_method=DELETE", Ambiguous, "query /_method"),
+            ("_method[]=DELETE", Ambiguous, "query /_method"),
+            (r#"{"amount":100,"note":"a=b"}"#, Malformed, r#"query /{"amount":100,"note":"a"#),
+            ("a[]=1&a[0]=2", Ambiguous, "query /a/0"),
+            ("a[0]=1&a[]=2", Ambiguous, "query /a/-"),
+            ("a[0]=1&a[0]=2", Ambiguous, "query /a/0"),
+            ("a[1]=1", Ambiguous, "query /a"),
+            ("a[0]=1&a[2]=2", Ambiguous, "query /a/2"),
+            ("a[1]=1&a[0]=2", Ambiguous, "query /a"),
+            ("a[0][b]=1&a[1][b]=2&a[0][c]=3", Ambiguous, "query /a/0"),
+            ("a[00]=1", Ambiguous, "query /a/00"),
+            ("a[99999999999999999999]=1", Ambiguous, "query /a/99999999999999999999"),
+            ("a[b]=1&a=2", Ambiguous, "query /a"),
+            ("a=2&a[b]=1", Ambiguous, "query /a/b"),
+            ("a=2&a[]=1", Ambiguous, "query /a/-"),
+            ("a[b]=1&a[]=2", Ambiguous, "query /a/-"),
+            ("a[b]=1&a[0]=2", Ambiguous, "query /a/0"),
+            ("a[b]=1&a[b][c]=2", Ambiguous, "query /a/b/c"),
+            ("a[b]=1&a.b=2", Ambiguous, "query /a.b"),
+            ("a.b=2&a[b]=1", Ambiguous, "query /a.b"),
+            ("a[]=2&a.length=1", Ambiguous, "query /a.length"),
+            ("x[a][b]=1&x[a.b]=2", Ambiguous, "query /x/a.b"),
+            ("a[][b]=1", Ambiguous, "query /a"),
+            ("a[][]=1", Ambiguous, "query /a"),
+            ("a[=1", Ambiguous, "query /a["),
+            ("a]=1", Ambiguous, "query /a]"),
+            ("a[b=1", Ambiguous, "query /a[b"),
+            ("a[b]]=1", Ambiguous, "query /a[b]]"),
+            ("a[[b]]=1", Ambiguous, "query /a[[b]]"),
+            ("a[b]c=1", Ambiguous, "query /a[b]c"),
+            ("a[b%5B]=1", Ambiguous, "query /a[b[]"),
+        ];
+        for (form, sort, place) in table {
+            let flaw = read(form.as_bytes()).expect_err(form);
+            assert_eq!((flaw.sort, &*flaw.place("query")), (sort, place), "{form}: {flaw:?}");
+        }
+    }
+
+    #[test]
+    fn a_bomb_is_too_large() {
+        let nested = |brackets: usize| format!("a{}=1", "[b]".repeat(brackets));
+        assert!(read(nested(DEPTH_MAX - 1).as_bytes()).is_ok());
+        assert_eq!(read(nested(DEPTH_MAX).as_bytes()).map_err(|flaw| flaw.sort), Err(TooLarge));
+        let many =
+            |pairs: usize| (0..pairs).map(|n| format!("a{n}=1")).collect::<Vec<_>>().join("&");
+        assert!(read(many(PAIRS_MAX).as_bytes()).is_ok());
+        assert_eq!(read(many(PAIRS_MAX + 1).as_bytes()).map_err(|f| f.sort), Err(TooLarge));
+        // Many names go through the index: equal ones are still found.
+        let again = format!("{}&a3=1", many(PAIRS_MAX - 1));
+        assert_eq!(read(again.as_bytes()).map_err(|flaw| flaw.sort), Err(Ambiguous));
+        let appended = format!("{}&a3[b]=1", many(100));
+        assert_eq!(read(appended.as_bytes()).map_err(|flaw| flaw.sort), Err(Ambiguous));
+    }
+
+    // Taken from the wire: Stripe's libraries for Python (16.1.0) and Node (23.1.0).
+    #[test]
+    fn two_libraries_of_stripe_are_read_alike() {
+        let python = "customer=cus_1&items[0][plan]=p+1&items[0][quantity]=2\
+            &items[0][metadata][a+b]=c%2Bd%26e%3Df&items[1][plan]=q&expand[0]=latest_invoice\
+            &expand[1]=customer&trial_end=now&cancel_at_period_end=false\
+            &metadata[na%C3%AFve+%C3%A9]=%C3%BC%3Bx&metadata[line]=a%0Ab";
+        let node = "customer=cus_1&items[0][plan]=p%201&items[0][quantity]=2\
+            &items[0][metadata][a%20b]=c%2Bd%26e%3Df&items[1][plan]=q&expand[0]=latest_invoice\
+            &expand[1]=customer&trial_end=now&cancel_at_period_end=false\
+            &metadata[na%C3%AFve%20%C3%A9]=%C3%BC%3Bx&metadata[line]=a%0Ab";
+        let expected = r#"{"customer":"cus_1","items":[{"plan":"p 1","quantity":"2","metadata":{"a b":"c+d&e=f"}},{"plan":"q"}],"expand":["latest_invoice","customer"],"trial_end":"now","cancel_at_period_end":"false","metadata":{"naïve é":"ü;x","line":"a\nb"}}"#;
+        assert_eq!(tree(python), expected);
+        assert_eq!(tree(node), expected);
+        // The queries of a list and of a search, brackets coded and bare.
+        for query in [
+            "charge=ch_1&created%5Bgte%5D=5&limit=3&expand%5B0%5D=data.charge",
+            "charge=ch_1&created[gte]=5&limit=3&expand[0]=data.charge",
+        ] {
+            let expected =
+                r#"{"charge":"ch_1","created":{"gte":"5"},"limit":"3","expand":["data.charge"]}"#;
+            assert_eq!(tree(query), expected);
+        }
+        for query in [
+            "query=metadata%5B%27user%27%5D%3A%27u+1%27",
+            "query=metadata[%27user%27]%3A%27u%201%27",
+        ] {
+            assert_eq!(tree(query), r#"{"query":"metadata['user']:'u 1'"}"#);
+        }
+    }
+}

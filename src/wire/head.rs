@@ -271,3 +271,259 @@ fn query(raw: &str) -> Result<Value, Flaw> {
     }
     form::read(raw.as_bytes())
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail loudly")]
+    use super::*;
+    use crate::refusal::Code::{self, Ambiguous, HeaderTooLarge, Malformed};
+    use http::HeaderValue;
+
+    /// Header lines, and the code and the place of their refusal.
+    type Row = (&'static [(&'static str, &'static str)], Code, &'static str);
+
+    /// A request with these lines; without a `host` line it gets one.
+    fn request(line: &str, headers: &[(&str, &str)], body: &'static str) -> Request {
+        let (method, target) = line.split_once(' ').unwrap();
+        let mut map = HeaderMap::new();
+        map.insert(HOST, HeaderValue::from_static("127.0.0.1:8700"));
+        if headers.iter().any(|(name, _)| *name == "host") {
+            map.clear();
+        }
+        for (name, value) in headers {
+            let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+            map.append(name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+        }
+        Request {
+            listener: 0,
+            method: Method::from_bytes(method.as_bytes()).unwrap(),
+            target: target.into(),
+            headers: map,
+            body: bytes::Bytes::from_static(body.as_bytes()),
+            peer: None,
+        }
+    }
+
+    fn refused(request: &Request, code: Code, place: &str) {
+        let refusal = head(request).expect_err(&request.target);
+        let starts = refusal.detail.starts_with(&format!("{place}: "))
+            || refusal.detail == format!("The {place} is too large. Nothing was sent.");
+        assert!(refusal.code == code && starts, "{} {refusal:?}", request.target);
+    }
+
+    #[test]
+    fn a_path_that_reads_one_way_passes() {
+        let table = [
+            ("/", "/"),
+            ("/v1/refunds", "/v1/refunds"),
+            ("/v1/refunds/", "/v1/refunds/"),
+            ("/v1/Refunds.json", "/v1/Refunds.json"),
+            ("/v1/a.b/..c/...", "/v1/a.b/..c/..."),
+            ("/v1/x:cancel/a@b/(1)*'!$&+,=~_-", "/v1/x:cancel/a@b/(1)*'!$&+,=~_-"),
+            ("/v1/coupons/25%20OFF", "/v1/coupons/25 OFF"),
+            ("/v1/customers/a%40b%2Bc%3Ad%7c", "/v1/customers/a@b+c:d|"),
+        ];
+        for (target, path) in table {
+            let head = head(&request(&format!("GET {target}"), &[], "")).unwrap();
+            assert_eq!((&*head.path, &*head.target), (path, target));
+        }
+    }
+
+    #[test]
+    fn a_path_that_reads_two_ways_is_refused() {
+        let table = [
+            ("//v1/refunds", Ambiguous),
+            ("/v1//refunds", Ambiguous),
+            ("/v1/refunds//", Ambiguous),
+            ("/v1/./refunds", Ambiguous),
+            ("/v1/x/../refunds", Ambiguous),
+            ("/..", Ambiguous),
+            ("/v1/.", Ambiguous),
+            ("/v1/%2e%2e/refunds", Ambiguous),
+            ("/v1/%2E/refunds", Ambiguous),
+            ("/v1/.%2e/refunds", Ambiguous),
+            ("/v1%2Frefunds", Ambiguous),
+            ("/v1%2frefunds", Ambiguous),
+            ("/v1%5Crefunds", Ambiguous),
+            ("/v1\\refunds", Ambiguous),
+            ("/v1/%252e%252e/x", Ambiguous),
+            ("/v1/%25", Ambiguous),
+            ("/v1/refund%73", Ambiguous),
+            ("/v1/%52efunds", Ambiguous),
+            ("/v1/a%7Eb", Ambiguous),
+            ("/v1/refunds;v=1", Ambiguous),
+            ("/v1;/refunds", Ambiguous),
+            ("/v1/refunds%3Bv=1", Ambiguous),
+            ("/v1/refunds%3Fa=1", Ambiguous),
+            ("/v1/refunds%23a", Ambiguous),
+            ("/v1/refunds%00", Malformed),
+            ("/v1/refunds%0d%0aX:1", Malformed),
+            ("/v1/refunds%7F", Malformed),
+            ("/v1/%C0%AE%C0%AE/x", Malformed),
+            ("/v1/%FF", Malformed),
+            ("/v1/%EF%BC%8Frefunds", Malformed),
+            ("/v1/caf%C3%A9", Malformed),
+            ("/v1/café", Malformed),
+            ("/v1/refunds%", Malformed),
+            ("/v1/refunds%2", Malformed),
+            ("/v1/refunds%zz", Malformed),
+            ("/v1/refunds%u002f", Malformed),
+            ("/v1/re funds", Malformed),
+            ("/v1/re\tfunds", Malformed),
+            ("/v1/refunds\u{0}", Malformed),
+            ("/v1/refunds\u{7f}", Malformed),
+            ("/v1/refunds#a", Malformed),
+            ("/v1/{id}", Malformed),
+            ("/v1/a|b", Malformed),
+            ("/v1/a[0]", Malformed),
+            ("/v1/\"a\"", Malformed),
+            ("", Malformed),
+            ("*", Malformed),
+            ("v1/refunds", Malformed),
+            ("http://api.stripe.com/v1/refunds", Malformed),
+            ("api.stripe.com:443", Malformed),
+            ("?a=1", Malformed),
+        ];
+        for (target, code) in table {
+            refused(&request(&format!("POST {target}"), &[], ""), code, "path");
+        }
+    }
+
+    #[test]
+    fn a_query_is_read_as_a_form() {
+        let read = head(&request("GET /v1/refunds?charge=ch_1&expand[]=a", &[], "")).unwrap();
+        assert_eq!(read.query.member("charge").and_then(Value::text), Some("ch_1"));
+        assert_eq!(&*read.path, "/v1/refunds");
+        assert_eq!(head(&request("GET /x?", &[], "")).unwrap().query, Value::Map(vec![]));
+        let table = [
+            ("a=1&a=2", Ambiguous, "query /a"),
+            ("a=1;b=2", Ambiguous, "query /a"),
+            ("_method=DELETE", Ambiguous, "query /_method"),
+            ("a=1#b", Malformed, "query"),
+            ("a=\"1\"", Malformed, "query"),
+            ("a=1 2", Malformed, "query /a"),
+            ("a=%00", Ambiguous, "query /a"),
+            ("a=\\", Malformed, "query"),
+        ];
+        for (query, code, place) in table {
+            refused(&request(&format!("GET /v1/refunds?{query}"), &[], ""), code, place);
+        }
+    }
+
+    #[test]
+    fn six_methods_are_known() {
+        for method in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"] {
+            assert!(head(&request(&format!("{method} /x"), &[], "")).is_ok());
+        }
+        for method in ["OPTIONS", "TRACE", "CONNECT", "get", "Post", "PURGE", "PROPFIND", "LINK"] {
+            refused(&request(&format!("{method} /x"), &[], ""), Malformed, "method");
+        }
+        for method in ["POST", "PUT", "PATCH", "DELETE"] {
+            assert!(head(&request(&format!("{method} /x"), &[], "a=1")).is_ok());
+        }
+        for method in ["GET", "HEAD"] {
+            refused(&request(&format!("{method} /x"), &[], "a=1"), Ambiguous, "body");
+            let chunked = [("transfer-encoding", "chunked")];
+            refused(&request(&format!("{method} /x"), &chunked, ""), Ambiguous, "body");
+        }
+    }
+
+    #[test]
+    fn header_lines_that_read_one_way_pass() {
+        let table: &[&[(&str, &str)]] = &[
+            &[("accept", "a"), ("accept", "b"), ("prefer", "wait=1"), ("prefer", "respond-async")],
+            &[("x-forwarded-for", "1.1.1.1"), ("x-forwarded-for", "2.2.2.2")],
+            &[("content-length", "3")],
+            &[("transfer-encoding", "Chunked")],
+            &[("host", "[::1]:8700")],
+            &[("host", "tollhouse.internal")],
+            &[("x_own", "1"), ("user-agent", "a\tb")],
+            &[("connection", "Authorization, close"), ("expect", "100-continue")],
+            &[("content-type", "application/json"), ("idempotency-key", "k")],
+        ];
+        for headers in table {
+            assert!(head(&request("POST /x", headers, "a=1")).is_ok(), "{headers:?}");
+        }
+        assert!(head(&request("GET /x", &[("content-length", "0")], "")).is_ok());
+    }
+
+    #[test]
+    fn header_lines_that_read_two_ways_are_refused() {
+        let twice = |name| [(name, "5"), (name, "5")];
+        for (name, place) in [
+            ("authorization", "header Authorization"),
+            ("host", "header Host"),
+            ("content-type", "header Content-Type"),
+            ("content-length", "header Content-Length"),
+            ("transfer-encoding", "header Transfer-Encoding"),
+            ("idempotency-key", "header Idempotency-Key"),
+            ("tollhouse-case", "header Tollhouse-Case"),
+            ("tollhouse-customer", "header Tollhouse-Customer"),
+            ("traceparent", "header Traceparent"),
+            ("stripe-account", "header Stripe-Account"),
+            ("x-own", "header X-Own"),
+        ] {
+            refused(&request("POST /x", &twice(name), "a=1&b"), Ambiguous, place);
+        }
+        let table: &[Row] = &[
+            (&[("x-http-method-override", "GET")], Ambiguous, "header X-Http-Method-Override"),
+            (&[("x-method-override", "POST")], Ambiguous, "header X-Method-Override"),
+            (&[("x-http-method", "DELETE")], Ambiguous, "header X-Http-Method"),
+            (
+                &[("stripe-account", "a"), ("stripe_account", "b")],
+                Ambiguous,
+                "header Stripe_account",
+            ),
+            (&[("a_b-c", "a"), ("a-b_c", "b")], Ambiguous, "header A_b-C"),
+            (&[("content_length", "3")], Ambiguous, "header Content_length"),
+            (&[("tollhouse_case", "3")], Ambiguous, "header Tollhouse_case"),
+            (&[("idempotency_key", "3")], Ambiguous, "header Idempotency_key"),
+            (&[("x_http-method_override", "GET")], Ambiguous, "header X_http-Method_override"),
+            (
+                &[("content-length", "3"), ("transfer-encoding", "chunked")],
+                Ambiguous,
+                "header Content-Length",
+            ),
+            (&[("content-length", "+3")], Ambiguous, "header Content-Length"),
+            (&[("content-length", "-3")], Ambiguous, "header Content-Length"),
+            (&[("content-length", "3, 3")], Ambiguous, "header Content-Length"),
+            (&[("content-length", "2")], Ambiguous, "header Content-Length"),
+            (&[("content-length", "")], Ambiguous, "header Content-Length"),
+            (&[("content-length", "0x3")], Ambiguous, "header Content-Length"),
+            (&[("transfer-encoding", "chunked, chunked")], Ambiguous, "header Transfer-Encoding"),
+            (&[("transfer-encoding", "gzip, chunked")], Ambiguous, "header Transfer-Encoding"),
+            (&[("transfer-encoding", "xchunked")], Ambiguous, "header Transfer-Encoding"),
+            (&[("transfer-encoding", "identity")], Ambiguous, "header Transfer-Encoding"),
+            (&[("transfer-encoding", " chunked\t;a")], Ambiguous, "header Transfer-Encoding"),
+            (&[("upgrade", "h2c")], Malformed, "header Upgrade"),
+            (&[("content-encoding", "gzip")], Ambiguous, "header Content-Encoding"),
+            (&[("content-encoding", "identity")], Ambiguous, "header Content-Encoding"),
+            (&[("host", "")], Malformed, "header Host"),
+            (&[("host", "user@stripe.com")], Malformed, "header Host"),
+            (&[("host", "a.example, b.example")], Malformed, "header Host"),
+            (&[("host", "a.example/v1")], Malformed, "header Host"),
+        ];
+        for (headers, code, place) in table {
+            refused(&request("POST /x", headers, "a=1"), *code, place);
+        }
+        let mut hostless = request("POST /x", &[], "");
+        hostless.headers.clear();
+        refused(&hostless, Malformed, "header Host");
+    }
+
+    #[test]
+    fn a_head_above_its_bounds_is_refused() {
+        let target = |bytes: usize| format!("GET /{}", "a".repeat(bytes - 1));
+        assert!(head(&request(&target(TARGET_BYTES_MAX), &[], "")).is_ok());
+        refused(&request(&target(TARGET_BYTES_MAX + 1), &[], ""), HeaderTooLarge, "path");
+        // The host is a line as well.
+        let lines = |count: usize| vec![("accept", "*/*"); count];
+        assert!(head(&request("GET /x", &lines(HEADERS_MAX - 1), "")).is_ok());
+        refused(&request("GET /x", &lines(HEADERS_MAX), ""), HeaderTooLarge, "headers");
+        let own = 4 + 4 + "127.0.0.1:8700".len() + "x-own".len() + 4;
+        let long = |bytes: usize| "a".repeat(bytes - own);
+        assert!(head(&request("GET /x", &[("x-own", &long(HEADER_BYTES_MAX))], "")).is_ok());
+        let above = long(HEADER_BYTES_MAX + 1);
+        refused(&request("GET /x", &[("x-own", &above)], ""), HeaderTooLarge, "headers");
+    }
+}

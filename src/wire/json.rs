@@ -304,3 +304,188 @@ fn short_integer(text: &str) -> Option<i64> {
     let leading_zero = text.len() > 1 && text.starts_with('0');
     if plain && !leading_zero { text.parse().ok() } else { None }
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail loudly")]
+    use super::super::Sort::{Ambiguous, Malformed, TooLarge};
+    use super::*;
+
+    fn text(s: &str) -> Value {
+        Value::Text(s.into())
+    }
+
+    fn number(mantissa: i128, scale: u32) -> Value {
+        Value::Number(Decimal { mantissa, scale })
+    }
+
+    #[test]
+    fn what_is_accepted_means_this() {
+        let map = |members: &[(&str, Value)]| {
+            Value::Map(
+                members.iter().map(|(name, value)| ((*name).into(), value.clone())).collect(),
+            )
+        };
+        let table: &[(&str, Value)] = &[
+            ("null", Value::Null),
+            (" true\t", Value::Bool(true)),
+            ("\r\nfalse\n", Value::Bool(false)),
+            ("{}", map(&[])),
+            ("[]", Value::List(vec![])),
+            ("[ 1 , [ ] ]", Value::List(vec![number(1, 0), Value::List(vec![])])),
+            (r#""""#, text("")),
+            (r#"{"\u0061mount":5}"#, map(&[("amount", number(5, 0))])),
+            (
+                r#"{"b":1,"a":{"b":""}}"#,
+                map(&[("b", number(1, 0)), ("a", map(&[("b", text(""))]))]),
+            ),
+            (r#""\"\\\/\b\f\n\r\t""#, text("\"\\/\u{8}\u{c}\n\r\t")),
+            (r#""a\u00e9b\ud83d\ude00c""#, text("aéb😀c")),
+            // Plane 2 and the last plane: the halves are added, not or-ed.
+            (r#""\ud840\udc00\uDBFF\uDFFF""#, text("\u{20000}\u{10FFFF}")),
+            ("\"é😀\u{7f}\u{2028}\"", text("é😀\u{7f}\u{2028}")),
+            ("0", number(0, 0)),
+            ("-0", number(0, 0)),
+            ("-0.0e7", number(0, 0)),
+            ("100.0", number(100, 0)),
+            ("1e5", number(100_000, 0)),
+            ("1E+2", number(100, 0)),
+            ("100e-2", number(1, 0)),
+            ("12.50", number(125, 1)),
+            ("-7", number(-7, 0)),
+            ("9007199254740993", number(9_007_199_254_740_993, 0)),
+            ("999999999999999999", number(999_999_999_999_999_999, 0)),
+            ("9223372036854775808", number(9_223_372_036_854_775_808, 0)),
+            ("9999999999999999999999999999999999", number(10_i128.pow(34) - 1, 0)),
+            ("1e33", number(10_i128.pow(33), 0)),
+            ("1e-34", number(1, 34)),
+        ];
+        for (json, value) in table {
+            assert_eq!(read(json.as_bytes(), &REQUEST).as_ref(), Ok(value), "{json}");
+        }
+    }
+
+    #[test]
+    #[expect(clippy::too_many_lines, reason = "a table, one row a text")]
+    fn what_is_refused_is_refused_with_its_place() {
+        let table: &[(&[u8], super::super::Sort, &str)] = &[
+            (b"", Malformed, "body"),
+            (b"  ", Malformed, "body"),
+            (b"\xEF\xBB\xBF{}", Malformed, "body"),
+            (b"\xFF\xFE{\0}\0", Malformed, "body"),
+            (b"{\0}\0", Malformed, "body"),
+            (b"\"\xC0\xAF\"", Malformed, "body"),
+            (b"\"\xED\xA0\x80\"", Malformed, "body"),
+            (b"\xC2\xA0{}", Malformed, "body"),
+            (b"{}{}", Malformed, "body"),
+            (b"{} null", Malformed, "body"),
+            (b"{}//", Malformed, "body"),
+            (b"/**/{}", Malformed, "body"),
+            (b"{}\0", Malformed, "body"),
+            (b"{'a':1}", Malformed, "body"),
+            (b"{a:1}", Malformed, "body"),
+            (b"{\"a\":1,}", Malformed, "body"),
+            (b"{\"a\" 1}", Malformed, "/a"),
+            (b"{\"a\":}", Malformed, "/a"),
+            (b"{\"a\"}", Malformed, "/a"),
+            (b"{\"a\":1", Malformed, "body"),
+            (b"{,}", Malformed, "body"),
+            (b"[1,]", Malformed, "/1"),
+            (b"[,1]", Malformed, "/0"),
+            (b"[1 2]", Malformed, "body"),
+            (b"[", Malformed, "/0"),
+            (b"]", Malformed, "body"),
+            (b"[1}", Malformed, "body"),
+            (b"\"", Malformed, "body"),
+            (b"\"a\nb\"", Malformed, "body"),
+            (b"\"a\x00b\"", Malformed, "body"),
+            (b"\"\\", Malformed, "body"),
+            (b"\"\\a\"", Malformed, "body"),
+            (b"\"\\x41\"", Malformed, "body"),
+            (b"\"\\u12\"", Malformed, "body"),
+            (b"\"\\u00g0\"", Malformed, "body"),
+            (b"\"\\u+041\"", Malformed, "body"),
+            (b"\"\\ud800\"", Malformed, "body"),
+            (b"\"\\udc00\"", Malformed, "body"),
+            (b"\"\\ud800\\n\"", Malformed, "body"),
+            (b"\"\\ud800\\ud800\"", Malformed, "body"),
+            (b"\"\\ud800x\"", Malformed, "body"),
+            (b"\"\\u0000\"", Ambiguous, "body"),
+            (b"{\"a\\u0000\":1}", Ambiguous, "body"),
+            (b"True", Malformed, "body"),
+            (b"nul", Malformed, "body"),
+            (b"nullx", Malformed, "body"),
+            (b"NaN", Malformed, "body"),
+            (b"Infinity", Malformed, "body"),
+            (b"undefined", Malformed, "body"),
+            (b"01", Malformed, "body"),
+            (b"-01", Malformed, "body"),
+            (b"+1", Malformed, "body"),
+            (b"-", Malformed, "body"),
+            (b"1.", Malformed, "body"),
+            (b".5", Malformed, "body"),
+            (b"1.e5", Malformed, "body"),
+            (b"1e", Malformed, "body"),
+            (b"1e+", Malformed, "body"),
+            (b"1-2", Malformed, "body"),
+            (b"--1", Malformed, "body"),
+            (b"1_000", Malformed, "body"),
+            (b"0x10", Malformed, "body"),
+            (b"1e400", Malformed, "body"),
+            (b"1e-400", Malformed, "body"),
+            (b"[1e99999999999999999999]", Malformed, "/0"),
+            (b"10000000000000000000000000000000001", Malformed, "body"),
+            (b"{\"a\":1,\"a\":1}", Ambiguous, "/a"),
+            (b"{\"a\":1,\"\\u0061\":2}", Ambiguous, "/a"),
+            (b"{\"x\":[0,{\"a\":1,\"b\":2,\"a\":3}]}", Ambiguous, "/x/1/a"),
+            (b"{\"amount\":1,\"Amount\":2}", Ambiguous, "/Amount"),
+            ("{\"items\":1,\"item\u{17f}\":2}".as_bytes(), Ambiguous, "/item\u{17f}"),
+            ("{\"key\":1,\"\u{212a}ey\":2}".as_bytes(), Ambiguous, "/\u{212a}ey"),
+            (b"{\"a/b~c\":tru}", Malformed, "/a~1b~0c"),
+        ];
+        for (json, sort, place) in table {
+            let shown = String::from_utf8_lossy(json);
+            let flaw = read(json, &REQUEST).expect_err(&shown);
+            assert_eq!((flaw.sort, &*flaw.place("body")), (*sort, *place), "{shown}: {flaw:?}");
+        }
+    }
+
+    #[test]
+    fn a_bomb_is_too_large() {
+        let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        assert!(read(nested(DEPTH_MAX).as_bytes(), &REQUEST).is_ok());
+        let deep = read(nested(DEPTH_MAX + 1).as_bytes(), &REQUEST);
+        assert_eq!(deep.map_err(|flaw| flaw.sort), Err(TooLarge));
+        // As deep as a megabyte goes: refused at the bound, the stack is not used up.
+        assert_eq!(
+            read("[".repeat(1 << 20).as_bytes(), &ANSWER).map_err(|f| f.sort),
+            Err(TooLarge)
+        );
+        let maps = "{\"a\":".repeat(1 << 18);
+        assert_eq!(read(maps.as_bytes(), &ANSWER).map_err(|flaw| flaw.sort), Err(TooLarge));
+        let wide = |values: usize| format!("[{}0]", "0,".repeat(values - 2));
+        assert!(read(wide(VALUES_MAX).as_bytes(), &REQUEST).is_ok());
+        let wider = read(wide(VALUES_MAX + 1).as_bytes(), &REQUEST);
+        assert_eq!(wider.map_err(|flaw| flaw.sort), Err(TooLarge));
+        assert!(read(wide(VALUES_MAX + 1).as_bytes(), &ANSWER).is_ok());
+    }
+
+    #[test]
+    fn many_names_are_compared_too() {
+        let object = |last: &str| {
+            let names: Vec<_> = (0..2000).map(|n| format!("\"n{n}\":0")).collect();
+            format!("{{{},\"{last}\":0}}", names.join(","))
+        };
+        assert!(read(object("n2000").as_bytes(), &REQUEST).is_ok());
+        for again in ["n7", "N7", "n1999"] {
+            let flaw = read(object(again).as_bytes(), &REQUEST).unwrap_err();
+            assert_eq!((flaw.sort, flaw.place("body")), (Ambiguous, format!("/{again}")));
+        }
+    }
+
+    #[test]
+    fn an_answer_may_hold_what_other_clients_wrote() {
+        assert!(read(br#"{"metadata":{"a":1,"A":2},"note":"\u0000"}"#, &ANSWER).is_ok());
+        assert_eq!(read(br#"{"a":1,"a":1}"#, &ANSWER).map_err(|f| f.sort), Err(Ambiguous));
+    }
+}

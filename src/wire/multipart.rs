@@ -135,3 +135,72 @@ fn names(disposition: &str) -> Result<(&str, bool), Flaw> {
         Some(_) | None => Err(wrong()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Sort::{self, Ambiguous, Malformed};
+    use super::*;
+
+    const FILE: &str = "--b\r\nContent-Disposition: form-data; name=\"purpose\"\r\n\r\nlogo\r\n\
+        --b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.png\"\r\n\
+        Content-Type: image/png\r\n\r\n\x01\x02\r\n--b--\r\n";
+
+    fn part(header: &str, content: &str) -> String {
+        format!("--b\r\n{header}\r\n\r\n{content}\r\n--b--\r\n")
+    }
+
+    #[test]
+    fn parts_become_members() {
+        let text = |text: &str| Value::Text(text.into());
+        let hash = "sha256:a12871fee210fb8619291eaea194581cbd2531e4b23759d225f6806923f63222";
+        let expected =
+            Value::Map(vec![("purpose".into(), text("logo")), ("file".into(), text(hash))]);
+        assert_eq!(read(FILE.as_bytes(), "b"), Ok(expected));
+        assert_eq!(read(b"--b--", "b"), Ok(Value::Map(vec![])));
+        let nested = part("content-disposition: form-data; name=\"a[b]\"", "");
+        let inner = Value::Map(vec![("b".into(), text(""))]);
+        assert_eq!(read(nested.as_bytes(), "b"), Ok(Value::Map(vec![("a".into(), inner)])));
+    }
+
+    #[test]
+    fn what_can_be_cut_two_ways_is_refused() {
+        let own = "Content-Disposition: form-data; name=\"a\"";
+        let twice = format!("--b\r\n{own}\r\n\r\n1\r\n{}", part(own, "2"));
+        let table: Vec<(String, Sort)> = vec![
+            (String::new(), Ambiguous),
+            (format!("preamble\r\n{FILE}"), Ambiguous),
+            (format!("{FILE}epilogue"), Ambiguous),
+            (FILE.replace("\r\n", "\n"), Ambiguous),
+            (FILE.replace("logo\r\n", "logo\n"), Ambiguous),
+            (FILE.replace("logo", "lo--bgo"), Ambiguous),
+            (FILE.replace("logo", "lo\r\n--bgo"), Ambiguous),
+            (FILE.replace("--b--\r\n", ""), Malformed),
+            (twice, Ambiguous),
+            (part("Content-Disposition: form-data; name=\"_method\"", "DELETE"), Ambiguous),
+            (part("Content-Disposition: form-data; name=a", "1"), Ambiguous),
+            (part("Content-Disposition: form-data; name=\"\"", "1"), Ambiguous),
+            (part("Content-Disposition: form-data; name=\"a%22b\"", "1"), Ambiguous),
+            (part("Content-Disposition: form-data; name=\"a\\\"b\"", "1"), Ambiguous),
+            (part("Content-Disposition: form-data; filename=\"x\"; name=\"a\"", "1"), Ambiguous),
+            (
+                part("Content-Disposition: form-data; name=\"a\"; filename*=utf-8''x", "1"),
+                Ambiguous,
+            ),
+            (part("Content-Disposition: form-data; name=\"a\"; name=\"b\"", "1"), Ambiguous),
+            (part("Content-Disposition: attachment; name=\"a\"", "1"), Ambiguous),
+            (part("Content-Type: text/plain", "1"), Ambiguous),
+            (part(&format!("{own}\r\n{own}"), "1"), Ambiguous),
+            (part(&format!("{own}\r\nContent-Transfer-Encoding: base64"), "1"), Ambiguous),
+            (part(&format!("{own}\r\n folded"), "1"), Ambiguous),
+            (part("Content-Disposition: form-data; name=\"a\rb\"", "1"), Malformed),
+            (part(own, "a\0b"), Malformed),
+            (format!("--b\r\n{own}\r\n--b--\r\n"), Malformed),
+        ];
+        for (body, sort) in table {
+            assert_eq!(read(body.as_bytes(), "b").map_err(|flaw| flaw.sort), Err(sort), "{body}");
+        }
+        for boundary in ["", "a b", "a\"b", &"a".repeat(71)] {
+            assert_eq!(read(FILE.as_bytes(), boundary).map_err(|flaw| flaw.sort), Err(Malformed));
+        }
+    }
+}
