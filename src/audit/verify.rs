@@ -41,6 +41,13 @@ pub struct Finding {
     pub why: String,
 }
 
+impl Report {
+    /// Whether every line is as it was written.
+    pub fn is_sound(&self) -> bool {
+        self.finding.is_none()
+    }
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(finding) = &self.finding {
