@@ -29,8 +29,6 @@ pub mod catalog;
 pub mod disclosure;
 pub mod facts;
 pub mod freeze;
-// Floor 2: stages. Each answers one question.
-pub mod audit;
 pub mod identity;
 pub mod limits;
 pub mod operation;

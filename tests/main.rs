@@ -1,8 +1,8 @@
 //! Every integration test: one binary, so that the heavy crates are linked once.
 
-mod cases;
 mod asks;
 mod audit;
+mod cases;
 mod floors;
 mod identity;
 mod packs;

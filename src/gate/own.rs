@@ -29,7 +29,7 @@ impl Gate {
             return Some(says(200, &self.protected_resource()));
         }
         if let Some(code) = path.strip_prefix(PROBLEMS) {
-            return disclosure::explain(code);
+            return Some(disclosure::explain(code));
         }
         if !path.starts_with("/.tollhouse/") {
             return None;
