@@ -71,7 +71,7 @@ pub struct Gate {
     /// What does the system of record say?
     pub lookups: Lookups,
     /// May they?
-    pub policy: Policy,
+    pub policy: Arc<Policy>,
     /// Did a human say yes?
     pub approvals: Approvals,
     /// With which key?

@@ -6,6 +6,7 @@ use std::{sync::Arc, time::Duration};
 pub enum LogFormat {
     Json,
     Text,
+    Off,
 }
 #[derive(Debug)]
 pub struct Telemetry;

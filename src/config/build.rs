@@ -212,7 +212,7 @@ pub(super) fn gate(
         sites: config.upstreams.iter().map(|one| site(one, &clock)).collect(),
         lookups,
         policy_digest: Arc::clone(policy.digest()),
-        policy,
+        policy: Arc::new(policy),
         approvals: Approvals::new(Arc::clone(&store), config.queues.into_iter().collect()),
         vault,
         outbound,

@@ -17,7 +17,7 @@ use tollhouse::facts::{self, Lookups};
 use tollhouse::freeze::Freezes;
 use tollhouse::gate::{Gate, Site};
 use tollhouse::identity::{Algorithm, Config, Fetch, Identity, Issuer, KeySource};
-use tollhouse::limits::rate::{self, Rates};
+use tollhouse::limits::{self, Rates};
 use tollhouse::outbound::{Outbound, Upstream};
 use tollhouse::policy::{ConsentRule, Contracts, Load, Policy, Shipped};
 use tollhouse::store::Store;
@@ -102,7 +102,7 @@ impl World {
         let single_use = get(given, "issuer").is_some_and(|issuer| flag(issuer, "single_use"));
         let identity = Identity::new(identity(single_use), fetch(&issuer), clock.clone(), None);
         let faults = Faults::of(place);
-        let limits = get(given, "limits").map(|node| rate::read(&faults, node, "limits")).unwrap_or_default();
+        let limits = get(given, "limits").map(|node| limits::read(&faults, node, "limits")).unwrap_or_default();
         let breaker = get(given, "breaker").map(|node| Settings::read(&faults, node, "breaker")).unwrap_or_default();
         assert!(faults.is_empty(), "{}", faults.into_errors());
         let store = Arc::new(Store::memory(clock.clone()).unwrap());
@@ -119,10 +119,12 @@ impl World {
             rates: Arc::new(Rates::new(limits, clock.clone(), None)),
             sites: HashMap::from([(name, site)]),
             lookups,
+            policy_digest: Arc::clone(policy.digest()),
             policy,
             approvals: Approvals::new(Arc::clone(&store), HashMap::from([("default".into(), Vec::new())])),
             vault,
             outbound,
+            audit_dir: None,
             audit: Arc::new(Audit::in_memory(clock.clone()).unwrap()),
             telemetry: Arc::new(Telemetry::new(LogFormat::Off)),
             wake: Arc::default(),
