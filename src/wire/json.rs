@@ -399,6 +399,8 @@ mod tests {
             (b"\"", Malformed, "body"),
             (b"\"a\nb\"", Malformed, "body"),
             (b"\"a\x00b\"", Malformed, "body"),
+            (b"\"a\x1fb\"", Malformed, "body"),
+            (b"\"\\u123", Malformed, "body"),
             (b"\"\\", Malformed, "body"),
             (b"\"\\a\"", Malformed, "body"),
             (b"\"\\x41\"", Malformed, "body"),
