@@ -19,9 +19,9 @@ pub struct Args {
 enum Command {
     /// The calls that wait, oldest first
     List {
-        /// held (default), approved, refused or all
-        #[arg(long, default_value = "held")]
-        state: String,
+        /// Only in this state: held, approved, refused or all
+        #[arg(long = "only", value_name = "STATE", default_value = "held")]
+        only: String,
         /// Only this queue
         #[arg(long)]
         queue: Option<String>,
@@ -62,7 +62,7 @@ enum Command {
 pub fn run(args: &Args) -> anyhow::Result<Ended> {
     let operator = Operator::find(&args.reach)?;
     match &args.command {
-        Command::List { state, queue, format } => list(&operator, state, queue.as_deref(), format),
+        Command::List { only, queue, format } => list(&operator, only, queue.as_deref(), format),
         Command::Show { id, format } => show(&operator, id, format),
         Command::Approve { id, reason, yes, digest } => {
             approve(&operator, id, reason.as_deref(), digest.as_deref().filter(|_| *yes))

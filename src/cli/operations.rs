@@ -20,8 +20,8 @@ enum Command {
     /// The latest, newest first
     List {
         /// Only in this state: held, approved, submitted, unknown, done, not_sent, refused
-        #[arg(long)]
-        state: Option<String>,
+        #[arg(long = "only", value_name = "STATE")]
+        only: Option<String>,
         #[command(flatten)]
         format: shown::Format,
     },
@@ -37,7 +37,7 @@ enum Command {
 pub fn run(args: &Args) -> anyhow::Result<Ended> {
     let operator = Operator::find(&args.reach)?;
     match &args.command {
-        Command::List { state, format } => list(&operator, state.as_deref(), format),
+        Command::List { only, format } => list(&operator, only.as_deref(), format),
         Command::Show { id, format } => show(&operator, id, format),
     }
 }
