@@ -26,7 +26,6 @@ use crate::call::{Call, Caller, Class, Digest, Facts, Resolved};
 use crate::clock::Timestamp;
 use crate::contract::Contract;
 use crate::decision::{Decision, Reason};
-use crate::money::MINOR_UNITS_MAX;
 use crate::refusal::{Asked, Next, Refusal};
 use crate::value::piece;
 use crate::yaml::{ConfigErrors, Faults};
@@ -285,13 +284,6 @@ impl Policy {
         question: &Question<'_>,
         what_if: WhatIf<'_>,
     ) -> Result<Vec<Arc<Rule>>, Refusal> {
-        if let Some(amount) = question.resolved.amount
-            && !(1..=MINOR_UNITS_MAX).contains(&amount.minor)
-        {
-            // SECURITY: a negative refund is a charge, and a huge one overflows.
-            let why = format!("the amount {} is not from 1 to 10^12 minor units", amount.minor);
-            return Err(Refusal::forbidden("there is no amount left to move").because(why));
-        }
         let Some(slices) = self.slices(question.call) else {
             return Err(broken("the call has no effect that the catalog can make"));
         };
@@ -310,13 +302,25 @@ impl Policy {
                     unpermitted |= rules.is_empty();
                     matched.extend(rules);
                 }
-                Judged::Broken(why) => return Err(broken(&why)),
+                Judged::Broken { why, matched } => {
+                    // SECURITY: what is not theirs looks the same whatever else is odd about it.
+                    let other = matched.iter().any(|rule| rule.answer == Answer::NotFound);
+                    let hide = || self.refused(question, &matched);
+                    return Err(if other { hide() } else { broken(&why) });
+                }
             }
         }
         matched.sort_by(|a, b| a.reason.cmp(&b.reason));
         matched.dedup_by(|a, b| a.reason.policy == b.reason.policy);
         if matched.iter().any(|rule| rule.lift == Lift::Never) {
             return Err(self.refused(question, &matched));
+        }
+        if let Some(amount) = question.resolved.amount
+            && !context::counts(amount)
+        {
+            // SECURITY: a negative refund is a charge, and a huge one overflows.
+            let why = format!("the amount {} is not from 1 to 10^12 minor units", amount.minor);
+            return Err(Refusal::forbidden("there is no amount left to move").because(why));
         }
         if unpermitted {
             let refusal = Refusal::forbidden("nothing permits it");

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use cedar_policy::{
-    Authorizer, Context, Decision, Entities, Entity, EntityUid, PolicyId, PolicySet, Request,
-    Schema, ValidationMode, Validator,
+    Authorizer, Context, Decision, Effect, Entities, Entity, EntityUid, PolicyId, PolicySet,
+    Request, Schema, ValidationMode, Validator,
 };
 
 use super::context::{Types, View, Wants, WhatIf};
@@ -51,7 +51,12 @@ pub(super) enum Judged {
     /// These forbid it; empty when nothing permits it.
     Forbidden(Vec<Arc<Rule>>),
     /// It could not be evaluated, which forbids.
-    Broken(String),
+    Broken {
+        /// For operators.
+        why: String,
+        /// The policies that forbid it all the same.
+        matched: Vec<Arc<Rule>>,
+    },
 }
 
 impl Engine {
@@ -126,25 +131,28 @@ impl Engine {
         });
         match ready {
             Ok((request, entities)) => self.answer(&request, &slice.policies.set, &entities),
-            Err(unfit) => Judged::Broken(unfit),
+            Err(why) => Judged::Broken { why, matched: Vec::new() },
         }
     }
 
     fn answer(&self, request: &Request, set: &PolicySet, entities: &Entities) -> Judged {
         let response = self.authorizer.is_authorized(request, set, entities);
         let diagnostics = response.diagnostics();
+        let matched = || {
+            let matched = diagnostics.reason().filter_map(|id| self.rules.get(id));
+            let mut matched: Vec<Arc<Rule>> = matched.cloned().collect();
+            matched.sort_by(|a, b| a.reason.cmp(&b.reason));
+            matched
+        };
         // INVARIANT: before the decision is looked at.
         if let Some(error) = diagnostics.errors().next() {
-            return Judged::Broken(error.to_string());
+            let mut matched = matched();
+            matched.retain(|rule| rule.effect == Effect::Forbid);
+            return Judged::Broken { why: error.to_string(), matched };
         }
         match response.decision() {
             Decision::Allow => Judged::Allowed,
-            Decision::Deny => {
-                let matched = diagnostics.reason().filter_map(|id| self.rules.get(id));
-                let mut matched: Vec<Arc<Rule>> = matched.cloned().collect();
-                matched.sort_by(|a, b| a.reason.cmp(&b.reason));
-                Judged::Forbidden(matched)
-            }
+            Decision::Deny => Judged::Forbidden(matched()),
         }
     }
 

@@ -321,7 +321,10 @@ impl View<'_> {
         put("contract", &|| Some(Value::new_entity_uid(self.types.contract.clone())));
         put("approvals", &|| Some(texts(what_if.approved)));
         put("confidence", &|| question.call.context.confidence.map(|level| long(level.into())));
-        put("amount", &|| question.resolved.amount.map(|amount| long(amount.minor)));
+        put("amount", &|| {
+            let amount = question.resolved.amount.filter(|amount| counts(*amount));
+            amount.map(|amount| long(amount.minor))
+        });
         put("currency_ok", &|| Some(Value::new_bool(self.currency_ok())));
         put("since", &|| self.since().map(|moment| long(moment.0)));
         put("remaining", &|| self.whole(Declared::Remaining, i64::min).map(long));
@@ -385,11 +388,13 @@ impl View<'_> {
     fn facts_in(&self, currency: Currency) -> bool {
         let Question { call, facts, .. } = self.question;
         call.action.facts.iter().all(|used| {
-            let counts = fields(used).any(|(name, _)| name == Declared::Remaining.name());
+            let declares = |field: &str| fields(used).any(|(name, _)| name == field);
+            if !declares("currency") || !declares(Declared::Remaining.name()) {
+                return true;
+            }
             match facts.field(&used.name, "currency") {
-                Some(FactValue::Text(code)) => !counts || Currency::parse(&code) == Some(currency),
-                Some(_) => !counts,
-                None => true,
+                Some(FactValue::Text(code)) => Currency::parse(&code) == Some(currency),
+                Some(FactValue::Long(_) | FactValue::Bool(_) | FactValue::Time(_)) | None => false,
             }
         })
     }
@@ -482,6 +487,11 @@ fn of_account(owner: Option<&str>) -> (&'static str, Option<&str>) {
         Some("") | None => ("unknown", None),
         Some(_) => ("account", owner),
     }
+}
+
+/// Whether an amount is one that is counted: 1 to 10^12 minor units.
+pub(super) fn counts(amount: Money) -> bool {
+    (1..=MINOR_UNITS_MAX).contains(&amount.minor)
 }
 
 /// An address as it is compared: without blanks around it and without letter case.

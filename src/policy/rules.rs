@@ -71,6 +71,9 @@ pub(super) type Rules = BTreeMap<PolicyId, Arc<Rule>>;
 
 const ANNOTATIONS: [&str; 7] = ["id", "reason", "tell", "hold", "step_up", "code", "remedy"];
 
+/// What the store itself holds for: an approval of one of these must not lift a policy.
+const RESERVED: [&str; 3] = ["budget.", "duplicates.", "approval."];
+
 /// Reads every file; collects every fault that does not hide another.
 ///
 /// # Errors
@@ -115,6 +118,16 @@ impl Reader<'_> {
             self.note(source, &written, "a policy needs an @id(\"..\")");
             return;
         };
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+        if !id.chars().all(plain) || RESERVED.iter().any(|prefix| id.starts_with(prefix)) {
+            let message = format!(
+                "`{id}` is no @id: expected letters, digits, `.`, `-`, `_`, and not one that begins \
+                 with {}",
+                RESERVED.join(" or ")
+            );
+            self.note(source, &written, message);
+            return;
+        }
         let policy_id = PolicyId::new(id);
         if self.rules.contains_key(&policy_id) {
             self.note(source, &written, format!("there is another policy with the @id `{id}`"));

@@ -30,6 +30,7 @@ fn traits() -> Arc<PackTraits> {
             max_len: 255,
             retention: Duration::from_secs(3600),
             replays_errors: false,
+            methods: None,
         },
     })
 }

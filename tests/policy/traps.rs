@@ -112,6 +112,10 @@ fn a_policy_that_errs_forbids() {
     let refusal = policy.decide(&given.question()).unwrap_err();
     assert_eq!(refusal.code, Code::Forbidden);
     assert!(refusal.why.contains("own.overflow"), "{}", refusal.why);
+    // What is another's looks the same.
+    given.resolved.owner = Some("cus_2".into());
+    assert_eq!(policy.decide(&given.question()).unwrap_err().code, Code::NotFound);
+    given.resolved.owner = Some("cus_1".into());
     // Nor may an approval lead around it.
     let release = policy.release(&given.question(), &["financial.over-cap".into()]);
     assert!(matches!(release, Release::Refused(_)), "{release:?}");
