@@ -153,7 +153,7 @@ impl Lookups {
         }
         match nothing {
             Some((_, why)) => Err(Refusal::nobodys(call).because(why)),
-            None => Ok(facts),
+            None => one_was_read(call, facts),
         }
     }
 
@@ -228,6 +228,17 @@ fn split<'a>(waiting: &[&'a FactUse]) -> (Vec<&'a FactUse>, Vec<&'a FactUse>) {
             && !each.with.iter().any(|(_, source)| waits(source))
     };
     waiting.iter().copied().partition(is_ready)
+}
+
+/// Of several ways to one fact one must have applied, also where only another fact could tell.
+fn one_was_read(call: &Call, facts: Facts) -> Result<Facts, Refusal> {
+    let uses = &call.action.facts;
+    let unread = |name: &str| !facts.read.iter().any(|(own, _)| **own == *name);
+    let several = |name: &str| uses.iter().filter(|each| *each.name == *name).count() > 1;
+    match uses.iter().find(|each| several(&each.name) && unread(&each.name)) {
+        Some(each) => Err(Refusal::missing_context(&each.name, "what this is about")),
+        None => Ok(facts),
+    }
 }
 
 /// The look-ups of those that apply. All are known to be askable before the first is asked.
@@ -611,6 +622,39 @@ mod tests {
         // What names the fact and is not said at all is the agent's to mend.
         let bare = vec![using("charge", &[], body("charge"), None)];
         assert_eq!(shop.gather(&call(bare, &[])).await.unwrap_err().code, Code::Malformed);
+    }
+
+    #[tokio::test]
+    async fn alternatives_that_only_a_fact_can_tell_apart_are_told_apart() {
+        let facts = || {
+            let given = |field| Some(of_fact("refund", field));
+            vec![
+                using("refund", &["charge", "intent"], body("refund"), None),
+                using("charge", &[], of_fact("refund", "charge"), given("charge")),
+                using("charge", &[], of_fact("refund", "intent"), given("intent")),
+            ]
+        };
+        for (refund, expected) in [
+            (r#"{"id":"re_1","intent":"x"}"#, None),
+            (r#"{"id":"re_1","charge":"x","intent":"x"}"#, Some(Code::Ambiguous)),
+            (r#"{"id":"re_1"}"#, Some(Code::MissingContext)),
+        ] {
+            let charge = ("/v1/charges/x", json(r#"{"id":"x"}"#));
+            let shop = serving(&[("/v1/refunds/re_1", json(refund)), charge]);
+            let gathered = shop.gather(&call(facts(), &[("refund", "re_1")])).await;
+            assert_eq!(gathered.err().map(|refusal| refusal.code), expected, "{refund}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_argument_that_no_pattern_describes_enters_no_path() {
+        let shop = serving(&[("/*", json(r#"{"id":"x"}"#))]);
+        let mut bare = using("charge", &[], body("charge"), None);
+        let mut rule = rule("charge", &[]);
+        Arc::get_mut(&mut rule).unwrap().patterns.clear();
+        bare.rule = rule;
+        let refusal = shop.gather(&call(vec![bare], &[("charge", "x")])).await.unwrap_err();
+        assert_eq!((refusal.code, shop.sent().len()), (Code::NotFound, 0));
     }
 
     #[tokio::test(start_paused = true)]

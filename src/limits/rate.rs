@@ -21,7 +21,7 @@ use parking_lot::Mutex;
 use smallvec::SmallVec;
 
 use crate::call::{Call, Caller, Class};
-use crate::clock::{Clock, Timestamp};
+use crate::clock::Clock;
 use crate::refusal::{RateFields, Refusal, seconds};
 use crate::value::piece;
 use crate::yaml::{Faults, Node, Shape};
@@ -206,12 +206,12 @@ struct Room {
     full_in: Duration,
 }
 
-/// What survives a reload: when each key's room is whole again, in nanoseconds since `epoch`.
+/// What survives a reload: when each key's room is whole again, in nanoseconds of the steady clock,
+/// which nobody can set.
 struct Cells {
-    epoch: Timestamp,
     dial: Dial,
     full_at: HashMap<Box<[u8]>, u64>,
-    swept: Timestamp,
+    swept: Option<Duration>,
     scratch: Vec<u8>,
 }
 
@@ -224,11 +224,9 @@ impl fmt::Debug for Cells {
 impl Rates {
     /// These rules; what `before` counted goes on under the same names.
     pub fn new(rules: Vec<Rule>, clock: Clock, before: Option<&Self>) -> Self {
-        let cells = before.map_or_else(
-            || Arc::new(Mutex::new(Cells::new(clock.now()))),
-            |rates| Arc::clone(&rates.cells),
-        );
-        // governor counts from the moment that a limiter is made; all of ours count from the epoch.
+        let cells = before
+            .map_or_else(|| Arc::new(Mutex::new(Cells::new())), |rates| Arc::clone(&rates.cells));
+        // governor counts from the moment that a limiter is made; all of ours count from the clock's zero.
         let held = cells.lock();
         held.dial.0.store(0, Ordering::Relaxed);
         let rules = rules.into_iter().map(|rule| Counted::new(rule, held.dial.clone())).collect();
@@ -245,7 +243,7 @@ impl Rates {
         if self.rules.is_empty() {
             return Ok(Taken::default());
         }
-        let now = self.clock.now();
+        let now = self.clock.steady();
         let mut cells = self.cells.lock();
         let mut scratch = std::mem::take(&mut cells.scratch);
         let result = self.take_locked(&mut cells, &mut scratch, now, &Asked { call, caller });
@@ -258,7 +256,7 @@ impl Rates {
         &self,
         cells: &mut Cells,
         scratch: &mut Vec<u8>,
-        now: Timestamp,
+        now: Duration,
         asked: &Asked<'_>,
     ) -> Result<Option<Room>, Full> {
         let now_nanos = cells.set(now);
@@ -347,38 +345,33 @@ struct Full {
 }
 
 impl Cells {
-    fn new(epoch: Timestamp) -> Self {
-        Self {
-            epoch,
-            dial: Dial::default(),
-            full_at: HashMap::new(),
-            swept: Timestamp(i64::MIN),
-            scratch: Vec::new(),
-        }
+    fn new() -> Self {
+        Self { dial: Dial::default(), full_at: HashMap::new(), swept: None, scratch: Vec::new() }
     }
 
     /// Turns governor's clock to `now`.
-    fn set(&self, now: Timestamp) -> u64 {
+    fn set(&self, now: Duration) -> u64 {
         // BOUND: 146 years, so that governor's sums never overflow.
-        let nanos = now.since(self.epoch).as_nanos().min(u128::from(u64::MAX / 4));
+        let nanos = now.as_nanos().min(u128::from(u64::MAX / 4));
         let nanos = u64::try_from(nanos).unwrap_or(0);
         self.dial.0.store(nanos, Ordering::Relaxed);
         nanos
     }
 
-    fn has_room_for(&mut self, new: usize, now: Timestamp) -> bool {
+    fn has_room_for(&mut self, new: usize, now: Duration) -> bool {
         let fits = |len: usize| len.saturating_add(new) <= KEYS_MAX;
-        if !fits(self.full_at.len()) && now.since(self.swept) >= SWEEP_EVERY {
+        let long_ago = |swept: Duration| now.saturating_sub(swept) >= SWEEP_EVERY;
+        if !fits(self.full_at.len()) && self.swept.is_none_or(long_ago) {
             let nanos = self.set(now);
-            self.swept = now;
+            self.swept = Some(now);
             // An idle key has all its room: forgetting it changes nothing.
             self.full_at.retain(|_, full_at| *full_at > nanos);
         }
         new == 0 || fits(self.full_at.len())
     }
 
-    /// When the room of `key` is whole again. No later than `most`: when the clock went back or the
-    /// rule became faster, nothing is owed beyond empty, and that is kept, or it would never pass.
+    /// When the room of `key` is whole again. No later than `most`: when the rule became faster,
+    /// nothing is owed beyond empty, and that is kept, or it would not pass for as long as before.
     fn known(&mut self, key: &[u8], most: u64) -> Option<u64> {
         let full_at = self.full_at.get_mut(key)?;
         *full_at = most.min(*full_at);
@@ -498,6 +491,7 @@ mod tests {
     use super::*;
     use crate::action::Owner;
     use crate::call::sample;
+    use crate::clock::Timestamp;
     use crate::refusal::Code;
     use crate::yaml;
 
@@ -657,16 +651,17 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_goes_back_locks_nobody_out_for_longer_than_the_rate() {
+    fn a_clock_that_is_set_neither_fills_nor_empties() {
         let (clock, caller) = (clock(), sample::caller("bot", None));
         let rates = rates("[{ name: x, per: all, rate: 1/min }]", &clock);
-        clock.turn(Duration::from_secs(86_400));
         assert!(rates.take(&call(Class::Read), &caller).is_ok());
-        clock.set(clock.now().minus(Duration::from_secs(80_000)));
-        assert_eq!(seconds_to_wait(rates.take(&call(Class::Read), &caller)), 60);
+        for set in [0, i64::MAX, 1_772_366_400_000] {
+            clock.set(Timestamp(set));
+            assert_eq!(seconds_to_wait(rates.take(&call(Class::Read), &caller)), 60);
+        }
         clock.turn(Duration::from_secs(60));
         assert!(rates.take(&call(Class::Read), &caller).is_ok());
-        clock.set(Timestamp(i64::MAX));
+        clock.turn(Duration::from_secs(200 * 365 * 86_400));
         assert!(rates.take(&call(Class::Read), &caller).is_ok());
     }
 
