@@ -5,6 +5,7 @@ mod audit;
 mod cases;
 mod floors;
 mod identity;
+mod operation;
 mod packs;
 mod policy;
 mod proxy;
