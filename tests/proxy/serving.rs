@@ -130,7 +130,7 @@ async fn the_call_of_an_agent_that_went_away_still_reaches_the_upstream_once() {
 async fn what_is_in_flight_is_answered_before_the_server_ends() {
     let (started, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let (first, then) = (Arc::clone(&started), Arc::clone(&go));
-    let house = House::open(quick(), move |_| {
+    let house = House::open(Bounds { idle: PATIENCE * 3, ..quick() }, move |_| {
         let (started, go) = (Arc::clone(&first), Arc::clone(&then));
         async move {
             started.notify_one();

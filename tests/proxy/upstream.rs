@@ -247,13 +247,23 @@ async fn after_the_first_byte_only_a_whole_answer_is_known() {
         ),
         (
             "101",
-            Play::Hang(
-                "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"
-                    .into(),
-            ),
+            Play::Answer(format!(
+                "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n{}hello",
+                head("Content-Length: 5\r\n")
+            )),
             "unknown",
         ),
         ("too large by length", Play::Hang(head("Content-Length: 1001\r\n")), "unknown"),
+        (
+            "too large in two parts",
+            Play::Answer(format!(
+                "{}258\r\n{}\r\n258\r\n{}\r\n0\r\n\r\n",
+                head("Transfer-Encoding: chunked\r\n"),
+                "x".repeat(600),
+                "x".repeat(600)
+            )),
+            "unknown",
+        ),
         (
             "too large by bytes",
             Play::Answer(format!(
@@ -322,6 +332,10 @@ async fn judge(
     to.answer_bytes_max = 1000;
     let exchange = outbound.exchange(&to, send(method, "a=b"), Connection::Fresh).await;
     assert_eq!(word(&exchange), expected, "{name}: {exchange:?}");
+    if let ("101", Exchange::Unknown(why)) = (name, &exchange) {
+        // At once, and not because nothing more came.
+        assert!(why.contains("switched protocols"), "{why}");
+    }
     if let Exchange::Answered(reply) = exchange {
         assert_eq!((reply.status, &*reply.body), (200, &b"hello"[..]), "{name}");
         let broken = |value: &HeaderValue| value.as_bytes().iter().any(|b| *b < b' ');
