@@ -50,7 +50,18 @@ use world::{Compiled, World};
 const PLAYS_MIN: usize = 600;
 /// The themes; a folder that is lost is a test that fails.
 const THEMES: [&str; 12] = [
-    "answers", "approval", "content", "form", "headers", "json", "jwt", "limits", "money", "operation", "path", "reads",
+    "answers",
+    "approval",
+    "content",
+    "form",
+    "headers",
+    "json",
+    "jwt",
+    "limits",
+    "money",
+    "operation",
+    "path",
+    "reads",
 ];
 
 #[test]
@@ -58,7 +69,8 @@ fn every_case_holds() {
     let (plans, folders) = plan::all();
     assert_eq!(folders, THEMES, "the folders below tests/cases");
     let only = std::env::var("CASES").unwrap_or_default();
-    let chosen: Vec<Plan> = plans.into_iter().filter(|plan| plan.place.starts_with(&only)).collect();
+    let chosen: Vec<Plan> =
+        plans.into_iter().filter(|plan| plan.place.starts_with(&only)).collect();
     let (plays, faults) = play_all(&chosen);
     println!("{plays} plays of {} cases", chosen.len());
     assert!(faults.is_empty(), "{} faults in {plays} plays:\n{}", faults.len(), faults.join("\n"));
@@ -70,7 +82,9 @@ fn every_case_holds() {
 fn a_wrong_case_is_found_out() {
     let shared = plan::shared();
     let case = |when: &str, then: &str| {
-        format!("why: x\ngiven: {{ like: stripe }}\ncases:\n  - why: y\n    when: {when}\n    then: {then}\n")
+        format!(
+            "why: x\ngiven: {{ like: stripe }}\ncases:\n  - why: y\n    when: {when}\n    then: {then}\n"
+        )
     };
     let refund = "{ send: \"POST /v1/refunds\", form: \"charge=ch_1&amount=5000\" }";
     let good = "{ status: 200, sent: 1, asked: 1, states: [done], reserved: none }";
@@ -98,15 +112,17 @@ fn a_wrong_case_is_found_out() {
         assert!(!faults.is_empty(), "{then} was taken for true");
         assert!(faults.iter().all(|fault| fault.starts_with("wrong.yaml:")), "{faults:?}");
     }
-    let other = case("{ form: \"charge=ch_3&amount=5000\" }", "{ sent: 1 }").replace(
-        "    then",
-        "    same_as: { form: \"charge=ch_1&amount=5000\" }\n    then",
-    );
-    let other = other.replace("{ like: stripe }", "{ like: stripe, call: { send: \"POST /v1/refunds\" } }");
+    let other = case("{ form: \"charge=ch_3&amount=5000\" }", "{ sent: 1 }")
+        .replace("    then", "    same_as: { form: \"charge=ch_1&amount=5000\" }\n    then");
+    let other =
+        other.replace("{ like: stripe }", "{ like: stripe, call: { send: \"POST /v1/refunds\" } }");
     assert!(!faults_of(&other, &shared).is_empty(), "two things were taken for the same");
     let told = "why: x\ngiven: { like: stripe }\ncases:\n  - why: y\n    when: {}\n    indistinguishable: true\n    each:\n      \
                 - { send: \"GET /v1/charges/ch_1\" }\n      - { send: \"GET /v1/charges/ch_2\" }\n    then: {}\n";
-    assert!(!faults_of(told, &shared).is_empty(), "a 200 and a 404 were taken for indistinguishable");
+    assert!(
+        !faults_of(told, &shared).is_empty(),
+        "a 200 and a 404 were taken for indistinguishable"
+    );
 }
 
 fn faults_of(text: &str, shared: &Node) -> Vec<String> {
@@ -129,7 +145,10 @@ fn play_all(plans: &[Plan]) -> (usize, Vec<String>) {
             let (_, first) = &outsides[0];
             let told = outsides.iter().filter(|(_, other)| other != first);
             faults.extend(told.map(|(place, other)| {
-                format!("{place}: it can be told apart:\n    {first}\n    {other}\n    ({})", plan.why)
+                format!(
+                    "{place}: it can be told apart:\n    {first}\n    {other}\n    ({})",
+                    plan.why
+                )
             }));
         }
     }
@@ -148,24 +167,43 @@ fn play_one(case: &Case, compiled: &mut Compiled) -> (String, Vec<String>) {
         faults.extend(more);
         let verdict = |seen: &[Seen]| {
             let one = seen.last().unwrap();
-            (one.status, one.header("tollhouse-decision"), one.member("/code"), one.member("/policies"))
+            (
+                one.status,
+                one.header("tollhouse-decision"),
+                one.member("/code"),
+                one.member("/policies"),
+            )
         };
         if verdict(&alone) != verdict(&last) {
-            faults.push(format!("{}: judged {:?}, the plain form {:?}", case.place, verdict(&last), verdict(&alone)));
+            faults.push(format!(
+                "{}: judged {:?}, the plain form {:?}",
+                case.place,
+                verdict(&last),
+                verdict(&alone)
+            ));
         }
         let steps = [plain.clone(), case.steps[0].clone()];
         let (world, after, more) = played(case, &steps, compiled);
         faults.extend(more);
-        let operation = after.last().and_then(|seen| seen.header("tollhouse-operation").or(seen.member("/operation")));
+        let operation = after
+            .last()
+            .and_then(|seen| seen.header("tollhouse-operation").or(seen.member("/operation")));
         let states = block(world.gate.store.list(None, 10)).unwrap().len();
         if operation.is_none() || states != 1 {
-            faults.push(format!("{file}: {}: after the plain form it is another operation: {states}", case.place));
+            faults.push(format!(
+                "{file}: {}: after the plain form it is another operation: {states}",
+                case.place
+            ));
         }
     }
     (outside(&world, case, &last), faults)
 }
 
-fn played(case: &Case, steps: &[Node], compiled: &mut Compiled) -> (Arc<World>, Vec<Seen>, Vec<String>) {
+fn played(
+    case: &Case,
+    steps: &[Node],
+    compiled: &mut Compiled,
+) -> (Arc<World>, Vec<Seen>, Vec<String>) {
     let file = case.place.split(':').next().unwrap();
     let world = World::new(&case.given, &case.place, compiled);
     let (last, faults) = block(async {
@@ -193,8 +231,10 @@ fn outside(world: &World, case: &Case, last: &[Seen]) -> String {
     let mut ids: Vec<&str> = said.split(word).filter(|part| part.contains('_')).collect();
     ids.sort_by_key(|id| std::cmp::Reverse(id.len()));
     let seen = last.last().map(|seen| {
-        let mut text = format!("{} {:?} {}", seen.status, seen.headers, String::from_utf8_lossy(&seen.body));
-        for random in [seen.member("/instance"), seen.header("server-timing")].into_iter().flatten() {
+        let mut text =
+            format!("{} {:?} {}", seen.status, seen.headers, String::from_utf8_lossy(&seen.body));
+        for random in [seen.member("/instance"), seen.header("server-timing")].into_iter().flatten()
+        {
             text = text.replace(&random, "..");
         }
         ids.iter().fold(text, |text, id| text.replace(id, "ID"))

@@ -1,6 +1,5 @@
 //! Settings become a gate: every stage is made, every file that is named is read.
 
-
 use std::path::Path;
 use std::sync::Arc;
 

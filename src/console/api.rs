@@ -44,12 +44,8 @@ pub async fn hold(State(console): Shared, headers: HeaderMap, Path(op): Path<Str
     console.operator(&headers)?;
     let op = operation_id(&op)?;
     let record = console.gate.approvals.show(op).await.map_err(objection)?;
-    let mut shown = view::hold(&record);
-    if let Some(request) = console.gate.held_request(op).await {
-        shown["request"] = json!(request.line);
-        shown["body"] = json!(request.body);
-    }
-    Ok(Json(shown).into_response())
+    let request = console.gate.held_request(op).await;
+    Ok(Json(view::hold_with(&record, request.as_ref())).into_response())
 }
 
 /// A yes.

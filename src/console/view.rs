@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::gate::HeldRequest;
 use crate::store::{Freeze, Record, State};
 
 /// What every listing has of an operation.
@@ -52,6 +53,16 @@ pub fn hold(record: &Record) -> Value {
         "approved_by": record.approval.as_ref().map(|a| &a.by),
         "reason": record.reason,
     })));
+    Value::Object(view)
+}
+
+/// A hold with what it would send.
+pub fn hold_with(record: &Record, request: Option<&HeldRequest>) -> Value {
+    let Value::Object(mut view) = hold(record) else { return Value::Null };
+    if let Some(request) = request {
+        view.insert("request".to_owned(), json!(request.line));
+        view.insert("body".to_owned(), json!(request.body));
+    }
     Value::Object(view)
 }
 

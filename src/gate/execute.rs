@@ -98,11 +98,10 @@ impl Gate {
             return (Outcome::NotSent, Exchange::NotSent(frozen.detail));
         }
         let action = &permit.asked.call.action;
-        let send =
-            self.outgoing(permit, site).map_err(|refusal| refusal.why).and_then(|mut send| {
-                operation::put_key(action, ticket.operation, &mut send);
-                Ok(send)
-            });
+        let send = self.outgoing(permit, site).map_err(|refusal| refusal.why).map(|mut send| {
+            operation::put_key(action, ticket.operation, &mut send);
+            send
+        });
         let send = match send {
             Ok(send) => send,
             Err(why) => return (Outcome::NotSent, Exchange::NotSent(why)),

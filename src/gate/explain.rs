@@ -93,22 +93,22 @@ impl Gate {
         };
         put_given(&mut facts, given, self.clock.now());
         asked.contract.assume(&mut facts);
-        seen["facts"] = facts_shown(&facts);
+        put(&mut seen, "facts", facts_shown(&facts));
         let resolved = match resolve::resolve(&Scope { facts: &facts, ..scope }) {
             Ok(resolved) => resolved,
             Err(refusal) => return refused(&refusal, seen),
         };
         put_resolved(&mut seen, &resolved);
         match self.policy.decide(&self.policy_question(asked, &facts, &resolved)) {
-            Ok(Decision::Run) => seen["decision"] = json!("allow"),
+            Ok(Decision::Run) => put(&mut seen, "decision", json!("allow")),
             Ok(Decision::Hold { reasons, queue }) => {
-                seen["decision"] = json!("hold");
-                seen["queue"] = json!(queue);
-                seen["policies"] = policies(&reasons);
+                put(&mut seen, "decision", json!("hold"));
+                put(&mut seen, "queue", json!(queue));
+                put(&mut seen, "policies", policies(&reasons));
             }
             Ok(Decision::Verify { reasons, .. }) => {
-                seen["decision"] = json!("verify");
-                seen["policies"] = policies(&reasons);
+                put(&mut seen, "decision", json!("verify"));
+                put(&mut seen, "policies", policies(&reasons));
             }
             Err(refusal) => return refused(&refusal, seen),
         }
@@ -138,11 +138,19 @@ fn classified(call: &Call) -> Value {
 }
 
 fn put_resolved(seen: &mut Value, resolved: &Resolved) {
-    seen["summary"] = json!(resolved.summary);
-    seen["owner"] = json!(resolved.owner);
-    seen["resource"] = json!(resolved.resource.as_ref().map(ToString::to_string));
-    seen["amount"] =
-        json!(resolved.amount.map(|m| json!({ "minor": m.minor, "currency": m.currency.code() })));
+    put(seen, "summary", json!(resolved.summary));
+    put(seen, "owner", json!(resolved.owner));
+    put(seen, "resource", json!(resolved.resource.as_ref().map(ToString::to_string)));
+    let amount =
+        |m: crate::money::Money| json!({ "minor": m.minor, "currency": m.currency.code() });
+    put(seen, "amount", json!(resolved.amount.map(amount)));
+}
+
+/// Sets a member of an object.
+fn put(seen: &mut Value, name: &str, value: Value) {
+    if let Value::Object(members) = seen {
+        members.insert(name.to_owned(), value);
+    }
 }
 
 fn policies(reasons: &[crate::decision::Reason]) -> Value {
@@ -151,11 +159,11 @@ fn policies(reasons: &[crate::decision::Reason]) -> Value {
 
 fn refused(refusal: &Refusal, mut seen: Value) -> Value {
     let decision = refusal.verdict().name();
-    seen["decision"] = json!(decision);
-    seen["code"] = json!(refusal.code.spec().name);
-    seen["detail"] = json!(refusal.detail);
-    seen["why"] = json!(refusal.why);
-    seen["policies"] = policies(&refusal.reasons);
+    put(&mut seen, "decision", json!(decision));
+    put(&mut seen, "code", json!(refusal.code.spec().name));
+    put(&mut seen, "detail", json!(refusal.detail));
+    put(&mut seen, "why", json!(refusal.why));
+    put(&mut seen, "policies", policies(&refusal.reasons));
     seen
 }
 

@@ -164,10 +164,14 @@ pub(super) fn why(reasons: &[Reason]) -> String {
 
 fn refused(record: &Record, code: Code) -> Refusal {
     let queue = record.hold.as_ref().map_or("default", |hold| &*hold.queue);
-    match code {
-        Code::ApprovalDenied => Refusal::approval_denied(record.op, queue, &record.reason),
-        Code::ApprovalExpired => Refusal::approval_expired(record.op),
-        Code::Withdrawn => Refusal::withdrawn(record.op),
-        other => Refusal::new(other, record.reason.to_string()).about(record.op),
+    if code == Code::ApprovalDenied {
+        Refusal::approval_denied(record.op, queue, &record.reason)
+    } else if code == Code::ApprovalExpired {
+        Refusal::approval_expired(record.op)
+    } else if code == Code::Withdrawn {
+        Refusal::withdrawn(record.op)
+    } else {
+        // What the gate said when it judged the approved call again.
+        Refusal::new(code, record.reason.to_string()).about(record.op)
     }
 }

@@ -73,7 +73,7 @@ impl Gate {
         let mut entry = evidence.entry(event, verdict, &self.policy_digest);
         entry.action = Some((*record.about.action).into());
         entry.by = Some((*operator.name).into());
-        entry.note = Some(crate::redact::text(reason).into()).filter(|n: &Box<str>| !n.is_empty());
+        entry.note = (!reason.is_empty()).then(|| crate::redact::text(reason).into());
         entry.approvals = record.approval.as_ref().map(|a| a.policies.clone()).unwrap_or_default();
         self.tell_said(event, record, &operator.name);
         Ok(self.audit.record(entry).await?)

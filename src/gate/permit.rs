@@ -4,7 +4,7 @@
 //! read can never be armed with a writing key.
 
 use crate::breaker::Pass;
-use crate::call::{Facts, OperationId, Resolved};
+use crate::call::{Facts, OperationId};
 use crate::credentials::Secret;
 use crate::gate::Asked;
 use crate::gate::reserve::Judged;
@@ -17,7 +17,6 @@ use crate::store::Token;
 pub struct Permit {
     pub(super) asked: Asked,
     pub(super) facts: Facts,
-    pub(super) resolved: Resolved,
     pub(super) ticket: Option<Ticket>,
     pub(super) road: Pass,
     secret: Secret,
@@ -40,8 +39,7 @@ impl Permit {
         road: Pass,
         secret: Secret,
     ) -> Self {
-        let Judged { facts, resolved, .. } = judged;
-        Self { asked, facts, resolved, ticket, road, secret }
+        Self { asked, facts: judged.facts, ticket, road, secret }
     }
 
     /// Puts the secret where the vendor wants it: the last thing before sending.

@@ -27,11 +27,22 @@ pub struct Seen {
 
 impl Seen {
     pub fn nothing() -> Self {
-        Self { status: 0, headers: HeaderMap::new(), body: Bytes::new(), error: None, own_path: false }
+        Self {
+            status: 0,
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+            error: None,
+            own_path: false,
+        }
     }
 
     pub fn header(&self, name: &str) -> Option<String> {
-        let lines: Vec<_> = self.headers.get_all(name).iter().map(|v| String::from_utf8_lossy(v.as_bytes())).collect();
+        let lines: Vec<_> = self
+            .headers
+            .get_all(name)
+            .iter()
+            .map(|v| String::from_utf8_lossy(v.as_bytes()))
+            .collect();
         (!lines.is_empty()).then(|| lines.join(", "))
     }
 
@@ -79,15 +90,27 @@ pub fn answers(world: &World, then: &Node, seen: &[Seen], place: &str) -> Vec<St
         for one in seen.iter().filter(|one| one.status > 0) {
             *found.entry(one.status.to_string()).or_default() += 1;
         }
-        let wanted = entries(counts).iter().map(|(status, _, count)| (status.clone(), tree::scalar(count).parse().unwrap()));
+        let wanted = entries(counts)
+            .iter()
+            .map(|(status, _, count)| (status.clone(), tree::scalar(count).parse().unwrap()));
         let wanted: BTreeMap<String, usize> = wanted.collect();
         if wanted != found {
-            let other = seen.iter().find(|one| !wanted.contains_key(&one.status.to_string())).or(seen.last());
-            faults.push(format!("answered {found:?}, expected {wanted:?}; such as {}", other.map_or(String::new(), Seen::shown)));
+            let other = seen
+                .iter()
+                .find(|one| !wanted.contains_key(&one.status.to_string()))
+                .or(seen.last());
+            faults.push(format!(
+                "answered {found:?}, expected {wanted:?}; such as {}",
+                other.map_or(String::new(), Seen::shown)
+            ));
         }
     }
     for one in seen {
-        faults.extend(answer(world, then, one).into_iter().map(|fault| format!("{fault}; got {}", one.shown())));
+        faults.extend(
+            answer(world, then, one)
+                .into_iter()
+                .map(|fault| format!("{fault}; got {}", one.shown())),
+        );
     }
     faults.into_iter().map(|fault| format!("{place}: {fault}")).collect()
 }
@@ -98,7 +121,10 @@ fn answer(world: &World, then: &Node, seen: &Seen) -> Vec<String> {
         if let Some(wanted) = wanted
             && !found.as_deref().is_some_and(|found| like(&wanted, found))
         {
-            faults.push(format!("{what}: expected `{wanted}`, found `{}`", found.unwrap_or_else(|| "nothing".into())));
+            faults.push(format!(
+                "{what}: expected `{wanted}`, found `{}`",
+                found.unwrap_or_else(|| "nothing".into())
+            ));
         }
     };
     same("status", text(then, "status"), Some(seen.status.to_string()));
@@ -109,12 +135,24 @@ fn answer(world: &World, then: &Node, seen: &Seen) -> Vec<String> {
     same("sent_word", text(then, "sent_word"), seen.member("/sent"));
     let replayed = seen.header("idempotent-replayed").unwrap_or_else(|| "false".into());
     same("replayed", text(then, "replayed"), Some(replayed));
-    same("dedup", text(then, "dedup"), Some(seen.header("tollhouse-dedup").unwrap_or_else(|| "none".into())));
+    same(
+        "dedup",
+        text(then, "dedup"),
+        Some(seen.header("tollhouse-dedup").unwrap_or_else(|| "none".into())),
+    );
     let operation = text(then, "operation").map(|name| world.named.lock()[&name].to_string());
-    same("operation", operation, seen.header("tollhouse-operation").or_else(|| seen.member("/operation")));
+    same(
+        "operation",
+        operation,
+        seen.header("tollhouse-operation").or_else(|| seen.member("/operation")),
+    );
     for (name, _, value) in get(then, "headers").map(entries).unwrap_or_default() {
         match tree::is_null(value) {
-            true => same(name, Some("nothing".into()), Some(seen.header(name).unwrap_or_else(|| "nothing".into()))),
+            true => same(
+                name,
+                Some("nothing".into()),
+                Some(seen.header(name).unwrap_or_else(|| "nothing".into())),
+            ),
             false => same(name, Some(tree::scalar(value)), seen.header(name)),
         }
     }
@@ -209,7 +247,11 @@ pub async fn totals(world: &World, then: &Node, place: &str) -> Vec<String> {
         if is_list(wanted) && tree::texts(wanted) != found {
             faults.push(format!("{key} {found:#?}, expected {:#?}", tree::texts(wanted)));
         } else if !is_list(wanted) && number(then, key) != Some(found.len()) {
-            faults.push(format!("{key} {}, expected {}: {found:#?}", found.len(), tree::scalar(wanted)));
+            faults.push(format!(
+                "{key} {}, expected {}: {found:#?}",
+                found.len(),
+                tree::scalar(wanted)
+            ));
         }
     }
     if let Some(most) = number(then, "sent_at_most")
@@ -231,7 +273,11 @@ pub async fn totals(world: &World, then: &Node, place: &str) -> Vec<String> {
     }
     for (key, calls) in [("sent_headers", &effects), ("asked_headers", &reads)] {
         if let Some(wanted) = get(then, key) {
-            faults.extend(calls.last().map_or(vec![format!("{key}: nothing left")], |sent| headers(wanted, sent)));
+            faults.extend(
+                calls
+                    .last()
+                    .map_or(vec![format!("{key}: nothing left")], |sent| headers(wanted, sent)),
+            );
         }
     }
     if let Some(most) = number(then, "keys_asked_at_most") {
@@ -247,7 +293,8 @@ pub async fn totals(world: &World, then: &Node, place: &str) -> Vec<String> {
 
 fn header(sent: &Sent, name: &str) -> Option<String> {
     let found = sent.headers.iter().filter(|(own, _)| own.as_str() == name);
-    let lines: Vec<_> = found.map(|(_, value)| String::from_utf8_lossy(value.as_bytes()).into_owned()).collect();
+    let lines: Vec<_> =
+        found.map(|(_, value)| String::from_utf8_lossy(value.as_bytes()).into_owned()).collect();
     (!lines.is_empty()).then(|| lines.join(", "))
 }
 
@@ -284,7 +331,11 @@ async fn kept(world: &World, then: &Node) -> Vec<String> {
             state => state.is_open(),
         };
         let mut sums: Vec<Money> = Vec::new();
-        for amount in records.iter().filter(|record| open(record.state)).filter_map(|record| record.about.amount) {
+        for amount in records
+            .iter()
+            .filter(|record| open(record.state))
+            .filter_map(|record| record.about.amount)
+        {
             match sums.iter_mut().find(|sum| sum.currency == amount.currency) {
                 Some(sum) => sum.minor += amount.minor,
                 None => sums.push(amount),
@@ -307,7 +358,11 @@ fn recorded(world: &World, then: &Node) -> Vec<String> {
         record[if refused { "code" } else { "kind" }].as_str().map(str::to_owned)
     };
     let found: Vec<String> = world.gate.audit.lines().iter().filter_map(word).collect();
-    if found == tree::texts(wanted) { Vec::new() } else { vec![format!("record {found:?}, expected {:?}", tree::texts(wanted))] }
+    if found == tree::texts(wanted) {
+        Vec::new()
+    } else {
+        vec![format!("record {found:?}, expected {:?}", tree::texts(wanted))]
+    }
 }
 
 /// What holds in every case, whatever it is about.
@@ -316,13 +371,19 @@ pub fn always(world: &World, answers: &[Seen], place: &str) -> Vec<String> {
     let secrets = world.secrets.lock().clone();
     for sent in tried(world) {
         let call = format!("{} {}", sent.method, sent.target);
-        let all: String = sent.headers.iter().map(|(name, value)| format!("{name}: {value:?}\n")).collect();
+        let all: String =
+            sent.headers.iter().map(|(name, value)| format!("{name}: {value:?}\n")).collect();
         let all = format!("{call}\n{all}{}", String::from_utf8_lossy(&sent.body));
         if let Some(secret) = secrets.iter().find(|secret| all.contains(&***secret)) {
             faults.push(format!("{call}: what the agent proves itself by went upstream: {secret}"));
         }
-        let key = sent.headers.iter().find(|(_, value)| String::from_utf8_lossy(value.as_bytes()).contains("sk_"));
-        let reads = key.is_some_and(|(_, value)| String::from_utf8_lossy(value.as_bytes()).ends_with("sk_read"));
+        let key = sent
+            .headers
+            .iter()
+            .find(|(_, value)| String::from_utf8_lossy(value.as_bytes()).contains("sk_"));
+        let reads = key.is_some_and(|(_, value)| {
+            String::from_utf8_lossy(value.as_bytes()).ends_with("sk_read")
+        });
         if key.is_none() || reads == is_effect(&sent) {
             faults.push(format!("{call}: armed with {key:?}"));
         }

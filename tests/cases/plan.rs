@@ -10,12 +10,38 @@ use super::tree::{self, entries, flag, get, is_list, only, over, text};
 const FILE: &[&str] = &["why", "given", "cases"];
 const CASE: &[&str] = &["why", "given", "when", "each", "same_as", "indistinguishable", "then"];
 const GIVEN: &[&str] = &[
-    "like", "clock", "pack", "contracts", "upstream", "call", "limits", "breaker", "site_headers", "issuer", "freeze",
+    "like",
+    "clock",
+    "pack",
+    "contracts",
+    "upstream",
+    "call",
+    "limits",
+    "breaker",
+    "site_headers",
+    "issuer",
+    "freeze",
 ];
 const GIVEN_DEEP: &[&str] = &["upstream", "contracts", "call"];
 const CALL: &[&str] = &[
-    "send", "form", "json", "body", "hex", "type", "headers", "key", "token", "customer_token", "agent", "customer",
-    "account", "trust", "contact", "as", "times", "then",
+    "send",
+    "form",
+    "json",
+    "body",
+    "hex",
+    "type",
+    "headers",
+    "key",
+    "token",
+    "customer_token",
+    "agent",
+    "customer",
+    "account",
+    "trust",
+    "contact",
+    "as",
+    "times",
+    "then",
 ];
 const EVENTS: &[(&str, &[&str])] = &[
     ("turn", &[]),
@@ -31,9 +57,35 @@ const EVENTS: &[(&str, &[&str])] = &[
     ("at_once", &[]),
 ];
 const THEN: &[&str] = &[
-    "status", "statuses", "code", "decision", "decision_not", "hold", "next", "retryable", "sent_word", "replayed",
-    "dedup", "operation", "headers", "body_contains", "body_lacks", "same_body_as", "json", "answered", "error", "sent",
-    "sent_at_most", "asked", "tried", "reserved", "record", "states", "sent_headers", "asked_headers", "upstream_keys",
+    "status",
+    "statuses",
+    "code",
+    "decision",
+    "decision_not",
+    "hold",
+    "next",
+    "retryable",
+    "sent_word",
+    "replayed",
+    "dedup",
+    "operation",
+    "headers",
+    "body_contains",
+    "body_lacks",
+    "same_body_as",
+    "json",
+    "answered",
+    "error",
+    "sent",
+    "sent_at_most",
+    "asked",
+    "tried",
+    "reserved",
+    "record",
+    "states",
+    "sent_headers",
+    "asked_headers",
+    "upstream_keys",
     "keys_asked_at_most",
 ];
 
@@ -69,7 +121,8 @@ pub fn all() -> (Vec<Plan>, Vec<String>) {
     folders.sort();
     let mut plans = Vec::new();
     for folder in &folders {
-        let mut files: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        let mut files: Vec<PathBuf> =
+            fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
         files.sort();
         for file in files {
             let name = file.strip_prefix(&root).unwrap().to_str().unwrap().to_owned();
@@ -133,7 +186,9 @@ fn plan(file: &str, case: &Node, of_file: &Node, shared: &Node) -> Plan {
 fn layered(shared: &Node, layers: &[&Node], file: &str) -> Node {
     layers.iter().for_each(|layer| only(layer, GIVEN, file));
     let like = layers.iter().rev().find_map(|layer| text(layer, "like"));
-    let base = like.map(|like| get(shared, &like).unwrap_or_else(|| panic!("{file}: no given `{like}`")).clone());
+    let base = like.map(|like| {
+        get(shared, &like).unwrap_or_else(|| panic!("{file}: no given `{like}`")).clone()
+    });
     let mut given = base.unwrap_or_else(tree::empty);
     for layer in layers {
         let before = get(&given, "upstream").cloned().unwrap_or_else(tree::empty);
@@ -153,8 +208,11 @@ pub fn patched(before: &Node, changes: &Node) -> Node {
     let mut rules = before.clone();
     for (call, place, change) in entries(changes) {
         let mut answer = change.clone();
-        if let Some(patch) = entries(change).iter().find(|(name, _, _)| name == "patch").map(|(_, _, node)| node) {
-            let old = get(before, call).unwrap_or_else(|| panic!("line {}: nothing to patch at `{call}`", place.line));
+        if let Some(patch) =
+            entries(change).iter().find(|(name, _, _)| name == "patch").map(|(_, _, node)| node)
+        {
+            let old = get(before, call)
+                .unwrap_or_else(|| panic!("line {}: nothing to patch at `{call}`", place.line));
             let body = over(get(old, "json").unwrap(), patch, &[]);
             let mut json = tree::empty();
             json.shape = Shape::Map(vec![("json".into(), *place, body)]);
@@ -171,7 +229,11 @@ fn steps(when: &Node, variant: &Node, call: &Node, file: &str) -> Vec<Node> {
     if is_list(when) {
         for (name, place, _) in entries(variant) {
             let known = matches!(name.as_str(), "with" | "then");
-            assert!(known, "{file}:{}: `{name}`: with several steps only `with` and `then` vary", place.line);
+            assert!(
+                known,
+                "{file}:{}: `{name}`: with several steps only `with` and `then` vary",
+                place.line
+            );
         }
         return tree::items(when).into_iter().map(|step| checked(step, call, file)).collect();
     }
@@ -212,7 +274,10 @@ fn checked(step: &Node, call: &Node, file: &str) -> Node {
     if event != "at_once" {
         return step.clone();
     }
-    let inner = tree::items(get(step, "at_once").unwrap()).into_iter().map(|one| checked(one, call, file)).collect();
+    let inner = tree::items(get(step, "at_once").unwrap())
+        .into_iter()
+        .map(|one| checked(one, call, file))
+        .collect();
     let place = step.place;
     let inner = Node { place, shape: Shape::List(inner) };
     let mut members = vec![("at_once".to_owned(), place, inner)];

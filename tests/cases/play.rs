@@ -7,7 +7,9 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue};
+use http::header::{
+    AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue,
+};
 use tollhouse::approval::{Answers, Operator};
 use tollhouse::call::{Digest, OperationId, Request};
 use tollhouse::store::FreezeScope;
@@ -29,7 +31,10 @@ pub async fn all(world: &Arc<World>, steps: &[Node], file: &str) -> (Vec<Seen>, 
             faults.extend(check::answers(world, then, &seen, &place));
             faults.extend(check::totals(world, then, &place).await);
         }
-        if plan::event(step).is_none() || get(step, "at_once").is_some() || get(step, "operation").is_some() {
+        if plan::event(step).is_none()
+            || get(step, "at_once").is_some()
+            || get(step, "operation").is_some()
+        {
             last = seen;
         }
     }
@@ -47,7 +52,8 @@ async fn one(world: &Arc<World>, step: &Node) -> Vec<Seen> {
 }
 
 async fn together(world: &Arc<World>, steps: Vec<Node>) -> Vec<Seen> {
-    let tasks: Vec<_> = steps.into_iter().map(|step| tokio::spawn(single(Arc::clone(world), step))).collect();
+    let tasks: Vec<_> =
+        steps.into_iter().map(|step| tokio::spawn(single(Arc::clone(world), step))).collect();
     let mut seen = Vec::new();
     for task in tasks {
         seen.push(task.await.unwrap());
@@ -58,9 +64,12 @@ async fn together(world: &Arc<World>, steps: Vec<Node>) -> Vec<Seen> {
 /// `{n}` in every text of a step.
 fn numbered(step: &Node, n: usize) -> Node {
     let shape = match &step.shape {
-        Shape::Map(members) => {
-            Shape::Map(members.iter().map(|(name, place, node)| (name.clone(), *place, numbered(node, n))).collect())
-        }
+        Shape::Map(members) => Shape::Map(
+            members
+                .iter()
+                .map(|(name, place, node)| (name.clone(), *place, numbered(node, n)))
+                .collect(),
+        ),
         Shape::List(items) => Shape::List(items.iter().map(|item| numbered(item, n)).collect()),
         Shape::Scalar { text, quoted } => {
             Shape::Scalar { text: text.replace("{n}", &n.to_string()), quoted: *quoted }
@@ -159,10 +168,18 @@ async fn own_path(world: &World, step: &Node, method: &str, name: &str) -> Seen 
         step.place,
         Node {
             place: step.place,
-            shape: Shape::Scalar { text: format!("{method} /.tollhouse/v1/operations/{op}"), quoted: true },
+            shape: Shape::Scalar {
+                text: format!("{method} /.tollhouse/v1/operations/{op}"),
+                quoted: true,
+            },
         },
     )];
-    send.extend(entries(step).iter().filter(|(name, _, _)| ["agent", "customer", "token"].contains(&&**name)).cloned());
+    send.extend(
+        entries(step)
+            .iter()
+            .filter(|(name, _, _)| ["agent", "customer", "token"].contains(&&**name))
+            .cloned(),
+    );
     let step = Node { place: step.place, shape: Shape::Map(send) };
     Seen { own_path: true, ..call(world, &step).await }
 }
@@ -197,11 +214,15 @@ fn request(world: &World, step: &Node) -> Request {
     };
     let asker = Asker { agent: &agent, customer: customer.as_deref(), now: world.now(), step };
     let token_said = get(step, "token");
-    let bare = token_said.is_some_and(|node| matches!(&node.shape, Shape::Scalar { text, .. } if text == "none"));
+    let bare = token_said
+        .is_some_and(|node| matches!(&node.shape, Shape::Scalar { text, .. } if text == "none"));
     let token = token::token(&asker, token_said.filter(|_| !bare));
     let other = token::token(&Asker { agent: "other-bot", ..asker }, None);
     let customer_token = get(step, "customer_token").map(|said| token::token(&asker, Some(said)));
-    world.secrets.lock().extend([token.clone(), other.clone()].into_iter().filter(|t| t.len() > 20));
+    world
+        .secrets
+        .lock()
+        .extend([token.clone(), other.clone()].into_iter().filter(|t| t.len() > 20));
     let filled = |text: &str| {
         text.replace("{token-of-other-bot}", &other)
             .replace("{basic-user}", &STANDARD.encode(format!("{token}:")))
@@ -209,12 +230,18 @@ fn request(world: &World, step: &Node) -> Request {
             .replace("{token}", &token)
     };
     let send = text(step, "send").unwrap_or_else(|| panic!("line {}: no `send`", step.place.line));
-    let send = world.named.lock().iter().fold(filled(&send), |send, (name, op)| send.replace(&format!("{{op:{name}}}"), &op.to_string()));
+    let send = world.named.lock().iter().fold(filled(&send), |send, (name, op)| {
+        send.replace(&format!("{{op:{name}}}"), &op.to_string())
+    });
     let (method, target) = send.split_once(' ').expect("`send` is a method and a target");
     let (body, usual_type) = body(step);
     let mut headers = HeaderMap::new();
     let mut put = |name: HeaderName, value: &str| {
-        headers.append(name, HeaderValue::from_bytes(value.as_bytes()).unwrap_or_else(|_| panic!("`{value}` is no header")));
+        headers.append(
+            name,
+            HeaderValue::from_bytes(value.as_bytes())
+                .unwrap_or_else(|_| panic!("`{value}` is no header")),
+        );
     };
     put(HOST, "127.0.0.1:8700");
     if !bare {

@@ -6,7 +6,9 @@ use std::sync::LazyLock;
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
-use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair, RsaPublicKeyComponents};
+use aws_lc_rs::signature::{
+    Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair, RsaPublicKeyComponents,
+};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value, json};
@@ -18,7 +20,18 @@ pub const ISSUER: &str = "https://id.shop.example";
 pub const PARTNER: &str = "https://id.partner.example";
 
 const KNOWN: &[&str] = &[
-    "claims", "claims_but", "head", "head_but", "by", "cut", "flip", "tail", "nested", "deep", "claims_text", "raw",
+    "claims",
+    "claims_but",
+    "head",
+    "head_but",
+    "by",
+    "cut",
+    "flip",
+    "tail",
+    "nested",
+    "deep",
+    "claims_text",
+    "raw",
 ];
 
 /// The keys of everybody who signs.
@@ -107,7 +120,11 @@ pub fn token(asker: &Asker<'_>, said: Option<&Node>) -> String {
         None => merged(claims(asker), get(said, "claims"), get(said, "claims_but")),
     };
     let claims = match number(said, "deep") {
-        Some(deep) => claims.replacen('{', &format!("{{\"deep\":{}{},", "[".repeat(deep), "]".repeat(deep)), 1),
+        Some(deep) => claims.replacen(
+            '{',
+            &format!("{{\"deep\":{}{},", "[".repeat(deep), "]".repeat(deep)),
+            1,
+        ),
         None => claims,
     };
     let (alg, kid) = if by == "rsa" { ("RS256", "rsa") } else { ("EdDSA", "ed") };
@@ -116,13 +133,18 @@ pub fn token(asker: &Asker<'_>, said: Option<&Node>) -> String {
     usual.insert("typ".into(), json!("JWT"));
     usual.insert("kid".into(), json!(if by == "partner" { "partner" } else { kid }));
     let head = merged(usual, get(said, "head"), get(said, "head_but"));
-    let head = head.replace("\"jwk\":\"stranger\"", &format!("\"jwk\":{}", okp("stranger", &KEYS.stranger)));
+    let head = head
+        .replace("\"jwk\":\"stranger\"", &format!("\"jwk\":{}", okp("stranger", &KEYS.stranger)));
     let message = format!("{}.{}", b64(head), b64(claims));
     let signature = b64(sign(&by, message.as_bytes()));
     let whole = bent(&message, &signature, said);
     if flag(said, "nested") {
         // RFC 7519 s5.2: a token in a token.
-        let message = format!("{}.{}", b64(json!({ "alg": "EdDSA", "kid": "ed", "cty": "JWT" }).to_string()), b64(whole));
+        let message = format!(
+            "{}.{}",
+            b64(json!({ "alg": "EdDSA", "kid": "ed", "cty": "JWT" }).to_string()),
+            b64(whole)
+        );
         return format!("{message}.{}", b64(sign("shop", message.as_bytes())));
     }
     whole

@@ -91,9 +91,11 @@ pub fn only(node: &Node, known: &[&str], file: &str) {
 /// As JSON: quoted scalars are texts, plain ones what they look like.
 pub fn json(node: &Node) -> serde_json::Value {
     match &node.shape {
-        Shape::Map(members) => {
-            members.iter().map(|(name, _, node)| (name.clone(), json(node))).collect::<serde_json::Map<_, _>>().into()
-        }
+        Shape::Map(members) => members
+            .iter()
+            .map(|(name, _, node)| (name.clone(), json(node)))
+            .collect::<serde_json::Map<_, _>>()
+            .into(),
         Shape::List(items) => items.iter().map(json).collect::<Vec<_>>().into(),
         Shape::Scalar { quoted: true, .. } => scalar(node).into(),
         Shape::Scalar { text, quoted: false } => match &**text {
@@ -109,11 +111,15 @@ pub fn json(node: &Node) -> serde_json::Value {
 pub fn yaml(node: &Node) -> String {
     match &node.shape {
         Shape::Map(members) => {
-            let inner: Vec<_> =
-                members.iter().map(|(name, _, node)| format!("\"{name}\": {}", yaml(node))).collect();
+            let inner: Vec<_> = members
+                .iter()
+                .map(|(name, _, node)| format!("\"{name}\": {}", yaml(node)))
+                .collect();
             format!("{{ {} }}", inner.join(", "))
         }
-        Shape::List(items) => format!("[{}]", items.iter().map(yaml).collect::<Vec<_>>().join(", ")),
+        Shape::List(items) => {
+            format!("[{}]", items.iter().map(yaml).collect::<Vec<_>>().join(", "))
+        }
         Shape::Scalar { text, quoted: true } => serde_json::Value::from(text.as_str()).to_string(),
         Shape::Scalar { text, quoted: false } => text.clone(),
     }

@@ -65,10 +65,13 @@ impl Script {
 fn find(rules: &Node, call: &str) -> Option<(String, Node, String)> {
     let whole = entries(rules).iter().find(|(name, _, _)| name == call);
     let begun = || {
-        entries(rules).iter().find(|(name, _, _)| name.strip_suffix('*').is_some_and(|start| call.starts_with(start)))
+        entries(rules).iter().find(|(name, _, _)| {
+            name.strip_suffix('*').is_some_and(|start| call.starts_with(start))
+        })
     };
     let (name, _, rule) = whole.or_else(begun)?;
-    let rest = name.strip_suffix('*').and_then(|start| call.strip_prefix(start)).unwrap_or_default();
+    let rest =
+        name.strip_suffix('*').and_then(|start| call.strip_prefix(start)).unwrap_or_default();
     Some((name.clone(), rule.clone(), rest.to_owned()))
 }
 
@@ -99,6 +102,7 @@ fn scene(answer: &Node, rest: &str) -> Scene {
         return Scene::unknown("the answer is too large");
     }
     let reply = Reply { status, headers, body: Bytes::from(body) };
-    let after = text(answer, "after").map_or(Duration::ZERO, |span| humantime::parse_duration(&span).unwrap());
+    let after = text(answer, "after")
+        .map_or(Duration::ZERO, |span| humantime::parse_duration(&span).unwrap());
     Scene { after, then: Exchange::Answered(reply) }
 }

@@ -1,8 +1,8 @@
 //! A whole gate for one case: a store in memory, a clock turned by hand, a script for the upstream.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -63,19 +63,26 @@ pub struct Compiled {
 impl World {
     pub fn new(given: &Node, place: &str, compiled: &mut Compiled) -> Arc<Self> {
         let blank = tree::empty();
-        let want = |key: &str| text(given, key).unwrap_or_else(|| panic!("{place}: given has no `{key}`"));
-        let start = Timestamp::parse(&want("clock")).unwrap_or_else(|| panic!("{place}: `clock` is no time"));
+        let want =
+            |key: &str| text(given, key).unwrap_or_else(|| panic!("{place}: given has no `{key}`"));
+        let start = Timestamp::parse(&want("clock"))
+            .unwrap_or_else(|| panic!("{place}: `clock` is no time"));
         let clock = Clock::by_hand(start);
         let name: Arc<str> = want("pack").into();
         let pack = compiled.pack(&name);
         let script = Script::new(get(given, "upstream").unwrap_or(&blank).clone());
         let outbound = Arc::new(Outbound::Scripted(script.outbound()));
         let upstream = Upstream::parse(&name, "http://127.0.0.1:9").unwrap();
-        let headers = get(given, "site_headers").map(entries).unwrap_or_default().iter().map(|(name, _, value)| {
-            (name.parse().unwrap(), tree::scalar(value).parse().unwrap())
-        });
+        let headers =
+            get(given, "site_headers").map(entries).unwrap_or_default().iter().map(
+                |(name, _, value)| (name.parse().unwrap(), tree::scalar(value).parse().unwrap()),
+            );
         let headers: Vec<(http::HeaderName, http::HeaderValue)> = headers.collect();
-        let selectors = headers.iter().filter(|(name, _)| pack.traits().selectors.contains(name)).cloned().collect();
+        let selectors = headers
+            .iter()
+            .filter(|(name, _)| pack.traits().selectors.contains(name))
+            .cloned()
+            .collect();
         let road = Road {
             upstream: Arc::clone(&name),
             listener: 0,
@@ -102,8 +109,12 @@ impl World {
         let single_use = get(given, "issuer").is_some_and(|issuer| flag(issuer, "single_use"));
         let identity = Identity::new(identity(single_use), fetch(&issuer), clock.clone(), None);
         let faults = Faults::of(place);
-        let limits = get(given, "limits").map(|node| limits::read(&faults, node, "limits")).unwrap_or_default();
-        let breaker = get(given, "breaker").map(|node| Settings::read(&faults, node, "breaker")).unwrap_or_default();
+        let limits = get(given, "limits")
+            .map(|node| limits::read(&faults, node, "limits"))
+            .unwrap_or_default();
+        let breaker = get(given, "breaker")
+            .map(|node| Settings::read(&faults, node, "breaker"))
+            .unwrap_or_default();
         assert!(faults.is_empty(), "{}", faults.into_errors());
         let store = Arc::new(Store::memory(clock.clone()).unwrap());
         let site = Site {
@@ -121,7 +132,10 @@ impl World {
             lookups,
             policy_digest: Arc::clone(policy.digest()),
             policy,
-            approvals: Approvals::new(Arc::clone(&store), HashMap::from([("default".into(), Vec::new())])),
+            approvals: Approvals::new(
+                Arc::clone(&store),
+                HashMap::from([("default".into(), Vec::new())]),
+            ),
             vault,
             outbound,
             audit_dir: None,
@@ -155,7 +169,8 @@ impl Compiled {
             let text = match pack::shipped(name) {
                 Some(text) => text.to_owned(),
                 None => {
-                    let path = format!("{}/tests/cases/packs/{name}.yaml", env!("CARGO_MANIFEST_DIR"));
+                    let path =
+                        format!("{}/tests/cases/packs/{name}.yaml", env!("CARGO_MANIFEST_DIR"));
                     std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"))
                 }
             };
@@ -169,10 +184,15 @@ impl Compiled {
         let own = format!("{pack}.");
         let said = get(given, "contracts").map(entries).unwrap_or_default().iter();
         let said = said.filter(|(name, _, _)| name.starts_with(&own) || name.starts_with("class/"));
-        let lines: Vec<_> = said.map(|(name, _, node)| format!("{name}: {}\n", tree::yaml(node))).collect();
+        let lines: Vec<_> =
+            said.map(|(name, _, node)| format!("{name}: {}\n", tree::yaml(node))).collect();
         let text = lines.concat();
         let load = || {
-            let contracts = if text.is_empty() { Ok(Contracts::none()) } else { Contracts::parse("contracts", &text) };
+            let contracts = if text.is_empty() {
+                Ok(Contracts::none())
+            } else {
+                Contracts::parse("contracts", &text)
+            };
             let contracts = contracts.unwrap_or_else(|e| panic!("{e}\n{text}"));
             let load = Load {
                 actions: catalog.actions().cloned().collect(),
@@ -218,7 +238,9 @@ fn fetch(state: &Arc<IssuerState>) -> Fetch {
         assert!(issuer == ISSUER || issuer == PARTNER, "keys were asked for at `{url}`");
         let answer = match state.down.load(Ordering::SeqCst) {
             true => Err("connection refused".to_owned()),
-            false => Ok(Bytes::from(token::published(&issuer, state.rotated.load(Ordering::SeqCst)))),
+            false => {
+                Ok(Bytes::from(token::published(&issuer, state.rotated.load(Ordering::SeqCst))))
+            }
         };
         Box::pin(async move { answer })
     })
