@@ -8,6 +8,7 @@ use crate::call::{AccountClaim, Call, Caller, Request};
 use crate::clock::Timestamp;
 use crate::contract::Contract;
 use crate::gate::{Evidence, Gate, Site};
+use crate::operation;
 use crate::refusal::Refusal;
 use crate::value::Value;
 use crate::wire;
@@ -61,7 +62,10 @@ impl Gate {
         evidence.call = Some(Arc::clone(&call));
         let account = self.account(&call, &caller).await?;
         evidence.account.clone_from(&account);
+        // SECURITY: the vendor's key is ours to say, wherever it goes.
+        operation::refuse_own_key(&call)?;
         let contract = self.policy.contract(&call.action, call.class, &caller.agent);
+        evidence.contract = Some(Arc::clone(&contract));
         Ok(Asked { call, caller, account, contract, at: self.clock.now() })
     }
 

@@ -1,6 +1,7 @@
 //! The paths that are Tollhouse's own on the agents' side: what became of an operation, what a code
 //! means, who issues tokens. Nothing here reaches an upstream.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,8 +11,10 @@ use serde_json::{Value, json};
 
 use crate::action::AuthPlace;
 use crate::approval::Objection;
+use crate::audit::Event;
 use crate::bounds::HOLD_WAIT_MAX;
-use crate::call::{Answer, CallerKey, OperationId, Request};
+use crate::call::{Answer, Caller, CallerKey, OperationId, Request};
+use crate::decision::Verdict;
 use crate::disclosure;
 use crate::gate::{Evidence, Gate};
 use crate::refusal::{Refusal, status_url};
@@ -70,7 +73,10 @@ impl Gate {
                 Ok(says(200, &shown(&record)))
             }
             Method::DELETE => match self.approvals.withdraw(op, &key).await {
-                Ok(record) => Ok(says(200, &shown(&record))),
+                Ok(record) => {
+                    self.withdrawal_on_record(&record, &caller).await?;
+                    Ok(says(200, &shown(&record)))
+                }
                 Err(Objection::Answered(_)) => Ok(says(409, &shown(&record))),
                 Err(Objection::Store(fault)) => Err(fault.into()),
                 Err(_) => Err(nobodys()),
@@ -79,12 +85,19 @@ impl Gate {
         }
     }
 
-    /// An operation of this caller; anybody else's is not there.
-    async fn of_caller(
+    async fn withdrawal_on_record(
         &self,
-        op: OperationId,
-        key: &CallerKey,
-    ) -> Result<std::sync::Arc<Record>, Refusal> {
+        record: &Record,
+        caller: &Arc<Caller>,
+    ) -> Result<(), Refusal> {
+        let mut evidence = Evidence::of_record(record, &self.clock);
+        evidence.caller = Some(Arc::clone(caller));
+        let entry = evidence.entry(Event::Withdrawn, Verdict::Refuse, &self.policy_digest);
+        Ok(self.audit.record(entry).await?)
+    }
+
+    /// An operation of this caller; anybody else's is not there.
+    async fn of_caller(&self, op: OperationId, key: &CallerKey) -> Result<Arc<Record>, Refusal> {
         match self.store.show(op).await? {
             Some(record) if record.about.caller == *key => Ok(record),
             Some(_) | None => Err(Refusal::not_found("operation", &op.to_string())),
