@@ -148,7 +148,7 @@ impl Gate {
         if let Ok(counts) = self.store.counts() {
             self.telemetry.operations(&counts);
         }
-        self.telemetry.freezes(&self.store.freezes());
+        self.count_standing();
         for (name, site) in &self.sites {
             self.telemetry.breaker(name, site.breaker.shown().name());
         }

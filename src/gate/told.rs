@@ -9,25 +9,151 @@ use crate::decision::Verdict;
 use crate::disclosure::Ran;
 use crate::gate::{Evidence, Gate};
 use crate::refusal::{Fault, Refusal};
-use crate::store::{Freeze, Record};
+use crate::store::{Freeze, Listed, Record, State};
+use crate::telemetry::Seen;
+
+/// BOUND: holds that are counted by queue; more are counted together, as operations.
+const HOLDS_COUNTED_MAX: usize = 1_000;
 
 impl Gate {
-    pub(super) fn tell_fault(&self, _what: &str, _fault: &Fault) {}
-    pub(super) fn tell_evidence_gap(&self) {}
-    pub(super) fn tell_contradiction(&self, _record: &Record) {}
-    pub(super) fn tell_fenced(&self, _record: &Record, _outcome: Outcome) {}
-    pub(super) fn tell_change(&self, _record: &Record) {}
-    pub(super) fn tell_waiting(&self, _record: &Record, _refusal: &Refusal) {}
-    pub(super) fn tell_said(&self, _event: Event, _record: &Record, _by: &Arc<str>) {}
-    pub(super) fn tell_frozen(&self, _event: Event, _freeze: &Freeze, _by: &Arc<str>) {}
-    pub(super) fn count_answer(&self, _queue: &str, _event: Event, _waited: Duration) {}
-    pub(super) fn count_duplicate(&self, _ran: Ran) {}
-    pub(super) fn count_added(&self, _class: Option<Class>, _own: Duration) {}
+    pub(super) fn tell_fault(&self, what: &str, fault: &Fault) {
+        self.telemetry.fault(what, fault);
+    }
+
+    pub(super) fn tell_evidence_gap(&self) {
+        self.telemetry.evidence_gap();
+    }
+
+    pub(super) fn tell_contradiction(&self, record: &Record) {
+        with_record(record, |seen| self.telemetry.contradiction(&seen));
+    }
+
+    pub(super) fn tell_fenced(&self, record: &Record, outcome: Outcome) {
+        with_record(record, |seen| self.telemetry.fenced(&seen, outcome));
+    }
+
+    pub(super) fn tell_change(&self, record: &Record) {
+        with_record(record, |seen| self.telemetry.changed(&seen));
+    }
+
+    pub(super) fn tell_waiting(&self, record: &Record, refusal: &Refusal) {
+        with_record(record, |seen| {
+            self.telemetry.waiting(&Seen { refusal: Some(refusal), ..seen });
+        });
+    }
+
+    pub(super) fn tell_said(&self, event: Event, record: &Record, by: &Arc<str>) {
+        with_record(record, |seen| self.telemetry.said(event.name(), &seen, by));
+    }
+
+    pub(super) fn tell_frozen(&self, event: Event, freeze: &Freeze, by: &Arc<str>) {
+        let reason = crate::redact::text(&freeze.reason);
+        self.telemetry.froze(event.name(), &freeze.scope, &reason, by);
+    }
+
+    pub(super) fn count_answer(&self, queue: &str, event: Event, waited: Duration) {
+        self.telemetry.hold_answered(queue, event.name(), waited);
+    }
+
+    pub(super) fn count_duplicate(&self, ran: Ran) {
+        match ran {
+            Ran::Now => {}
+            Ran::Replayed => self.telemetry.duplicate_suppressed("replayed"),
+            Ran::Joined => self.telemetry.duplicate_suppressed("joined"),
+        }
+    }
+
+    pub(super) fn count_added(&self, class: Option<Class>, own: Duration) {
+        self.telemetry.added(class, own);
+    }
+
+    /// What stands now, for whoever scrapes: holds by queue, freezes by scope.
+    pub(super) fn count_standing(&self) {
+        if let Ok(held) = self.store.listed(Listed::Held, HOLDS_COUNTED_MAX) {
+            let queues = held.iter().filter_map(|record| Some(&*record.hold.as_ref()?.queue));
+            self.telemetry.holds_pending(queues);
+        }
+        self.telemetry.freezes(self.store.freezes().iter().map(|freeze| &freeze.scope));
+    }
+
     pub(super) fn tell_answered(
         &self,
-        _verdict: Verdict,
-        _refusal: Option<&Refusal>,
-        _evidence: &Evidence,
+        verdict: Verdict,
+        refusal: Option<&Refusal>,
+        evidence: &Evidence,
     ) {
+        let call = evidence.call.as_deref();
+        let caller = evidence.caller.as_deref();
+        let resolved = evidence.resolved.as_ref();
+        // What agents write is masked only where a line is written: a read's is not.
+        let is_read = refusal.is_none() && evidence.class() == Some(Class::Read);
+        let masked = |text: &str| (!is_read).then(|| crate::redact::text(text));
+        let summary = resolved.and_then(|resolved| masked(&resolved.summary));
+        let case = call.and_then(|call| masked(call.context.case.as_deref()?));
+        let withheld = evidence.withheld.as_deref().map(crate::redact::text);
+        self.telemetry.answered(&Seen {
+            verdict: Some(verdict),
+            refusal,
+            upstream: call.map(|call| &*call.upstream),
+            class: evidence.class(),
+            action: call.map(|call| &*call.action.name),
+            tenant: caller.map(|caller| &*caller.tenant),
+            agent: caller.map(|caller| &*caller.agent),
+            customer: caller.and_then(|caller| caller.customer.as_deref()),
+            account: evidence.account.as_deref(),
+            owner: resolved.and_then(|resolved| resolved.owner.as_deref()),
+            amount: resolved.and_then(|resolved| resolved.amount),
+            summary: summary.as_deref(),
+            operation: evidence.operation,
+            outcome: evidence.outcome,
+            replayed: evidence.replayed,
+            status: evidence.upstream.as_ref().and_then(|upstream| upstream.status),
+            withheld: withheld.as_deref(),
+            whole: self.clock.steady().saturating_sub(evidence.since),
+            away: evidence.away,
+            case: case.as_deref(),
+            trace_id: call.and_then(|call| call.context.trace_id.as_deref()),
+            decision_id: Some(&evidence.decision),
+        });
     }
+}
+
+/// What is told of an operation that nobody asks for right now.
+fn with_record(record: &Record, tell: impl FnOnce(Seen<'_>)) {
+    let about = &record.about;
+    let name = |text: &'_ Arc<str>| (!text.is_empty()).then(|| Arc::clone(text));
+    let customer = name(&about.caller.customer);
+    let summary = crate::redact::text(&about.summary);
+    let refusal = match record.state {
+        State::Refused { code } => Some(Refusal::new(code, &*record.reason)),
+        State::Held
+        | State::Approved
+        | State::Submitted { .. }
+        | State::Unknown
+        | State::Done { .. }
+        | State::NotSent => None,
+    };
+    let outcome = match record.state {
+        State::Unknown => Some(Outcome::Unknown),
+        State::NotSent => Some(Outcome::NotSent),
+        State::Done { outcome, .. } => Some(outcome),
+        State::Held | State::Approved | State::Submitted { .. } | State::Refused { .. } => None,
+    };
+    tell(Seen {
+        refusal: refusal.as_ref(),
+        outcome,
+        upstream: Some(&about.upstream),
+        class: Some(about.class),
+        action: Some(&about.action),
+        tenant: Some(&about.caller.tenant),
+        agent: Some(&about.caller.agent),
+        customer: customer.as_deref(),
+        account: Some(&about.account),
+        owner: about.owner.as_deref(),
+        amount: about.amount,
+        summary: Some(&summary),
+        operation: Some(record.op),
+        status: record.status,
+        ..Seen::default()
+    });
 }

@@ -1,0 +1,214 @@
+//! What does an operator read at three in the morning? One line for each thing that happened, in
+//! words, with the next command.
+//!
+//! Never lets a character of somebody else's text act on a terminal, and never makes a call wait for
+//! whoever reads the log.
+
+use std::io::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+
+use parking_lot::Mutex;
+use serde_json::{Map, Value};
+
+use super::LogFormat;
+use crate::clock::Timestamp;
+
+/// BOUND: lines on their way; more than nobody takes are left out and counted.
+const LINES_MAX: usize = 1_024;
+/// BOUND: the longest text in a line, in characters.
+const TEXT_CHARS_MAX: usize = 512;
+
+/// How bad it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Reads.
+    Debug,
+    /// What was meant to happen: effects, holds, refusals.
+    Info,
+    /// What somebody should look at today.
+    Warn,
+    /// What somebody should look at now.
+    Error,
+}
+
+impl Level {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Debug => "debug",
+            Self::Info => "info",
+            Self::Warn => "warn",
+            Self::Error => "error",
+        }
+    }
+}
+
+/// One line, being put together.
+#[derive(Debug)]
+pub struct LogLine {
+    level: Level,
+    members: Map<String, Value>,
+}
+
+impl LogLine {
+    /// A line that says what happened.
+    pub fn new(level: Level, what: &str) -> Self {
+        let mut line = Self { level, members: Map::new() };
+        line.text("what", Some(what));
+        line
+    }
+
+    /// Adds a text, if there is one; what would act on a terminal is written out.
+    pub fn text(&mut self, name: &str, text: Option<&str>) -> &mut Self {
+        if let Some(text) = text.filter(|text| !text.is_empty()) {
+            self.members.insert(name.into(), Value::String(harmless(text)));
+        }
+        self
+    }
+
+    /// Adds a number, if there is one.
+    pub fn number(&mut self, name: &str, number: Option<u64>) -> &mut Self {
+        if let Some(number) = number {
+            self.members.insert(name.into(), number.into());
+        }
+        self
+    }
+
+    /// Adds something that can be shown, if there is one.
+    pub fn shown(&mut self, name: &str, value: Option<&dyn std::fmt::Display>) -> &mut Self {
+        self.text(name, value.map(|value| value.to_string()).as_deref())
+    }
+
+    fn written(self, format: LogFormat, at: Timestamp) -> String {
+        match format {
+            LogFormat::Json | LogFormat::Off => {
+                let mut all = Map::new();
+                all.insert("time".into(), at.to_string().into());
+                all.insert("level".into(), self.level.name().into());
+                all.extend(self.members);
+                Value::Object(all).to_string()
+            }
+            LogFormat::Text => {
+                let time = at.to_string();
+                // The day is on the terminal's title; hours, minutes and seconds are what one reads.
+                let time = time.get(11..19).unwrap_or_default();
+                let mut line = format!("{time} {:<5}", self.level.name());
+                for (name, value) in &self.members {
+                    let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                    match name.as_str() {
+                        "what" => line.push_str(&format!(" {value}")),
+                        "do" => line.push_str(&format!("\n{:15}-> {value}", "")),
+                        name => line.push_str(&format!(" | {name}: {value}")),
+                    }
+                }
+                line
+            }
+        }
+    }
+}
+
+// SECURITY: line ends forge lines, escape sequences act on terminals, marks of direction turn them.
+fn harmless(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for (count, c) in text.chars().enumerate() {
+        if count >= TEXT_CHARS_MAX {
+            out.push('…');
+            break;
+        }
+        let acts = c.is_control()
+            || matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{e0000}'..='\u{e0fff}');
+        if acts {
+            out.extend(c.escape_unicode());
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+/// Where lines go.
+#[derive(Debug)]
+pub(super) struct Log {
+    format: LogFormat,
+    from: Level,
+    out: Out,
+    left_out: AtomicU64,
+}
+
+#[derive(Debug)]
+enum Out {
+    Stderr { lines: Mutex<Option<SyncSender<String>>>, thread: Mutex<Option<JoinHandle<()>>> },
+    Memory(Arc<Mutex<Vec<String>>>),
+}
+
+impl Log {
+    /// To standard error, by a thread of its own: who reads slowly stops no call.
+    pub(super) fn to_stderr(format: LogFormat) -> Self {
+        let (sender, receiver) = sync_channel(LINES_MAX);
+        let thread =
+            std::thread::Builder::new().name("log".into()).spawn(move || write_all(&receiver));
+        let out = Out::Stderr {
+            lines: Mutex::new(thread.is_ok().then_some(sender)),
+            thread: Mutex::new(thread.ok()),
+        };
+        Self { format, from: Level::Info, out, left_out: AtomicU64::new(0) }
+    }
+
+    /// Into a list, reads too.
+    pub(super) fn to_memory(format: LogFormat, lines: Arc<Mutex<Vec<String>>>) -> Self {
+        Self { format, from: Level::Debug, out: Out::Memory(lines), left_out: AtomicU64::new(0) }
+    }
+
+    /// From which level on lines are written.
+    pub(super) fn from(&mut self, level: Level) {
+        self.from = level;
+    }
+
+    /// Whether a line of that level would be written: ask before putting it together.
+    pub(super) fn takes(&self, level: Level) -> bool {
+        level >= self.from && self.format != LogFormat::Off
+    }
+
+    pub(super) fn write(&self, line: LogLine, at: Timestamp) {
+        if !self.takes(line.level) {
+            return;
+        }
+        let text = line.written(self.format, at);
+        match &self.out {
+            Out::Memory(lines) => lines.lock().push(text),
+            Out::Stderr { lines, .. } => {
+                let taken = lines.lock().as_ref().is_some_and(|l| l.try_send(text).is_ok());
+                if !taken {
+                    self.left_out.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        }
+    }
+
+    /// How many lines nobody took since this was last asked.
+    pub(super) fn left_out(&self) -> u64 {
+        self.left_out.swap(0, Ordering::Relaxed)
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        if let Out::Stderr { lines, thread } = &self.out {
+            drop(lines.lock().take());
+            let thread = thread.lock().take();
+            // A thread that panicked has nothing more to write.
+            drop(thread.map(JoinHandle::join));
+        }
+    }
+}
+
+fn write_all(lines: &Receiver<String>) {
+    while let Ok(mut line) = lines.recv() {
+        line.push('\n');
+        // Nobody reads it: nobody can be told.
+        drop(std::io::stderr().lock().write_all(line.as_bytes()));
+    }
+}

@@ -1,0 +1,350 @@
+//! Which number counts what? Every metric, its name and its labels in one place.
+//!
+//! Never takes an id for a label: upstreams and queues are the configuration's, everything else is a
+//! word of a closed list.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use prometheus::core::Collector;
+use prometheus::{
+    Encoder as _, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec,
+    Opts, Registry, TextEncoder,
+};
+
+use crate::call::Class;
+use crate::decision::Verdict;
+
+/// Seconds: a call with a person's answer may take a minute.
+const WHOLE: &[f64] =
+    &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+/// Seconds: what Tollhouse itself adds, from 50 us to 1 s.
+const ADDED: &[f64] = &[
+    0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0,
+];
+/// Seconds: the store, from one memory access to a disk that hangs.
+const STORE: &[f64] = &[0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.05, 0.25, 1.0];
+/// Seconds: people, from ten seconds to three days.
+const PEOPLE: &[f64] =
+    &[10.0, 30.0, 60.0, 300.0, 900.0, 3_600.0, 14_400.0, 43_200.0, 86_400.0, 259_200.0];
+/// BOUND: upstreams that are counted apart; a configuration has fewer.
+const UPSTREAMS_MAX: usize = 64;
+/// What shadow mode will say otherwise.
+const MODE: &str = "enforce";
+/// The label of a call that was not understood.
+const NONE: &str = "none";
+
+/// A family that counts; `None` never happens, which the test of the names holds.
+type Counters = Option<IntCounterVec>;
+type Gauges = Option<IntGaugeVec>;
+type Histograms = Option<HistogramVec>;
+
+/// All metrics.
+#[derive(Debug)]
+pub(super) struct Metrics {
+    registry: Registry,
+    requests: Counters,
+    request_duration: Histograms,
+    added: [Option<Histogram>; 5],
+    upstream_duration: Histograms,
+    refusals: Counters,
+    holds_pending: Gauges,
+    approval_duration: Histograms,
+    operations: Gauges,
+    duplicates: Counters,
+    unauthorized: Counters,
+    money: Counters,
+    evidence_gap: Counters,
+    breaker: Gauges,
+    frozen: Gauges,
+    store_duration: Histograms,
+    reload: Counters,
+    contradictions: Counters,
+    lines_left_out: Counters,
+    upstreams: ArcSwap<Vec<Arc<PerUpstream>>>,
+    adding: Mutex<()>,
+    /// Queues that ever had a hold: a configuration's, so few.
+    queues: Mutex<BTreeSet<Box<str>>>,
+}
+
+/// The children of one upstream, resolved beforehand: a read takes no lock and hashes no label.
+#[derive(Debug)]
+pub(super) struct PerUpstream {
+    name: Box<str>,
+    requests: [[Option<IntCounter>; 4]; 5],
+    whole: [Option<Histogram>; 5],
+    away: Option<Histogram>,
+}
+
+impl Metrics {
+    pub(super) fn new() -> Self {
+        let registry = Registry::new();
+        let r = &registry;
+        let added = histograms(r, "tollhouse_added_seconds", &["class"], ADDED);
+        let metrics = Self {
+            requests: counters(
+                r,
+                "tollhouse_requests_total",
+                &["upstream", "class", "decision", "mode"],
+            ),
+            request_duration: histograms(
+                r,
+                "tollhouse_request_duration_seconds",
+                &["upstream", "class"],
+                WHOLE,
+            ),
+            added: std::array::from_fn(|class| child(&added, &[class_name(class)])),
+            upstream_duration: histograms(
+                r,
+                "tollhouse_upstream_duration_seconds",
+                &["upstream"],
+                WHOLE,
+            ),
+            refusals: counters(r, "tollhouse_refusals_total", &["code"]),
+            holds_pending: gauges(r, "tollhouse_holds_pending", &["queue"]),
+            approval_duration: histograms(
+                r,
+                "tollhouse_approval_duration_seconds",
+                &["queue", "answer"],
+                PEOPLE,
+            ),
+            operations: gauges(r, "tollhouse_operations", &["state"]),
+            duplicates: counters(r, "tollhouse_duplicates_suppressed_total", &["kind"]),
+            unauthorized: counters(r, "tollhouse_unauthorized_attempts_total", &["kind"]),
+            money: counters(
+                r,
+                "tollhouse_money_minor_units_total",
+                &["class", "currency", "decision"],
+            ),
+            evidence_gap: counters(r, "tollhouse_evidence_gap_total", &[]),
+            breaker: gauges(r, "tollhouse_breaker_state", &["upstream"]),
+            frozen: gauges(r, "tollhouse_frozen", &["scope_kind"]),
+            store_duration: histograms(r, "tollhouse_store_duration_seconds", &["op"], STORE),
+            reload: counters(r, "tollhouse_reload_total", &["result"]),
+            contradictions: counters(r, "tollhouse_contradictions_total", &[]),
+            lines_left_out: counters(r, "tollhouse_log_lines_left_out_total", &[]),
+            upstreams: ArcSwap::default(),
+            adding: Mutex::new(()),
+            queues: Mutex::default(),
+            registry,
+        };
+        let build = gauges(&metrics.registry, "tollhouse_build_info", &["version"]);
+        set(&build, &[env!("CARGO_PKG_VERSION")], 1);
+        // An alert on a number that is not there yet never fires.
+        for family in [&metrics.evidence_gap, &metrics.contradictions, &metrics.lines_left_out] {
+            add(family, &[], 0);
+        }
+        metrics
+    }
+
+    /// The children of an upstream.
+    pub(super) fn upstream(&self, name: &str) -> Option<Arc<PerUpstream>> {
+        let find = |all: &[Arc<PerUpstream>]| all.iter().find(|one| *one.name == *name).cloned();
+        if let Some(known) = find(&self.upstreams.load()) {
+            return Some(known);
+        }
+        let _turn = self.adding.lock();
+        let mut all = Vec::clone(&self.upstreams.load());
+        if let Some(known) = find(&all) {
+            return Some(known);
+        }
+        if all.len() >= UPSTREAMS_MAX {
+            return None;
+        }
+        let new = Arc::new(self.resolve(name));
+        all.push(Arc::clone(&new));
+        self.upstreams.store(Arc::new(all));
+        Some(new)
+    }
+
+    fn resolve(&self, name: &str) -> PerUpstream {
+        PerUpstream {
+            name: name.into(),
+            requests: std::array::from_fn(|class| {
+                VERDICTS.map(|verdict| {
+                    let labels = [name, class_name(class), verdict.name(), MODE];
+                    self.requests.as_ref()?.get_metric_with_label_values(&labels).ok()
+                })
+            }),
+            whole: std::array::from_fn(|class| {
+                child(&self.request_duration, &[name, class_name(class)])
+            }),
+            away: child(&self.upstream_duration, &[name]),
+        }
+    }
+
+    pub(super) fn added(&self, class: Option<Class>, span: Duration) {
+        observe(self.added.get(class_index(class)).and_then(Option::as_ref), span);
+    }
+
+    pub(super) fn refused(&self, code: &str) {
+        add(&self.refusals, &[code], 1);
+    }
+
+    pub(super) fn unauthorized(&self, kind: &str) {
+        add(&self.unauthorized, &[kind], 1);
+    }
+
+    pub(super) fn money(&self, class: Class, currency: &str, verdict: Verdict, minor: u64) {
+        add(&self.money, &[class.name(), currency, verdict.name()], minor);
+    }
+
+    pub(super) fn duplicate(&self, kind: &str) {
+        add(&self.duplicates, &[kind], 1);
+    }
+
+    pub(super) fn evidence_gap(&self) {
+        add(&self.evidence_gap, &[], 1);
+    }
+
+    pub(super) fn contradiction(&self) {
+        add(&self.contradictions, &[], 1);
+    }
+
+    pub(super) fn reloaded(&self, result: &str) {
+        add(&self.reload, &[result], 1);
+    }
+
+    pub(super) fn lines_left_out(&self, count: u64) {
+        add(&self.lines_left_out, &[], count);
+    }
+
+    pub(super) fn approval(&self, queue: &str, answer: &str, waited: Duration) {
+        observe(child(&self.approval_duration, &[queue, answer]).as_ref(), waited);
+    }
+
+    pub(super) fn store(&self, step: &str, span: Duration) {
+        observe(child(&self.store_duration, &[step]).as_ref(), span);
+    }
+
+    pub(super) fn operations(&self, state: &str, count: u64) {
+        set(&self.operations, &[state], count);
+    }
+
+    /// Holds by queue; a queue that has none any more is zero.
+    pub(super) fn holds_pending(&self, counts: &BTreeMap<&str, u64>) {
+        let mut queues = self.queues.lock();
+        queues.extend(counts.keys().map(|queue| Box::from(*queue)));
+        for queue in queues.iter() {
+            set(&self.holds_pending, &[queue], counts.get(&**queue).copied().unwrap_or(0));
+        }
+    }
+
+    pub(super) fn breaker(&self, upstream: &str, state: u64) {
+        set(&self.breaker, &[upstream], state);
+    }
+
+    /// Freezes by the sort of their scope; a sort that has none any more is zero.
+    pub(super) fn frozen(&self, kind: &str, count: u64) {
+        set(&self.frozen, &[kind], count);
+    }
+
+    /// The exposition format of Prometheus.
+    pub(super) fn render(&self) -> String {
+        let mut out = Vec::new();
+        match TextEncoder::new().encode(&self.registry.gather(), &mut out) {
+            Ok(()) => String::from_utf8(out).unwrap_or_default(),
+            Err(_) => String::new(),
+        }
+    }
+}
+
+impl PerUpstream {
+    pub(super) fn answered(&self, class: Option<Class>, verdict: Verdict, whole: Duration) {
+        let class = class_index(class);
+        let by_verdict = self.requests.get(class);
+        let place = VERDICTS.iter().position(|one| *one == verdict);
+        if let Some(Some(count)) = place.and_then(|place| by_verdict?.get(place)) {
+            count.inc();
+        }
+        observe(self.whole.get(class).and_then(Option::as_ref), whole);
+    }
+
+    pub(super) fn away(&self, span: Duration) {
+        observe(self.away.as_ref(), span);
+    }
+}
+
+const VERDICTS: [Verdict; 4] = [Verdict::Allow, Verdict::Hold, Verdict::Verify, Verdict::Refuse];
+
+fn class_index(class: Option<Class>) -> usize {
+    match class {
+        Some(Class::Read) => 0,
+        Some(Class::Write) => 1,
+        Some(Class::Communication) => 2,
+        Some(Class::Financial) => 3,
+        None => 4,
+    }
+}
+
+fn class_name(index: usize) -> &'static str {
+    Class::ALL.get(index).map_or(NONE, |class| class.name())
+}
+
+fn observe(histogram: Option<&Histogram>, span: Duration) {
+    if let Some(histogram) = histogram {
+        histogram.observe(span.as_secs_f64());
+    }
+}
+
+fn add(family: &Counters, labels: &[&str], count: u64) {
+    if let Some(Ok(one)) = family.as_ref().map(|f| f.get_metric_with_label_values(labels)) {
+        one.inc_by(count);
+    }
+}
+
+fn set(family: &Gauges, labels: &[&str], value: u64) {
+    if let Some(Ok(one)) = family.as_ref().map(|f| f.get_metric_with_label_values(labels)) {
+        one.set(i64::try_from(value).unwrap_or(i64::MAX));
+    }
+}
+
+fn child(family: &Histograms, labels: &[&str]) -> Option<Histogram> {
+    family.as_ref()?.get_metric_with_label_values(labels).ok()
+}
+
+fn registered<F: Collector + Clone + 'static>(registry: &Registry, family: F) -> Option<F> {
+    registry.register(Box::new(family.clone())).ok()?;
+    Some(family)
+}
+
+fn counters(registry: &Registry, name: &str, labels: &[&str]) -> Counters {
+    registered(registry, IntCounterVec::new(Opts::new(name, help(name)), labels).ok()?)
+}
+
+fn gauges(registry: &Registry, name: &str, labels: &[&str]) -> Gauges {
+    registered(registry, IntGaugeVec::new(Opts::new(name, help(name)), labels).ok()?)
+}
+
+fn histograms(registry: &Registry, name: &str, labels: &[&str], buckets: &[f64]) -> Histograms {
+    let opts = HistogramOpts::new(name, help(name)).buckets(buckets.to_vec());
+    registered(registry, HistogramVec::new(opts, labels).ok()?)
+}
+
+fn help(name: &str) -> &'static str {
+    match name.strip_prefix("tollhouse_").unwrap_or(name) {
+        "requests_total" => "Calls by what was decided",
+        "request_duration_seconds" => "From the whole request to the answer",
+        "added_seconds" => "Time in Tollhouse itself, the upstream's not counted",
+        "upstream_duration_seconds" => "Time at the upstream",
+        "refusals_total" => "Calls that were turned back, held ones included, by code",
+        "holds_pending" => "Operations that wait for a person",
+        "approval_duration_seconds" => "From a hold to a person's answer",
+        "operations" => "Operations that are kept, by state",
+        "duplicates_suppressed_total" => "Calls that were answered from memory or joined another",
+        "unauthorized_attempts_total" => "Calls for what the caller may not have",
+        "money_minor_units_total" => "Money of judged calls, in minor units",
+        "evidence_gap_total" => "Records that could not be written",
+        "breaker_state" => "0 closed, 1 half open, 2 open",
+        "frozen" => "Freezes in force, by the sort of their scope",
+        "store_duration_seconds" => "Time of one step of the store",
+        "reload_total" => "Configurations that were loaded or refused",
+        "contradictions_total" => "Successes of what was proved not to have been sent",
+        "log_lines_left_out_total" => "Log lines that nobody took in time",
+        "build_info" => "The version that runs",
+        _ => "Not described",
+    }
+}
