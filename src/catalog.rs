@@ -233,8 +233,8 @@ fn members(value: &Value) -> usize {
     if let Value::Map(members) = value { members.len() } else { 0 }
 }
 
-#[cfg(test)]
 #[expect(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly")]
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::call::StatedAmount;

@@ -311,13 +311,13 @@ pub fn caller_template(template: &Template, caller: &Caller) -> Option<String> {
     })
 }
 
-#[cfg(test)]
 #[expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::panic,
     reason = "a test may fail loudly"
 )]
+#[cfg(test)]
 mod tests {
     use std::sync::Arc;
 

@@ -334,13 +334,13 @@ fn headers(node: &Node) -> Result<Vec<HeaderName>, String> {
     node.texts()?.iter().map(read).collect()
 }
 
-#[cfg(test)]
 #[expect(
     clippy::unwrap_used,
     clippy::panic,
     clippy::indexing_slicing,
     reason = "a test may fail loudly"
 )]
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::action::{Find, Sign, Test};
