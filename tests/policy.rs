@@ -3,5 +3,6 @@
 
 mod cases;
 mod gate;
+mod packs;
 mod support;
 mod traps;

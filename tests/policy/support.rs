@@ -183,6 +183,10 @@ pub struct Given {
 
 impl Given {
     pub fn good(action: Action) -> Self {
+        Self::of(Arc::new(action))
+    }
+
+    pub fn of(action: Arc<Action>) -> Self {
         let effect = |class, kind, origin| Effect {
             class,
             kind,
@@ -213,7 +217,7 @@ impl Given {
             headers: Vec::new(),
             body: Bytes::new(),
             context: Context::default(),
-            action: Arc::new(action),
+            action,
         };
         let caller = Caller {
             tenant: "acme".into(),
@@ -277,9 +281,13 @@ fn good_fact(used: &FactUse) -> Fact {
         "disputed" | "fulfilled" => FactValue::Bool(false),
         "open_invoices" => FactValue::Long(0),
         "purchased_at" => FactValue::Time(NOW.minus(Duration::from_secs(86_400))),
-        other => panic!("no good value for `{other}`"),
+        "customer" => FactValue::Text("cus_1".into()),
+        "captured" | "refunded" => FactValue::Long(100_000_000),
+        other => FactValue::Text(other.into()),
     };
-    let fields = used.rule.fields.iter().map(|(name, _)| (name.clone(), value(name))).collect();
+    let derived = used.rule.derive.iter().map(|derived| &derived.name);
+    let names = used.rule.fields.iter().map(|(name, _)| name).chain(derived);
+    let fields = names.map(|name| (name.clone(), value(name))).collect();
     Fact { id: Some("x_1".into()), fields, as_of: NOW }
 }
 
