@@ -26,7 +26,6 @@ fn traits() -> Arc<PackTraits> {
         selectors: Vec::new(),
         idempotency: Idempotency {
             place: KeyPlace::None,
-            methods: None,
             max_len: 255,
             retention: Duration::from_secs(3600),
             replays_errors: false,
