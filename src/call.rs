@@ -4,6 +4,7 @@
 //! Values only; every stage adds one.
 
 mod answer;
+mod ids;
 #[cfg(test)]
 pub(crate) mod sample;
 
@@ -20,6 +21,7 @@ use crate::money::Money;
 use crate::value::{Payload, Value};
 
 pub use answer::{Answer, Body, Chunk, Chunks};
+pub use ids::{Digest, Fingerprint, OperationId};
 
 /// A request as it came: whole, bounded, not yet understood.
 #[derive(Debug, Clone)]
@@ -391,73 +393,6 @@ pub struct Resolved {
     pub text: Vec<Box<str>>,
 }
 
-/// The name of an operation: one call's effect.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct OperationId(pub [u8; 32]);
-
-impl OperationId {
-    /// Reads `op_` and 52 characters.
-    pub fn parse(text: &str) -> Option<Self> {
-        let bytes = base32_decode(text.strip_prefix("op_")?)?;
-        Some(Self(bytes.try_into().ok()?))
-    }
-
-    /// The idempotency key that goes upstream: 43 characters, always the same for one operation.
-    pub fn upstream_key(&self) -> String {
-        // BOUND: Square takes 45 characters at most.
-        let name = base32(&self.0);
-        format!("th_{}", name.get(..40).unwrap_or(&name))
-    }
-}
-
-impl fmt::Display for OperationId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "op_{}", base32(&self.0))
-    }
-}
-
-impl fmt::Debug for OperationId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-/// Equal for calls that ask the same: a hash of the canonical values.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Fingerprint(pub [u8; 32]);
-
-/// Equal for calls that would send the same bytes with the same meaning.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Digest(pub [u8; 32]);
-
-impl Digest {
-    /// Reads `sha256:` and 64 hexadecimal digits.
-    pub fn parse(text: &str) -> Option<Self> {
-        let hex = text.strip_prefix("sha256:")?;
-        if hex.len() != 64 || !hex.is_ascii() {
-            return None;
-        }
-        let mut bytes = [0_u8; 32];
-        for (slot, pair) in bytes.iter_mut().zip(hex.as_bytes().chunks_exact(2)) {
-            *slot = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
-        }
-        Some(Self(bytes))
-    }
-}
-
-impl fmt::Display for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("sha256:")?;
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-impl fmt::Debug for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
 /// What the upstream did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Outcome {
@@ -484,47 +419,4 @@ impl Outcome {
             Self::Unknown => "unknown",
         }
     }
-}
-
-// RFC 4648 s6, lower case, without padding.
-const BASE32: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
-
-fn base32(bytes: &[u8]) -> String {
-    let mut out = String::with_capacity(bytes.len().saturating_mul(8).div_ceil(5));
-    let (mut bits, mut held) = (0_u32, 0_u32);
-    for byte in bytes {
-        bits = (bits << 8) | u32::from(*byte);
-        held = held.saturating_add(8);
-        while held >= 5 {
-            held = held.saturating_sub(5);
-            push_base32(&mut out, bits >> held);
-        }
-        bits &= 0x1f;
-    }
-    if held > 0 {
-        push_base32(&mut out, bits << 5_u32.saturating_sub(held));
-    }
-    out
-}
-
-fn push_base32(out: &mut String, five_bits: u32) {
-    let index = usize::try_from(five_bits & 31).unwrap_or(0);
-    out.push(BASE32.get(index).copied().map_or('a', char::from));
-}
-
-fn base32_decode(text: &str) -> Option<Vec<u8>> {
-    let mut out = Vec::with_capacity(32);
-    let (mut bits, mut held) = (0_u32, 0_u32);
-    for byte in text.bytes() {
-        let value = BASE32.iter().position(|b| *b == byte)?;
-        bits = ((bits << 5) | u32::try_from(value).ok()?) & 0xfff;
-        held = held.saturating_add(5);
-        if held >= 8 {
-            held = held.saturating_sub(8);
-            out.push(u8::try_from((bits >> held) & 0xff).ok()?);
-        }
-    }
-    // The bits that are left over must be zero: one name, one spelling.
-    let rest = bits & ((1_u32 << held).saturating_sub(1));
-    (rest == 0).then_some(out)
 }

@@ -14,6 +14,7 @@ mod operator;
 mod pack;
 mod policy;
 mod run;
+mod serving;
 mod shown;
 mod token;
 

@@ -6,17 +6,15 @@
 mod build;
 mod load;
 mod quick;
-mod running;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use build::{Checked, check, checked};
+pub use build::{Checked, Keeping, check, checked, fault, gate, open, vault};
 pub use load::load;
 pub use quick::{Quick, quick};
-pub use running::Running;
 
 use crate::outbound::Upstream;
 

@@ -10,6 +10,7 @@ pub mod decision;
 pub mod money;
 pub mod refusal;
 pub mod value;
+pub mod yaml;
 
 // Floor 1: tools. They know words, not stages.
 pub mod credentials;
@@ -19,7 +20,6 @@ pub mod resolve;
 pub mod store;
 pub mod telemetry;
 pub mod wire;
-pub mod yaml;
 
 // Floor 2: stages. Each answers one question; none knows another.
 pub mod approval;

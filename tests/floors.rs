@@ -11,7 +11,7 @@ const FLOORS: &[(u8, &[&str])] = &[
         0,
         &["action", "bounds", "call", "clock", "contract", "decision", "money", "refusal", "value"],
     ),
-    (1, &["credentials", "outbound", "redact", "resolve", "store", "telemetry", "wire", "yaml"]),
+    (1, &["credentials", "outbound", "redact", "resolve", "store", "telemetry", "wire"]),
     (2, &["approval", "audit", "breaker", "catalog", "disclosure", "facts", "freeze", "identity"]),
     (2, &["limits", "operation", "policy"]),
     (3, &["gate"]),

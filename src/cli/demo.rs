@@ -11,9 +11,10 @@ use http::{HeaderValue, Method};
 use serde_json::{Value, json};
 
 use super::demo_shop::{KEY, Shop};
+use super::serving::Running;
 use super::{Ended, run, shown};
 use crate::clock::Clock;
-use crate::config::{self, Quick, Running};
+use crate::config::{self, Quick};
 use crate::identity::{Wish, mint};
 use crate::outbound::{Connection, Exchange, Network, Outbound, Outgoing, Reply, Upstream};
 use crate::proxy::{self, Bounds, Hosts, Listener, Server, Service};

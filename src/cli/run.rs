@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
+use super::serving::Running;
 use super::{Ended, shown};
-use crate::config::{self, Config, Quick, Running};
+use crate::config::{self, Config, Quick};
 
 /// Serves until it is told to stop.
 #[derive(Debug, clap::Args)]

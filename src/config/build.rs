@@ -31,8 +31,11 @@ pub struct Checked {
 }
 
 /// What a gate keeps outside itself.
-pub(super) struct Keeping {
+#[derive(Debug)]
+pub struct Keeping {
+    /// The store.
     pub store: Store,
+    /// The log.
     pub audit: Audit,
 }
 
@@ -114,14 +117,22 @@ fn in_memory(clock: &Clock) -> Result<Keeping, ConfigErrors> {
 }
 
 /// The secrets that the configuration names, read once.
-pub(super) fn vault(config: &Config) -> Result<Vault, ConfigErrors> {
+///
+/// # Errors
+///
+/// All that cannot be read.
+pub fn vault(config: &Config) -> Result<Vault, ConfigErrors> {
     let references =
         config.upstreams.iter().map(|one| (Arc::clone(&one.name), one.credentials.clone()));
     Vault::load(references.collect(), &super::environment, Clock::System).map_err(faults)
 }
 
 /// Opens the store and the log that the configuration names.
-pub(super) fn open(config: &Config, clock: &Clock) -> Result<Keeping, ConfigErrors> {
+///
+/// # Errors
+///
+/// When one cannot be opened.
+pub fn open(config: &Config, clock: &Clock) -> Result<Keeping, ConfigErrors> {
     let store = match &config.store {
         StorePlace::Memory => Store::memory(clock.clone()),
         StorePlace::Embedded { dir, key } => {
@@ -171,7 +182,11 @@ fn beside(dir: &Path) -> Result<Vec<u8>, String> {
 }
 
 /// All stages together.
-pub(super) fn gate(
+///
+/// # Errors
+///
+/// All faults of packs, contracts and policies.
+pub fn gate(
     config: Config,
     vault: Vault,
     keeping: Keeping,
@@ -289,7 +304,8 @@ fn fetch(outbound: Arc<Outbound>) -> identity::Fetch {
     })
 }
 
-pub(super) fn fault(key: &str, message: &str) -> ConfigErrors {
+/// One fault that stands in no file.
+pub fn fault(key: &str, message: &str) -> ConfigErrors {
     faults_at(key, vec![message.to_owned()])
 }
 

@@ -8,10 +8,9 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::build::{fault, gate, open, vault};
-use super::{Config, ConsoleListen, OperatorToken};
 use crate::approval::{Answers, Operator};
 use crate::clock::Clock;
+use crate::config::{self, Config, ConsoleListen, OperatorToken, fault};
 use crate::console::{self, Console, Door};
 use crate::gate::Gate;
 use crate::identity::{Wish, mint};
@@ -42,9 +41,9 @@ impl Running {
         let console_door = config.console.as_ref().map(console_door).transpose()?;
         let probes_door = config.probes.map(|at| tcp_door("probes", at)).transpose()?;
         let tokens = config.operators.iter().map(console_token).collect();
-        let (vault, keeping) = (vault(&config)?, open(&config, &clock)?);
+        let (vault, keeping) = (config::vault(&config)?, config::open(&config, &clock)?);
         let drain = config.drain;
-        let gate = Arc::new(gate(config, vault, keeping, clock)?);
+        let gate = Arc::new(config::gate(config, vault, keeping, clock)?);
         // Keys are fetched before the first call needs them; an issuer that is down is not fatal.
         let _keys = gate.identity.connect().await;
         let (stop, stopped) = watch::channel(false);
@@ -177,7 +176,7 @@ fn quick_operator(state: &Path, url: &str) -> Result<console::Token, String> {
     let token = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes);
     let file = serde_json::json!({ "url": url, "token": token }).to_string();
     let path = state.join("operator.json");
-    super::write_secret(&path, file.as_bytes()).map_err(|e| format!("{}: {e}", path.display()))?;
+    config::write_secret(&path, file.as_bytes()).map_err(|e| format!("{}: {e}", path.display()))?;
     let digest = ring::digest::digest(&ring::digest::SHA256, token.as_bytes());
     let sha256 = digest.as_ref().try_into().map_err(|_| "a digest of another length")?;
     let operator = Operator { name: "quick".into(), roles: Vec::new(), answers: Answers::Holds };
