@@ -197,6 +197,27 @@ pub struct CallerKey {
 }
 
 impl Caller {
+    /// A caller as far as a record of an operation names it: who it was, and nothing that would let it
+    /// do anything.
+    pub fn named(key: &CallerKey) -> Self {
+        Self {
+            tenant: Arc::clone(&key.tenant),
+            agent: Arc::clone(&key.agent),
+            customer: (!key.customer.is_empty()).then(|| Arc::clone(&key.customer)),
+            account: AccountClaim::Absent,
+            roles: Vec::new(),
+            trust: Some(0),
+            consent_until: Consent::Absent,
+            auth_time: None,
+            contacts: Vec::new(),
+            issuer: Arc::from(""),
+            jti: None,
+            issued_at: None,
+            expires: Timestamp(0),
+            narrowed: Some(Vec::new()),
+        }
+    }
+
     /// What identifies this caller under any token.
     pub fn key(&self) -> CallerKey {
         CallerKey {

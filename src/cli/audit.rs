@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use anyhow::Context;
 use clap::Subcommand;
 
 use super::operator::{Operator, Reach};
@@ -35,7 +36,8 @@ enum Command {
 pub fn run(args: &Args) -> anyhow::Result<Ended> {
     match &args.command {
         Command::Verify { dir } => {
-            let report = verify(dir)?;
+            let report =
+                verify(dir).with_context(|| format!("no log can be read in {}", dir.display()))?;
             shown::line(&report.to_string());
             Ok(if report.finding.is_none() { Ended::Well } else { Ended::WithFinding })
         }

@@ -21,7 +21,7 @@ pub fn run(args: &Args) -> anyhow::Result<Ended> {
         Ok(config) => config,
         Err(errors) => {
             shown::line(&errors.to_string());
-            shown::line(&format!("{} faults; nothing was started", errors.0.len()));
+            shown::line(&shown::faults(errors.0.len()));
             return Ok(Ended::WithFinding);
         }
     };
@@ -29,7 +29,7 @@ pub fn run(args: &Args) -> anyhow::Result<Ended> {
         Ok(checked) => checked,
         Err(errors) => {
             shown::line(&errors.to_string());
-            shown::line(&format!("{} faults; nothing was started", errors.0.len()));
+            shown::line(&shown::faults(errors.0.len()));
             return Ok(Ended::WithFinding);
         }
     };

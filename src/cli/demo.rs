@@ -28,8 +28,8 @@ pub struct Args {
     /// Where operators are served
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8701")]
     operator: SocketAddr,
-    /// Keys, store and audit log live here
-    #[arg(long, value_name = "DIR", default_value = ".tollhouse")]
+    /// Keys, store and audit log live here; what an earlier demo left there is cleared
+    #[arg(long, value_name = "DIR", default_value = ".tollhouse/demo")]
     state: PathBuf,
     /// End after the script
     #[arg(long)]
@@ -88,7 +88,7 @@ fn serve_shop(shop: &Arc<Shop>) -> anyhow::Result<Server> {
 }
 
 fn quick(args: &Args, shop: SocketAddr) -> anyhow::Result<Quick> {
-    std::fs::create_dir_all(&args.state)?;
+    clear(&args.state)?;
     let (secret, contracts) = (args.state.join("shop-key"), args.state.join("contracts.yaml"));
     std::fs::write(&secret, KEY)?;
     std::fs::write(&contracts, CONTRACTS)?;
@@ -103,6 +103,24 @@ fn quick(args: &Args, shop: SocketAddr) -> anyhow::Result<Quick> {
         operator: args.operator,
         state: args.state.clone(),
     })
+}
+
+/// A fresh start: the shop forgets, so what an earlier demo kept would be replayed. Only a folder that
+/// a demo made is cleared.
+fn clear(state: &Path) -> anyhow::Result<()> {
+    let mark = state.join("made-by-demo");
+    if mark.exists() {
+        for left in ["store", "audit"] {
+            let left = state.join(left);
+            if left.exists() {
+                std::fs::remove_dir_all(&left)?;
+            }
+        }
+    } else if state.join("store").exists() {
+        anyhow::bail!("{} is in use by another instance; name another --state", state.display());
+    }
+    std::fs::create_dir_all(state)?;
+    Ok(std::fs::write(mark, "")?)
 }
 
 /// An agent that works for Ann.
@@ -161,7 +179,8 @@ impl Agent {
         let op =
             held.headers.get("tollhouse-operation").and_then(|v| v.to_str().ok()).unwrap_or("?");
         shown::line("   A person says yes with:");
-        shown::line(&format!("     tollhouse holds approve {op} --state {}", state.display()));
+        let command = shown::own_name();
+        shown::line(&format!("     {command} holds approve {op} --state {}", state.display()));
         self.step("Ann asks about B-20, which is Bob's.", Method::GET, "/orders/B-20", None)
             .await?;
         self.step("A call that no pack knows.", Method::DELETE, "/orders/A-17", None).await?;
@@ -213,7 +232,7 @@ fn show(reply: &Reply) {
 }
 
 fn hints(running: &Running, agent: &Agent, state: &Path) {
-    let dir = state.display();
+    let (dir, command) = (state.display(), shown::own_name());
     shown::line("");
     shown::line("== The playground keeps running; Ctrl-C ends it.");
     shown::line(&format!("agents   {}", agent.url));
@@ -224,7 +243,7 @@ fn hints(running: &Running, agent: &Agent, state: &Path) {
     shown::line("");
     shown::line("Try by hand:");
     shown::line(&format!("  curl -H \"Authorization: Bearer $TOKEN\" {}/orders/A-19", agent.url));
-    shown::line(&format!("  tollhouse holds list --state {dir}"));
-    shown::line(&format!("  tollhouse operations list --state {dir}"));
-    shown::line(&format!("  tollhouse audit verify {dir}/audit"));
+    shown::line(&format!("  {command} holds list --state {dir}"));
+    shown::line(&format!("  {command} operations list --state {dir}"));
+    shown::line(&format!("  {command} audit verify {dir}/audit"));
 }

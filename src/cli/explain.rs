@@ -44,6 +44,9 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<Ended> {
+    if args.pack.is_some() && args.token.is_some() {
+        anyhow::bail!("--token needs --config: a pack alone names no issuer whose tokens count");
+    }
     let checked = match config::checked(args.config.as_deref(), args.pack.as_deref()) {
         Ok(checked) => checked,
         Err(errors) => {

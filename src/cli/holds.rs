@@ -152,6 +152,8 @@ fn describe(hold: &Value) {
         let (why, policy) = (shown::text(reason, "/why"), shown::text(reason, "/policy"));
         shown::line(&format!("  waits because {why} ({policy})"));
     }
+    shown::line(&format!("  amount: {}", shown::amount(hold)));
+    shown::line(&format!("  resource: {}", shown::resource(hold)));
     for (label, pointer) in [
         ("state", "/state"),
         ("queue", "/queue"),
@@ -163,14 +165,11 @@ fn describe(hold: &Value) {
         ("reason given by the agent", "/agent_reason"),
         ("digest", "/digest"),
         ("sends", "/request"),
-        ("body", "/body"),
+        ("body (the agent's own text)", "/body"),
     ] {
         let text = shown::text(hold, pointer);
         if text != "-" {
             shown::line(&format!("  {label}: {text}"));
         }
-    }
-    for fact in hold.get("facts").and_then(Value::as_object).into_iter().flatten() {
-        shown::line(&format!("  {}: {}", fact.0, fact.1));
     }
 }

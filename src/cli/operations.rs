@@ -83,7 +83,6 @@ fn show(operator: &Operator, id: &str, format: &shown::Format) -> anyhow::Result
     for (label, pointer) in [
         ("state", "/state"),
         ("action", "/action"),
-        ("resource", "/resource"),
         ("agent", "/agent"),
         ("customer", "/customer"),
         ("upstream", "/upstream"),
@@ -93,10 +92,15 @@ fn show(operator: &Operator, id: &str, format: &shown::Format) -> anyhow::Result
     ] {
         shown::line(&format!("  {label:<17} {}", shown::text(&operation, pointer)));
     }
+    shown::line(&format!("  {:<17} {}", "resource", shown::resource(&operation)));
     shown::line(&format!("  {:<17} {}", "amount", shown::amount(&operation)));
     for event in operation.get("timeline").and_then(Value::as_array).into_iter().flatten() {
         let (at, what) = (shown::text(event, "/at"), shown::text(event, "/what"));
-        shown::line(&format!("  {at}  {what}"));
+        let by = match shown::text(event, "/by") {
+            "-" => String::new(),
+            name => format!(" (by {name})"),
+        };
+        shown::line(&format!("  {at}  {what}{by}"));
     }
     Ok(Ended::Well)
 }

@@ -61,7 +61,12 @@ fn lint(files: &[String]) -> anyhow::Result<Ended> {
             None => crate::config::read_file(&PathBuf::from(file))?,
         };
         match pack::read(file, &text) {
-            Ok(pack) => shown::line(&format!("{file}: {} actions, no fault", pack.actions().len())),
+            Ok(pack) => {
+                let warnings = pack.lint();
+                warnings.iter().for_each(|warning| shown::line(&format!("{file}: {warning}")));
+                let faults = if warnings.is_empty() { "no fault" } else { "see above" };
+                shown::line(&format!("{file}: {} actions, {faults}", pack.actions().len()));
+            }
             Err(errors) => {
                 shown::line(&errors.to_string());
                 ended = Ended::WithFinding;

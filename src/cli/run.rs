@@ -57,7 +57,7 @@ pub fn run(args: Args) -> anyhow::Result<Ended> {
         Ok(config) => config,
         Err(errors) => {
             shown::note(&errors.to_string());
-            shown::note(&format!("{} faults; nothing was started", errors.0.len()));
+            shown::note(&shown::faults(errors.0.len()));
             return Ok(Ended::WithFinding);
         }
     };
@@ -105,21 +105,23 @@ pub fn serve(config: Config, state: Option<&Path>) -> anyhow::Result<Ended> {
 
 /// Says where everything is, the agents' address first.
 fn announce(running: &Running, state: Option<&Path>) -> anyhow::Result<()> {
-    shown::line(&format!("agents   {}", running.agents_url()));
+    for (what, url) in running.agents() {
+        shown::line(&format!("agents   {url}{what}"));
+    }
     if let Some(url) = running.console_url() {
         shown::line(&format!("console  {url}"));
     }
     let Some(state) = state else { return Ok(()) };
-    let dir = state.display();
+    let (dir, command) = (state.display(), shown::own_name());
     shown::line(&format!("token    {}", running.sample_token(state)?));
     shown::line("");
     shown::line(
         "Quick mode, for development only: whoever can read the state folder is customer and operator.",
     );
     shown::line(&format!(
-        "Another token: tollhouse token --agent A --customer C --account X --state {dir}"
+        "Another token: {command} token --agent A --customer C --account cus_.. --state {dir}"
     ));
-    shown::line(&format!("Calls that wait: tollhouse holds list --state {dir}"));
+    shown::line(&format!("Calls that wait: {command} holds list --state {dir}"));
     Ok(())
 }
 

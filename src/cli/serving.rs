@@ -80,6 +80,21 @@ impl Running {
         &self.agents_url
     }
 
+    /// Every address that agents are served at, and what is served there when it is not all.
+    pub fn agents(&self) -> Vec<(String, String)> {
+        let at = |road: &crate::catalog::Road| {
+            let address = self.server.addresses().get(road.listener)?;
+            let prefix = road.prefix.trim_end_matches('/');
+            let what = if prefix.is_empty() && road.listener == 0 {
+                String::new()
+            } else {
+                format!("   {}", road.upstream)
+            };
+            Some((what, format!("http://{address}{prefix}")))
+        };
+        self.gate.catalog.roads().iter().filter_map(at).collect()
+    }
+
     /// Where the console is, if anywhere.
     pub fn console_url(&self) -> Option<&str> {
         self.console_url.as_deref()

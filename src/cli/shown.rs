@@ -75,6 +75,24 @@ pub fn amount(value: &Value) -> String {
     }
 }
 
+/// How this command was called: what a person can type again.
+pub fn own_name() -> String {
+    std::env::args().next().unwrap_or_else(|| "tollhouse".to_owned())
+}
+
+/// The resource of an object: `Charge ch_1`, or a dash.
+pub fn resource(value: &Value) -> String {
+    match (text(value, "/resource/type"), text(value, "/resource/id")) {
+        ("-", _) => "-".to_owned(),
+        (kind, id) => format!("{kind} {id}"),
+    }
+}
+
+/// `1 fault`, `2 faults`.
+pub fn faults(count: usize) -> String {
+    format!("{count} {}; nothing was started", if count == 1 { "fault" } else { "faults" })
+}
+
 /// Asks a question that is answered with `yes`.
 ///
 /// # Errors

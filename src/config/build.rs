@@ -15,7 +15,7 @@ use crate::freeze::Freezes;
 use crate::gate::{Gate, Site};
 use crate::identity::{self, Identity};
 use crate::limits::Rates;
-use crate::outbound::{Connection, Exchange, Network, Outbound, Outgoing, Upstream};
+use crate::outbound::{Addresses, Connection, Exchange, Network, Outbound, Outgoing, Upstream};
 use crate::policy::{self, Policy, Shipped};
 use crate::store::{SealingKey, Store};
 use crate::telemetry::Telemetry;
@@ -286,9 +286,12 @@ fn fetch(outbound: Arc<Outbound>) -> identity::Fetch {
     Arc::new(move |url: String| {
         let outbound = Arc::clone(&outbound);
         Box::pin(async move {
-            let rest = url.split_once("://").map_or("", |(_, rest)| rest);
-            let target = rest.find('/').and_then(|at| rest.get(at..)).unwrap_or("/");
-            let upstream = Upstream::parse("issuer", &url)?;
+            let (origin, target) = origin_and_target(&url);
+            let mut upstream = Upstream::parse("issuer", origin)?;
+            // The operator named this address; an identity provider may stand in a private network.
+            if upstream.addresses == Addresses::Public {
+                upstream.addresses = Addresses::Private;
+            }
             let send = Outgoing {
                 method: http::Method::GET,
                 target: target.into(),
@@ -302,6 +305,13 @@ fn fetch(outbound: Arc<Outbound>) -> identity::Fetch {
             }
         })
     })
+}
+
+/// `https://id.shop.example/jwks.json` is an origin and a target.
+fn origin_and_target(url: &str) -> (&str, &str) {
+    let host = url.find("://").map_or(0, |at| at.saturating_add(3));
+    let path = url.get(host..).and_then(|rest| rest.find('/')).map(|at| at.saturating_add(host));
+    path.and_then(|at| url.split_at_checked(at)).unwrap_or((url, "/"))
 }
 
 /// One fault that stands in no file.
@@ -319,4 +329,20 @@ fn faults_at(key: &str, messages: Vec<String>) -> ConfigErrors {
         faults.note(Place::default(), key, message);
     }
     faults.into_errors()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::origin_and_target;
+
+    #[test]
+    fn an_address_of_keys_is_an_origin_and_a_target() {
+        for (url, origin, target) in [
+            ("https://id.example/jwks.json", "https://id.example", "/jwks.json"),
+            ("http://127.0.0.1:9/a/b?c=d", "http://127.0.0.1:9", "/a/b?c=d"),
+            ("https://id.example", "https://id.example", "/"),
+        ] {
+            assert_eq!(origin_and_target(url), (origin, target), "{url}");
+        }
+    }
 }

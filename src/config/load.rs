@@ -11,14 +11,14 @@ use crate::breaker;
 use crate::catalog::pack::{self, Pack};
 use crate::credentials::{Reference, References};
 use crate::facts::AccountRule;
-use crate::identity::Development;
+use crate::identity::{Development, KeySource};
 use crate::limits;
-use crate::outbound::{Addresses, Upstream};
+use crate::outbound::{Addresses, Scheme, Upstream};
 use crate::policy::Contracts;
 use crate::yaml::{ConfigErrors, Faults, Node, Section, Shape};
 
 /// Keys that the contracts page knows and that are not built yet: refused with these words.
-const NOT_BUILT: &[&str] = &["tls", "tenants", "rollout", "hooks"];
+const NOT_BUILT: &[&str] = &["fleet", "tls", "tenants", "rollout", "hooks"];
 
 /// Reads the configuration at `path`, and everything it names.
 ///
@@ -74,7 +74,6 @@ impl File<'_> {
             "shadow" => Err("`shadow` is not built yet; expected `enforce`".into()),
             other => Err(format!("expected `enforce`, got `{other}`")),
         });
-        top.optional("fleet", Node::name);
         let insecure = top.optional("insecure", Node::bool).unwrap_or(false);
         let listen = top
             .optional("listen", |n| if insecure { socket_address(n) } else { agents_address(n) });
@@ -88,37 +87,46 @@ impl File<'_> {
         let identity = top
             .section("identity")
             .and_then(|section| crate::identity::Config::read(section, self.base, development));
-        if identity.is_none() {
+        if top.node("identity").is_none() {
             top.fault("identity", "is required and missing");
+        }
+        for issuer in identity.iter().flat_map(|identity| &identity.issuers) {
+            if let KeySource::File(path) = &issuer.keys
+                && let Err(e) = super::read_file(path)
+            {
+                top.fault("identity", format!("issuers: {}: {e}", issuer.issuer));
+            }
         }
         let (console, operators) = self.operator(top);
         let store = self.store(top);
-        let config = Config {
+        let probes = top.section("probes").and_then(|s| {
+            let at = s.required("listen", socket_address);
+            s.finish();
+            at
+        });
+        let (hosts, audit_dir) = (top.optional("hosts", Node::texts), self.audit(top));
+        let contracts = Contracts::read(top.node("contracts"), top.faults());
+        let (limits, log) = (limits(top), log_format(top));
+        let drain = top.optional("drain", Node::duration).unwrap_or(Duration::from_secs(20));
+        // Everything is read before anything is missed: all faults at once.
+        Some(Config {
             listen: listen.unwrap_or(DEFAULT_LISTEN),
-            hosts: top.optional("hosts", Node::texts).unwrap_or_default(),
-            probes: top.section("probes").and_then(|s| {
-                let at = s.required("listen", socket_address);
-                s.finish();
-                at
-            }),
+            hosts: hosts.unwrap_or_default(),
+            probes,
             console,
             operators,
             store: store?,
-            audit_dir: self.audit(top),
+            audit_dir,
             identity: identity?,
             upstreams,
-            contracts: Contracts::read(top.node("contracts"), top.faults()),
-            limits: top
-                .node("limits")
-                .map(|node| limits::read(top.faults(), node, "limits"))
-                .unwrap_or_default(),
+            contracts,
+            limits,
             queues,
             default_policies: policies.0,
             policies: policies.1,
-            log: log_format(top),
-            drain: top.optional("drain", Node::duration).unwrap_or(Duration::from_secs(20)),
-        };
-        Some(config)
+            log,
+            drain,
+        })
     }
 
     fn operator(&self, top: &Section<'_>) -> (Option<ConsoleListen>, Vec<OperatorToken>) {
@@ -255,12 +263,11 @@ impl File<'_> {
             return Vec::new();
         };
         let entries: Vec<_> = section.entries().collect();
-        let alone = entries.len() == 1;
         let mut upstreams = Vec::new();
         for (name, node) in entries {
             let one = section.faults().section(node, &section.path(name));
-            let route = if alone { "/".to_owned() } else { format!("/{name}") };
-            upstreams.extend(self.upstream(name, &route, &one));
+            // Never `/` by itself: a second upstream would move the first.
+            upstreams.extend(self.upstream(name, &format!("/{name}"), &one));
             one.finish();
         }
         if upstreams.is_empty() && section.faults().is_empty() {
@@ -312,22 +319,30 @@ impl File<'_> {
         });
         let listen = one.optional("listen", loopback_address);
         let route = if listen.is_some() { "/" } else { own_route.as_deref().unwrap_or(route) };
+        let account = one
+            .node("account")
+            .and_then(|n| AccountRule::read(one.faults(), n, &one.path("account")));
+        let breaker = one
+            .node("breaker")
+            .map(|n| breaker::Settings::read(one.faults(), n, &one.path("breaker")));
+        let headers = headers(one);
         let (pack, upstream) = (pack?, upstream?);
+        if upstream.url.scheme() == Scheme::Http && upstream.addresses == Addresses::Public {
+            one.fault(
+                "url",
+                "would send the secret in the clear; expected https, or `addresses: private`",
+            );
+        }
         let own_host = pack.traits().hosts.iter().any(|host| **host == *upstream.url.host());
         Some(UpstreamSection {
             name: name.into(),
             route: route.to_owned(),
             listen,
             credentials: credentials?,
-            headers: headers(one),
-            account: one
-                .node("account")
-                .and_then(|n| AccountRule::read(one.faults(), n, &one.path("account"))),
+            headers,
+            account,
             trusted: trusted.unwrap_or(own_host),
-            breaker: one
-                .node("breaker")
-                .map(|n| breaker::Settings::read(one.faults(), n, &one.path("breaker")))
-                .unwrap_or_default(),
+            breaker: breaker.unwrap_or_default(),
             pack,
             upstream,
         })
@@ -384,6 +399,10 @@ fn headers(one: &Section<'_>) -> Vec<(http::HeaderName, http::HeaderValue)> {
         }
     }
     headers
+}
+
+fn limits(top: &Section<'_>) -> Vec<limits::Rule> {
+    top.node("limits").map(|node| limits::read(top.faults(), node, "limits")).unwrap_or_default()
 }
 
 fn log_format(top: &Section<'_>) -> crate::telemetry::LogFormat {

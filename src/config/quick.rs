@@ -108,7 +108,8 @@ fn settings(
     }
 }
 
-fn section(pack: Arc<Pack>, upstream: Upstream, credentials: References) -> UpstreamSection {
+fn section(pack: Arc<Pack>, mut upstream: Upstream, credentials: References) -> UpstreamSection {
+    upstream.name = Arc::clone(&pack.traits().name);
     let trusted = pack.traits().hosts.iter().any(|host| **host == *upstream.url.host());
     UpstreamSection {
         name: Arc::clone(&pack.traits().name),

@@ -60,6 +60,7 @@ impl Gate {
         evidence: &mut Evidence,
     ) -> Result<Asked, Refusal> {
         evidence.call = Some(Arc::clone(&call));
+        evidence.caller = Some(Arc::clone(&caller));
         let account = self.account(&call, &caller).await?;
         evidence.account.clone_from(&account);
         // SECURITY: the vendor's key is ours to say, wherever it goes.

@@ -9,7 +9,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use crate::action::{ErrorShape, PackTraits};
 use crate::audit::{Entry, Event, RequestSeen, UpstreamSeen};
 use crate::bounds::HOLD_WAIT_MAX;
-use crate::call::{Call, Caller, Class, Digest, OperationId, Outcome, Request, Resolved};
+use crate::call::{Call, Caller, Class, Digest, Kind, OperationId, Outcome, Request, Resolved};
 use crate::clock::Clock;
 use crate::contract::Contract;
 use crate::decision::Verdict;
@@ -33,6 +33,8 @@ pub struct Evidence {
     pub caller: Option<Arc<Caller>>,
     /// What is asked.
     pub call: Option<Arc<Call>>,
+    /// What was asked, of an operation whose call is not at hand: action, class, kind.
+    pub named: Option<(Arc<str>, Class, Option<Kind>)>,
     /// What the action may do at best.
     pub contract: Option<Arc<Contract>>,
     /// Who the customer is at the upstream.
@@ -89,6 +91,7 @@ impl Evidence {
             pack: None,
             caller: None,
             call: None,
+            named: None,
             contract: None,
             account: None,
             facts: None,
@@ -115,6 +118,9 @@ impl Evidence {
         evidence.operation = Some(record.op);
         evidence.digest = Some(record.about.digest);
         evidence.state = Some(record.state.name());
+        evidence.caller = Some(Arc::new(Caller::named(&record.about.caller)));
+        evidence.named =
+            Some((Arc::from(&*record.about.action), record.about.class, record.about.kind));
         evidence.facts = record.about.facts;
         evidence.resolved = Some(Resolved {
             owner: record.about.owner.clone(),
@@ -133,7 +139,8 @@ impl Evidence {
 
     /// Its class, as far as it is understood.
     pub fn class(&self) -> Option<Class> {
-        self.call.as_ref().map(|call| call.class)
+        let named = self.named.as_ref().map(|(_, class, _)| *class);
+        self.call.as_ref().map(|call| call.class).or(named)
     }
 
     /// It was known already.
@@ -203,9 +210,15 @@ impl Evidence {
             state: self.state,
             case: context.and_then(|c| masked(&c.case)),
             caller: self.caller.clone(),
-            action: call.map(|call| Arc::clone(&call.action.name)),
+            action: match call {
+                Some(call) => Some(Arc::clone(&call.action.name)),
+                None => self.named.as_ref().map(|(action, ..)| Arc::clone(action)),
+            },
             class: self.class(),
-            effect: call.and_then(|call| call.effects.iter().find_map(|effect| effect.kind)),
+            effect: match call {
+                Some(call) => call.effects.iter().find_map(|effect| effect.kind),
+                None => self.named.as_ref().and_then(|(_, _, kind)| *kind),
+            },
             resource: resolved.and_then(|resolved| resolved.resource.clone()),
             amount: resolved.and_then(|resolved| resolved.amount),
             request: Some(RequestSeen {

@@ -13,6 +13,9 @@ use crate::gate::{Evidence, Gate};
 use crate::refusal::Fault;
 use crate::store::{Freeze, FreezeScope, Record};
 
+/// BOUND: as much of a held body as a person reads.
+const HELD_BODY_CHARS_MAX: usize = 4_000;
+
 /// What a held call would send, for the person who answers it.
 #[derive(Debug)]
 pub struct HeldRequest {
@@ -71,7 +74,6 @@ impl Gate {
         let evidence = Evidence::of_record(record, &self.clock);
         let verdict = crate::decision::Verdict::Hold;
         let mut entry = evidence.entry(event, verdict, &self.policy_digest);
-        entry.action = Some((*record.about.action).into());
         entry.by = Some((*operator.name).into());
         entry.note = (!reason.is_empty()).then(|| crate::redact::text(reason).into());
         entry.approvals = record.approval.as_ref().map(|a| a.policies.clone()).unwrap_or_default();
@@ -82,7 +84,9 @@ impl Gate {
     /// What a held call would send; `None` when it is not kept any more.
     pub async fn held_request(&self, op: OperationId) -> Option<HeldRequest> {
         let parcel = Parcel::open(&self.store.request(op).await.ok()??)?;
-        Some(HeldRequest { line: parcel.line(), body: parcel.body_text() })
+        // SECURITY: it is the agent's text: nothing in it may steer a terminal or a page.
+        let shown = |text: String| crate::redact::bounded(&text, HELD_BODY_CHARS_MAX);
+        Some(HeldRequest { line: shown(parcel.line()), body: parcel.body_text().map(shown) })
     }
 
     /// Stops a scope, at once in this process.

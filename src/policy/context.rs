@@ -442,7 +442,9 @@ impl View<'_> {
         let numbers = self.declared(declared)?.into_iter().map(|value| match value {
             // BOUND: what is counted here is far below; above it Cedar's sums could overflow.
             FactValue::Long(number) => (0..=MINOR_UNITS_MAX).contains(&number).then_some(number),
-            FactValue::Text(_) | FactValue::Bool(_) | FactValue::Time(_) => None,
+            // A vendor that says only whether there are any.
+            FactValue::Bool(any) => (declared == Declared::OpenInvoices).then_some(i64::from(any)),
+            FactValue::Text(_) | FactValue::Time(_) => None,
         });
         numbers.collect::<Option<Vec<i64>>>()?.into_iter().reduce(worse)
     }
