@@ -46,13 +46,18 @@ pub struct Args {
 
 pub fn run(args: Args) -> anyhow::Result<Ended> {
     let quick = args.config.is_none();
-    let read = match (&args.config, &args.pack, &args.upstream) {
-        (Some(path), _, _) => config::load(path),
-        (None, Some(pack), Some(upstream)) => config::quick(&quick_of(&args, pack, upstream)),
+    let read = match (args.config.clone(), &args.pack, &args.upstream) {
+        (Some(path), _, _) => std::thread::spawn(move || config::load(&path)).join(),
+        (None, Some(pack), Some(upstream)) => {
+            let quick = quick_of(&args, pack, upstream);
+            std::thread::spawn(move || config::quick(&quick)).join()
+        }
         (None, _, _) => bail!(
             "name a configuration with --config FILE, or a pack and an upstream with --pack NAME --upstream URL"
         ),
     };
+    // It was read on a thread that has ended: its scratch memory is given back.
+    let read = read.map_err(|_| anyhow::anyhow!("the configuration could not be read"))?;
     let config = match read {
         Ok(config) => config,
         Err(errors) => {

@@ -43,7 +43,10 @@ impl Running {
         let tokens = config.operators.iter().map(console_token).collect();
         let (vault, keeping) = (config::vault(&config)?, config::open(&config, &clock)?);
         let drain = config.drain;
-        let gate = Arc::new(config::gate(config, vault, keeping, clock)?);
+        // On a thread of its own, which ends: what reading and compiling needed goes back to the system.
+        let built = std::thread::spawn(move || config::gate(config, vault, keeping, clock)).join();
+        let gate =
+            Arc::new(built.unwrap_or_else(|_| Err(fault("", "the gate could not be built")))?);
         // Keys are fetched before the first call needs them; an issuer that is down is not fatal.
         let _keys = gate.identity.connect().await;
         let (stop, stopped) = watch::channel(false);
