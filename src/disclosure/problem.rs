@@ -78,7 +78,8 @@ fn problem(refusal: &Refusal, about: &About<'_>, status: u16) -> Map<String, Jso
         say("status_url", status_url(operation).into());
         say("operation", operation.to_string().into());
     }
-    if !refusal.reasons.is_empty() {
+    // SECURITY: what is not there has no policies; those of what is somebody else's would tell.
+    if !refusal.reasons.is_empty() && refusal.code != Code::NotFound {
         let ids = refusal.reasons.iter().map(|reason| Json::from(&*reason.policy));
         say("policies", ids.collect());
     }

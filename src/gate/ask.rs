@@ -7,6 +7,7 @@ use crate::breaker::{First, Pass};
 use crate::call::{AccountClaim, Call, Caller, Request};
 use crate::clock::Timestamp;
 use crate::contract::Contract;
+use crate::disclosure;
 use crate::gate::{Evidence, Gate, Site};
 use crate::operation;
 use crate::refusal::Refusal;
@@ -49,6 +50,8 @@ impl Gate {
             self.identity.verify(&request.headers, &pack.auth, &query, request.peer).await?;
         evidence.caller = Some(Arc::clone(&caller));
         let call = Arc::new(self.catalog.classify(request)?);
+        evidence.call = Some(Arc::clone(&call));
+        disclosure::ask(&call, &request.headers)?;
         self.asked(call, caller, evidence).await
     }
 

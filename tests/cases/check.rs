@@ -22,18 +22,11 @@ pub struct Seen {
     pub body: Bytes,
     /// For an answer to a hold: why it was not taken, if so.
     pub error: Option<Option<String>>,
-    pub own_path: bool,
 }
 
 impl Seen {
     pub fn nothing() -> Self {
-        Self {
-            status: 0,
-            headers: HeaderMap::new(),
-            body: Bytes::new(),
-            error: None,
-            own_path: false,
-        }
+        Self { status: 0, headers: HeaderMap::new(), body: Bytes::new(), error: None }
     }
 
     pub fn header(&self, name: &str) -> Option<String> {
@@ -380,16 +373,16 @@ pub fn always(world: &World, answers: &[Seen], place: &str) -> Vec<String> {
         let key = sent
             .headers
             .iter()
-            .find(|(_, value)| String::from_utf8_lossy(value.as_bytes()).contains("sk_"));
+            .find(|(_, value)| String::from_utf8_lossy(value.as_bytes()).contains("SK_"));
         let reads = key.is_some_and(|(_, value)| {
-            String::from_utf8_lossy(value.as_bytes()).ends_with("sk_read")
+            String::from_utf8_lossy(value.as_bytes()).ends_with("SK_read")
         });
         if key.is_none() || reads == is_effect(&sent) {
             faults.push(format!("{call}: armed with {key:?}"));
         }
     }
     for seen in answers {
-        if format!("{:?}{}", seen.headers, String::from_utf8_lossy(&seen.body)).contains("sk_") {
+        if format!("{:?}{}", seen.headers, String::from_utf8_lossy(&seen.body)).contains("SK_") {
             faults.push(format!("a secret of ours is in {}", seen.shown()));
         }
     }

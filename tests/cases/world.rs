@@ -61,7 +61,7 @@ pub struct Compiled {
 }
 
 impl World {
-    pub fn new(given: &Node, place: &str, compiled: &mut Compiled) -> Arc<Self> {
+    pub fn new(given: &Node, place: &str, compiled: &Mutex<Compiled>) -> Arc<Self> {
         let blank = tree::empty();
         let want =
             |key: &str| text(given, key).unwrap_or_else(|| panic!("{place}: given has no `{key}`"));
@@ -69,7 +69,7 @@ impl World {
             .unwrap_or_else(|| panic!("{place}: `clock` is no time"));
         let clock = Clock::by_hand(start);
         let name: Arc<str> = want("pack").into();
-        let pack = compiled.pack(&name);
+        let pack = compiled.lock().pack(&name);
         let script = Script::new(get(given, "upstream").unwrap_or(&blank).clone());
         let outbound = Arc::new(Outbound::Scripted(script.outbound()));
         let upstream = Upstream::parse(&name, "http://127.0.0.1:9").unwrap();
@@ -91,7 +91,7 @@ impl World {
             selectors,
         };
         let catalog = Catalog::new(vec![road]).unwrap();
-        let policy = compiled.policy(&name, given, &catalog);
+        let policy = compiled.lock().policy(&name, given, &catalog);
         let vault = Arc::new(vault(&name, &clock));
         let fact_site = facts::Site {
             upstream: upstream.clone(),
@@ -210,7 +210,7 @@ impl Compiled {
 
 /// A secret a class, each named after it.
 fn vault(upstream: &Arc<str>, clock: &Clock) -> Vault {
-    let text = "{ read: env:sk_read, write: env:sk_write, communication: env:sk_communication, financial: env:sk_financial }";
+    let text = "{ read: env:SK_read, write: env:SK_write, communication: env:SK_communication, financial: env:SK_financial }";
     let node = yaml::read("credentials", text).unwrap();
     let references = References::read(&node, std::path::Path::new(".")).unwrap();
     let environment = |name: &str| Some(name.to_owned());

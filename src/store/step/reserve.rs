@@ -243,13 +243,16 @@ fn alike<R: Rows + ?Sized>(
     };
     let minor = ask.about.amount.map(|amount| amount.minor);
     let edge = now.edge(rule.within);
+    let approved = matches!(ask.entry, Entry::Approved(_));
     for other in draft.alikes(slot)?.into_iter().rev() {
         if other.op == own || !is_near(minor, other.minor, rule) {
             continue;
         }
-        // One that waits or is under way counts however old it is.
+        // One that waits or is under way counts however old it is. To an approved one only what was
+        // let go counts: asking for its like does not undo an approval.
         if let Some(record) = draft.record(other.op)?
             && (other.at >= edge || record.state.is_open())
+            && !(approved && record.state == State::Held)
         {
             return Ok(Some((rule.alike, record)));
         }
