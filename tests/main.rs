@@ -3,6 +3,7 @@
 mod asks;
 mod audit;
 mod cases;
+mod config;
 mod floors;
 mod identity;
 mod operation;
