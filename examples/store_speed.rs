@@ -50,7 +50,11 @@ fn ask(n: u64) -> Option<Reserve> {
         reasons: Vec::new(),
         hold: HoldTerms { queue: "finance".into(), deadline: clock.plus(Duration::from_secs(9)) },
         seen: u64::MAX,
-        likeness: Some(Likeness { alike: Over::Hold, within: Duration::from_secs(86_400), near: 50 }),
+        likeness: Some(Likeness {
+            alike: Over::Hold,
+            within: Duration::from_secs(86_400),
+            near: 50,
+        }),
         budgets: vec![BudgetUse {
             id: "budget.customer-24h".into(),
             key: format!("customer {}", about.account).into(),
@@ -115,7 +119,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     drop(store);
     let bytes = std::fs::metadata(dir.join("store.redb"))?.len();
     let each = bytes.checked_div(first).unwrap_or(0);
-    println!("{first} operations in {commits} commits; {each} bytes of file each, a 1 KiB answer kept");
+    println!(
+        "{first} operations in {commits} commits; {each} bytes of file each, a 1 KiB answer kept"
+    );
     std::fs::remove_dir_all(&dir)?;
     Ok(())
 }

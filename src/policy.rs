@@ -13,6 +13,7 @@ mod profile;
 mod rules;
 mod schema;
 mod show;
+mod wants;
 
 use std::collections::HashMap;
 use std::sync::Arc;

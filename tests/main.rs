@@ -10,5 +10,7 @@ mod operation;
 mod packs;
 mod policy;
 mod proxy;
+mod sdk;
 mod store;
+mod support;
 mod wire;

@@ -31,8 +31,21 @@ impl Stand {
         let mut faults = Process::start("the fault proxy", &mut faults);
         faults.line_with("ready");
         let mut run = support::tollhouse();
-        run.args(["run", "--pack", "stripe", "--listen", "127.0.0.1:0", "--operator", "127.0.0.1:0"]);
-        run.args(["--upstream", &format!("http://127.0.0.1:{faulty}"), "--secret", "env:VENDOR_KEY"]);
+        run.args([
+            "run",
+            "--pack",
+            "stripe",
+            "--listen",
+            "127.0.0.1:0",
+            "--operator",
+            "127.0.0.1:0",
+        ]);
+        run.args([
+            "--upstream",
+            &format!("http://127.0.0.1:{faulty}"),
+            "--secret",
+            "env:VENDOR_KEY",
+        ]);
         run.arg("--contracts").arg(support::root().join("tests/sdk/contracts.yaml"));
         run.arg("--state").arg(home.path().join("state")).env("VENDOR_KEY", "sk_test_tollhouse");
         let mut tollhouse = Process::start("tollhouse", &mut run);
@@ -59,12 +72,7 @@ impl Stand {
             .output()
             .expect("the agent's interpreter is missing: run `./test sdk`, which installs it");
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        assert!(
-            output.status.success(),
-            "{}\n{}",
-            text(&output.stdout),
-            text(&output.stderr)
-        );
+        assert!(output.status.success(), "{}\n{}", text(&output.stdout), text(&output.stderr));
         println!("{}", text(&output.stdout));
         let mut verify = support::tollhouse();
         verify.args(["audit", "verify"]).arg(self.home.path().join("state/audit"));

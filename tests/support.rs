@@ -25,11 +25,10 @@ pub struct Process {
 impl Process {
     /// Starts it, its standard output kept for [`Process::line_with`].
     pub fn start(name: &str, command: &mut Command) -> Self {
-        let child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap_or_else(|e| panic!("{name} does not start: {e}\ninstall what is missing with ./test"));
+        let child =
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap_or_else(|e| {
+                panic!("{name} does not start: {e}\ninstall what is missing with ./test")
+            });
         Self { child, name: name.to_owned() }
     }
 

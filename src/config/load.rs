@@ -294,16 +294,17 @@ impl File<'_> {
         let mut upstream = url.and_then(|url| {
             Upstream::parse(name, &url).map_err(|message| one.fault("url", message)).ok()
         });
+        let timeout = one.section("timeout");
+        let connect = timeout.as_ref().and_then(|t| t.optional("connect", Node::duration));
+        let answer = timeout.as_ref().and_then(|t| t.optional("answer", Node::duration));
+        if let Some(timeout) = timeout {
+            timeout.finish();
+        }
         if let Some(upstream) = &mut upstream {
             upstream.ca = ca;
             upstream.addresses = addresses.unwrap_or(upstream.addresses);
-            if let Some(timeout) = one.section("timeout") {
-                upstream.connect =
-                    timeout.optional("connect", Node::duration).unwrap_or(upstream.connect);
-                upstream.answer =
-                    timeout.optional("answer", Node::duration).unwrap_or(upstream.answer);
-                timeout.finish();
-            }
+            upstream.connect = connect.unwrap_or(upstream.connect);
+            upstream.answer = answer.unwrap_or(upstream.answer);
         }
         let credentials = one.required("credentials", |n| References::read(n, self.base));
         let trusted = one.section("idempotency").and_then(|s| {

@@ -12,10 +12,11 @@ use cedar_policy::{
     Request, Schema, ValidationMode, Validator,
 };
 
-use super::context::{Types, View, Wants, WhatIf};
+use super::context::{Types, View, WhatIf};
 use super::profile::Profile;
 use super::rules::{self, Lift, Rule, Rules};
 use super::schema;
+use super::wants::Wants;
 use crate::action::Action;
 use crate::yaml::{ConfigError, ConfigErrors};
 

@@ -14,6 +14,7 @@ use cedar_policy::{
 use super::Question;
 use super::commitment::promises;
 use super::profile::{Declared, field, fields};
+use super::wants::Wants;
 use crate::action::Owner;
 use crate::call::{Consent, FactValue};
 use crate::clock::Timestamp;
@@ -24,86 +25,6 @@ type Value = RestrictedExpression;
 
 /// BOUND: 5 min, as clocks of an issuer and a vendor may be off; a moment further ahead is odd.
 const SKEW: Duration = Duration::from_secs(300);
-
-/// The attributes that some policies ask for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Wants(u32);
-
-/// Every attribute of `context`, and of `context.customer`, by the name a policy uses. Their order
-/// is the order of the bits of [`Wants`].
-const ATTRIBUTES: [&str; 26] = [
-    "name",
-    "now",
-    "asked",
-    "owner",
-    "contract",
-    "approvals",
-    "confidence",
-    "amount",
-    "currency_ok",
-    "since",
-    "remaining",
-    "disputed",
-    "fulfilled",
-    "open_invoices",
-    "recipients",
-    "templates",
-    "free_text",
-    "commitment",
-    "facts",
-    "customer",
-    "customer.verified",
-    "customer.account",
-    "customer.roles",
-    "customer.auth_time",
-    "customer.consent_until",
-    "customer.contacts",
-];
-
-impl Wants {
-    pub const NOTHING: Self = Self(0);
-    pub const ALL: Self = Self(u32::MAX);
-
-    /// The attribute of that name; everything, when there is none.
-    pub fn of(name: &str) -> Self {
-        let bit = ATTRIBUTES.iter().position(|own| *own == name);
-        let bit = bit.and_then(|bit| 1_u32.checked_shl(u32::try_from(bit).ok()?));
-        bit.map_or(Self::ALL, Self)
-    }
-
-    pub fn and(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-
-    fn has(self, name: &str) -> bool {
-        self.0 & Self::of(name).0 != 0
-    }
-
-    /// Whether an answer stays true for as long as token, contract and policies do: nothing that is
-    /// asked for differs from one call to the next, the owner apart.
-    pub fn is_lasting(self) -> bool {
-        let per_call = [
-            "now",
-            "asked",
-            "confidence",
-            "amount",
-            "currency_ok",
-            "since",
-            "remaining",
-            "disputed",
-            "fulfilled",
-            "open_invoices",
-            "recipients",
-            "templates",
-            "free_text",
-            "commitment",
-            "facts",
-            "customer.auth_time",
-            "customer.consent_until",
-        ];
-        per_call.iter().all(|name| !self.has(name))
-    }
-}
 
 /// A contract, and its Cedar entity for each currency that it lists.
 #[derive(Debug)]
@@ -442,9 +363,9 @@ impl View<'_> {
         let numbers = self.declared(declared)?.into_iter().map(|value| match value {
             // BOUND: what is counted here is far below; above it Cedar's sums could overflow.
             FactValue::Long(number) => (0..=MINOR_UNITS_MAX).contains(&number).then_some(number),
-            // A vendor that says only whether there are any.
-            FactValue::Bool(any) => (declared == Declared::OpenInvoices).then_some(i64::from(any)),
-            FactValue::Text(_) | FactValue::Time(_) => None,
+            // Some vendors say only whether there are any.
+            FactValue::Bool(any) if declared == Declared::OpenInvoices => Some(i64::from(any)),
+            FactValue::Bool(_) | FactValue::Text(_) | FactValue::Time(_) => None,
         });
         numbers.collect::<Option<Vec<i64>>>()?.into_iter().reduce(worse)
     }

@@ -10,7 +10,7 @@ use cedar_policy::{Effect, Policy as CedarPolicy, PolicyId, PolicySet};
 use miette::Diagnostic;
 use serde_json::Value as Json;
 
-use super::context::Wants;
+use super::wants::Wants;
 use crate::decision::Reason;
 use crate::yaml::{ConfigError, ConfigErrors};
 

@@ -1,0 +1,158 @@
+//! The configurations that are shipped stay true, and a faulty one is told everything at once.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::path::Path;
+
+use crate::support::{self, Process};
+
+/// `config/` in a folder of its own, with every secret and folder that it names.
+fn home() -> tempfile::TempDir {
+    let home = tempfile::tempdir().unwrap();
+    copy(&support::root().join("config"), &home.path().join("config"));
+    let state = home.path().join(".tollhouse");
+    let token = ["token", "--agent", "a", "--customer", "c", "--state"];
+    let made = support::tollhouse().args(token).arg(&state).output().unwrap();
+    assert!(made.status.success(), "{made:?}");
+    home
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let target = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            copy(&path, &target);
+        } else {
+            fs::copy(&path, &target).unwrap();
+        }
+    }
+}
+
+fn check(file: &Path) -> (bool, String) {
+    let mut command = support::tollhouse();
+    for name in ["STRIPE_KEY", "OPS_TOKEN", "FINANCE_TOKEN", "SHOP_READ_KEY", "SHOP_KEY"] {
+        command.env(name, "sixteen-characters-and-more");
+    }
+    let output = command.args(["check", "--config"]).arg(file).output().unwrap();
+    (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[test]
+fn the_shipped_configurations_hold() {
+    let home = home();
+    for name in ["stripe", "shop"] {
+        let (holds, said) = check(&home.path().join(format!("config/examples/{name}.yaml")));
+        assert!(holds, "{name}: {said}");
+    }
+    let file = home.path().join("config/tollhouse.yaml");
+    let text = fs::read_to_string(&file).unwrap();
+    let secrets = home.path().join("secrets");
+    fs::create_dir_all(&secrets).unwrap();
+    for name in text.split("/run/secrets/").skip(1) {
+        let name = name.split(|c: char| !c.is_alphanumeric() && c != '-' && c != '.').next();
+        // 32 bytes in base64, which is long enough for a token and right for a sealing key.
+        fs::write(secrets.join(name.unwrap()), "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=")
+            .unwrap();
+    }
+    let keys = home.path().join(".tollhouse/jwks.json");
+    let text = text
+        .replace("/run/secrets", secrets.to_str().unwrap())
+        .replace("/etc/tollhouse/id-keys.json", keys.to_str().unwrap());
+    fs::write(&file, text).unwrap();
+    let (holds, said) = check(&file);
+    assert!(holds, "{said}");
+}
+
+#[test]
+fn one_fault_hides_no_other() {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("faulty.yaml");
+    fs::write(
+        &file,
+        "version: 2\nlisten: 0.0.0.0:8700\nfleet: x\nstore: redis://nowhere\naudit: { dir: audit }\n\
+         identity: { issuers: [] }\nupstreams:\n  a: { url: ftp://x, pack: none, credentials: secret, timeout: { answer: soon } }\n\
+         contracts: { class/financial: { outcome: maybe } }\nlimits: [ { name: a, per: planet, rate: 1/s } ]\nstray: 1\n",
+    )
+    .unwrap();
+    let (holds, said) = check(&file);
+    assert!(!holds);
+    for (line, key) in [
+        (1, "version"),
+        (2, "listen"),
+        (3, "fleet"),
+        (4, "store"),
+        (6, "identity.issuers"),
+        (8, "upstreams.a.url"),
+        (8, "upstreams.a.pack"),
+        (8, "upstreams.a.credentials"),
+        (8, "upstreams.a.timeout.answer"),
+        (9, "contracts"),
+        (10, "limits"),
+        (11, "stray"),
+    ] {
+        let found =
+            said.lines().any(|l| l.contains(&format!("faulty.yaml:{line}:")) && l.contains(key));
+        assert!(found, "line {line}, {key} is not told:\n{said}");
+    }
+    assert!(!said.contains("audit: is not a key"), "{said}");
+}
+
+#[test]
+fn an_issuers_keys_are_fetched_from_its_address() {
+    let home = tempfile::tempdir().unwrap();
+    let state = home.path().join("state");
+    let token = ["token", "--agent", "a", "--customer", "c", "--state"];
+    let made = support::tollhouse().args(token).arg(&state).output().unwrap();
+    let token = String::from_utf8(made.stdout).unwrap();
+    let keys = fs::read_to_string(state.join("jwks.json")).unwrap();
+    let issuer = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = issuer.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for mut stream in issuer.incoming().flatten() {
+            let mut head = [0; 2048];
+            let read = stream.read(&mut head).unwrap_or(0);
+            let found = head[..read].starts_with(b"GET /keys/jwks.json HTTP/1.1");
+            let status = if found { "200 OK" } else { "404 Not Found" };
+            let length = keys.len();
+            let answer = format!(
+                "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{keys}"
+            );
+            let _gone = stream.write_all(answer.as_bytes());
+        }
+    });
+    let file = home.path().join("tollhouse.yaml");
+    let nowhere = support::free_port();
+    fs::write(
+        &file,
+        format!(
+            "version: 1\nlisten: 127.0.0.1:0\noperator: {{ listen: 127.0.0.1:0 }}\nstore: embedded:store\n\
+             audit: {{ dir: audit }}\ndevelopment: true\nidentity: {{ issuers: [ {{ issuer: tollhouse-dev, \
+             audience: tollhouse, jwks: 'http://{at}/keys/jwks.json', algorithms: [EdDSA] }} ] }}\n\
+             upstreams: {{ orders: {{ url: 'http://127.0.0.1:{nowhere}', pack: orders, route: /, credentials: env:KEY }} }}\n"
+        ),
+    )
+    .unwrap();
+    let mut run = support::tollhouse();
+    run.args(["run", "--config"]).arg(&file).env("KEY", "k");
+    let mut tollhouse = Process::start("tollhouse", &mut run);
+    let agents = tollhouse.line_with("agents");
+    let address = agents.trim_start_matches("http://").to_owned();
+    let ask = |token: &str| {
+        let mut stream = std::net::TcpStream::connect(&address).unwrap();
+        let head = format!(
+            "GET /orders/A-1 HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    assert!(
+        ask(token.trim()).starts_with("HTTP/1.1 502"),
+        "the token is believed, the shop is down"
+    );
+    assert!(ask("nonsense").starts_with("HTTP/1.1 401"));
+}
