@@ -51,7 +51,7 @@ fn the_demo_goes_on_and_its_hold_can_be_approved() {
     demo.args(["demo", "--listen", "127.0.0.1:0", "--operator", "127.0.0.1:0", "--state"]);
     let mut child = demo.arg(&state).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
-    let printed = lines.find(|line| line.trim().starts_with("tollhouse holds approve")).unwrap();
+    let printed = lines.find(|line| line.contains("tollhouse holds approve op_")).unwrap();
     let words: Vec<&str> = printed.split_whitespace().skip(1).collect();
     let op = words[2];
     // The last line: everything is printed, and it goes on.

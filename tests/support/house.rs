@@ -230,7 +230,7 @@ development: true
 identity:
   issuers: [ {{ issuer: tollhouse-dev, audience: tollhouse, jwks: file:state/jwks.json, algorithms: [EdDSA] }} ]
 upstreams:
-  shop: {{ url: \"{upstream}\", pack: orders, credentials: file:shop-key{more} }}
+  shop: {{ url: \"{upstream}\", pack: orders, route: /, credentials: file:shop-key{more} }}
 queues: {{ finance: {{ roles: [finance] }} }}
 telemetry: {{ log: text }}
 {CONTRACTS}"
