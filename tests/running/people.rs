@@ -167,8 +167,9 @@ fn an_agent_that_waits_gets_the_real_answer_of_a_quick_person() {
             }
         };
         let path = format!("/.tollhouse/v1/operations/{hold}?wait=20");
-        let watch = Call::new("GET", &path).bearer(house.token());
-        let watcher = scope.spawn(|| watch.send(&house.agents).unwrap());
+        let (token, url) = (house.token(), &house.agents);
+        let watcher =
+            scope.spawn(move || Call::new("GET", &path).bearer(token).send(url).unwrap());
         std::thread::sleep(Duration::from_millis(300));
         assert!(!agent.is_finished() && !watcher.is_finished(), "they do not wait");
         assert_eq!(house.approve(&hold).code, 0);

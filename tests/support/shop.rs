@@ -2,7 +2,7 @@
 //! it. It trusts its caller, has no limit and ignores idempotency keys: whatever is sent twice shows.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
