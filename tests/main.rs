@@ -3,13 +3,16 @@
 mod asks;
 mod audit;
 mod cases;
+mod cli;
 mod config;
+mod demo;
 mod floors;
 mod identity;
 mod operation;
 mod packs;
 mod policy;
 mod proxy;
+mod running;
 mod sdk;
 mod store;
 mod support;

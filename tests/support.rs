@@ -1,5 +1,9 @@
 //! Real processes for tests: each on a port of its own, each ended with the test.
 
+pub mod agent;
+pub mod house;
+pub mod shop;
+
 use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -20,16 +24,26 @@ pub fn tollhouse() -> Command {
 pub struct Process {
     child: Child,
     name: String,
+    said: Vec<String>,
 }
 
 impl Process {
     /// Starts it, its standard output kept for [`Process::line_with`].
     pub fn start(name: &str, command: &mut Command) -> Self {
+<<<<<<< HEAD
         let child =
             command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap_or_else(|e| {
                 panic!("{name} does not start: {e}\ninstall what is missing with ./test")
             });
         Self { child, name: name.to_owned() }
+=======
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|e| panic!("{name} does not start: {e}\ninstall what is missing with ./test"));
+        Self { child, name: name.to_owned(), said: Vec::new() }
+>>>>>>> e2e
     }
 
     /// Reads its output up to a line that starts with `start`, and gives what follows there.
@@ -49,6 +63,29 @@ impl Process {
                 return rest.trim().to_owned();
             }
         }
+    }
+
+    /// Reads its output up to a line that starts with `last`, and gives what followed `first`.
+    pub fn ready(&mut self, first: &str, last: &str) -> String {
+        let out = self.child.stdout.take().expect("the output was read before");
+        let mut reader = BufReader::new(out);
+        loop {
+            let mut line = String::new();
+            let read = reader.read_line(&mut line).unwrap();
+            assert!(read > 0, "{} ended without `{last}`; it said: {:?}", self.name, self.said);
+            self.said.push(line.trim().to_owned());
+            if line.starts_with(last) {
+                // Keep reading, or the process blocks on a full pipe.
+                std::thread::spawn(move || reader.lines().for_each(drop));
+                return self.said(first);
+            }
+        }
+    }
+
+    /// What followed `start` in what was read by [`Process::ready`].
+    pub fn said(&self, start: &str) -> String {
+        let found = self.said.iter().find_map(|line| line.strip_prefix(start));
+        found.unwrap_or_else(|| panic!("no `{start}` in {:?}", self.said)).trim().to_owned()
     }
 
     /// Ends it as `kill -9` does.

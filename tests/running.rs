@@ -1,0 +1,8 @@
+//! The real binary, started as an operator starts it, before a shop that follows a script.
+
+mod console;
+mod crash;
+mod disk;
+mod faults;
+mod people;
+mod serving;
