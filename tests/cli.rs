@@ -77,7 +77,8 @@ fn every_command_says_what_it_does() {
         let words: Vec<&str> = command.split_whitespace().chain(["--help"]).collect();
         let ran = ran(&words);
         assert_eq!((ran.code, &*ran.err), (0, ""), "{command}");
-        let name = if command.is_empty() { "tollhouse".to_owned() } else { command.replace(' ', "-") };
+        let name =
+            if command.is_empty() { "tollhouse".to_owned() } else { command.replace(' ', "-") };
         golden(&format!("help/{name}.txt"), &ran.out);
     }
 }
@@ -104,7 +105,8 @@ fn check_tells_every_fault_with_its_place_and_what_was_expected() {
         let checked = ran(&["check", "--config", file]);
         assert_eq!((checked.code, &*checked.err), (1, ""), "{checked:?}");
         golden(kept, &checked.out);
-        let faults = checked.out.lines().filter(|line| line.starts_with(&format!("{file}:"))).count();
+        let faults =
+            checked.out.lines().filter(|line| line.starts_with(&format!("{file}:"))).count();
         assert!(faults >= 3, "{checked:?}");
         assert!(checked.out.ends_with("faults; nothing was started\n"), "{checked:?}");
         assert!(!checked.out.contains("s3cret"), "a secret that stands in the file is repeated");
@@ -170,16 +172,31 @@ const FACTS: [&str; 12] = [
 fn explain_classifies_without_a_token() {
     let body = r#"{"order":"A-1","amount":"25.00","currency":"USD"}"#;
     let seen = said(&["explain", "POST", "/refunds", "-d", body, "--pack", "orders", "--json"]);
-    assert_eq!((&seen["action"], &seen["class"]), (&"orders.refund.create".into(), &"financial".into()));
+    assert_eq!(
+        (&seen["action"], &seen["class"]),
+        (&"orders.refund.create".into(), &"financial".into())
+    );
     assert_eq!((&seen["amount"], &seen["decision"]), (&Value::Null, &Value::Null));
     assert_eq!((&seen["kind"], &seen["policies"]), (&"refund".into(), &json!([])));
 
     let bare = said(&["explain", "post", "/refunds", "--pack", "orders", "--json"]);
-    assert_eq!((&bare["action"], &bare["class"]), (&"orders.refund.create".into(), &"financial".into()));
+    assert_eq!(
+        (&bare["action"], &bare["class"]),
+        (&"orders.refund.create".into(), &"financial".into())
+    );
     let read = ran(&["explain", "GET", "/orders/A-1", "--pack", "orders"]);
     assert_eq!(read.code, 0);
     assert!(read.out.contains("orders.order.retrieve") && read.out.contains("read"), "{read:?}");
-    let stripe = ["explain", "POST", "/v1/refunds", "-d", "charge=ch_1&amount=5", "--pack", "stripe", "--json"];
+    let stripe = [
+        "explain",
+        "POST",
+        "/v1/refunds",
+        "-d",
+        "charge=ch_1&amount=5",
+        "--pack",
+        "stripe",
+        "--json",
+    ];
     assert_eq!(said(&stripe)["action"], "stripe.refund.create");
 
     let unknown = ["explain", "DELETE", "/orders/A-1", "--pack", "orders", "--json"];
@@ -223,8 +240,10 @@ fn explain_decides_with_a_token() {
     assert_eq!(seen["policies"][0]["policy"], "financial.over-cap");
     let (code, seen) = decided("5000.00", &FACTS);
     assert_eq!((code, &seen["decision"]), (1, &"refuse".into()), "{seen}");
-    let theirs: Vec<&str> =
-        FACTS.iter().map(|f| if *f == "order.customer=ann" { "order.customer=bob" } else { f }).collect();
+    let theirs: Vec<&str> = FACTS
+        .iter()
+        .map(|f| if *f == "order.customer=ann" { "order.customer=bob" } else { f })
+        .collect();
     let (code, seen) = decided("25.00", &theirs);
     assert_eq!((code, &seen["code"]), (1, &"not_found".into()), "{seen}");
     let (code, seen) = decided("25.00", &[]);
@@ -262,7 +281,8 @@ fn token_prints_a_token_and_nothing_else() {
 #[test]
 fn packs_are_listed_and_linted() {
     let listed = said(&["pack", "list", "--json"]);
-    let names: Vec<_> = listed.as_array().unwrap().iter().map(|p| p["pack"].as_str().unwrap()).collect();
+    let names: Vec<_> =
+        listed.as_array().unwrap().iter().map(|p| p["pack"].as_str().unwrap()).collect();
     assert!(names.contains(&"orders") && names.contains(&"stripe"), "{listed}");
     let stripe = listed.as_array().unwrap().iter().find(|p| p["pack"] == "stripe").unwrap();
     assert_eq!(stripe["actions"], 452);
@@ -297,7 +317,8 @@ fn operations_are_listed_and_shown() {
     let done = house.refund("A-1", "25.00", "k-1").operation();
     let held = house.refund("A-2", "450.00", "k-2").operation();
     let listed = house.listed(&["operations", "list"]);
-    let ids: Vec<_> = listed.as_array().unwrap().iter().map(|o| o["id"].as_str().unwrap()).collect();
+    let ids: Vec<_> =
+        listed.as_array().unwrap().iter().map(|o| o["id"].as_str().unwrap()).collect();
     assert_eq!(ids, [&*held, &*done], "the newest first");
     let only = house.listed(&["operations", "list", "--only", "done"]);
     let [one] = only.as_array().unwrap().as_slice() else { panic!("{only}") };
@@ -362,7 +383,10 @@ fn audit_verify_finds_what_was_edited_removed_or_swapped() {
     let text = std::fs::read_to_string(&file).unwrap();
     let lines: Vec<&str> = text.lines().collect();
     let edits: [(&str, Vec<String>); 3] = [
-        ("edited", lines.iter().map(|l| l.replacen("\"minor\":2500", "\"minor\":9900", 1)).collect()),
+        (
+            "edited",
+            lines.iter().map(|l| l.replacen("\"minor\":2500", "\"minor\":9900", 1)).collect(),
+        ),
         ("removed", (0..lines.len()).filter(|n| *n != 2).map(|n| lines[n].to_owned()).collect()),
         ("swapped", {
             let mut lines: Vec<String> = lines.iter().map(|l| (*l).to_owned()).collect();

@@ -30,20 +30,11 @@ pub struct Process {
 impl Process {
     /// Starts it, its standard output kept for [`Process::line_with`].
     pub fn start(name: &str, command: &mut Command) -> Self {
-<<<<<<< HEAD
         let child =
             command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap_or_else(|e| {
                 panic!("{name} does not start: {e}\ninstall what is missing with ./test")
             });
-        Self { child, name: name.to_owned() }
-=======
-        let child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap_or_else(|e| panic!("{name} does not start: {e}\ninstall what is missing with ./test"));
         Self { child, name: name.to_owned(), said: Vec::new() }
->>>>>>> e2e
     }
 
     /// Reads its output up to a line that starts with `start`, and gives what follows there.

@@ -140,7 +140,7 @@ impl World {
             outbound,
             audit_dir: None,
             audit: Arc::new(Audit::in_memory(clock.clone()).unwrap()),
-            telemetry: Arc::new(Telemetry::new(LogFormat::Text)),
+            telemetry: Arc::new(Telemetry::new(LogFormat::Off)),
             wake: Arc::default(),
             store,
             clock: clock.clone(),

@@ -2,8 +2,8 @@
 
 use crate::support::agent::Call;
 use crate::support::house::House;
-use crate::support::shop::Shop;
 use crate::support::root;
+use crate::support::shop::Shop;
 
 const ROUTES: &[(&str, &str)] = &[
     ("GET", "/v1/holds"),

@@ -41,7 +41,11 @@ fn round(house: &mut House, shop: &Shop, round: usize, moment: Duration) -> [usi
         let kind = match answer {
             Some(answer) => {
                 assert_eq!(answer.status, 200, "{answer:?}");
-                assert_eq!((again.status, &again.body), (200, &answer.body), "{order} was forgotten");
+                assert_eq!(
+                    (again.status, &again.body),
+                    (200, &answer.body),
+                    "{order} was forgotten"
+                );
                 assert_eq!(again.header("idempotent-replayed"), Some("true"));
                 0
             }

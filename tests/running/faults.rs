@@ -7,7 +7,8 @@ use crate::support::free_port;
 use crate::support::house::House;
 use crate::support::shop::{Play, Shop};
 
-const TIMEOUT: &str = ", timeout: { connect: 500ms, answer: 800ms }, breaker: { consecutive: 100, open: 1s }";
+const TIMEOUT: &str =
+    ", timeout: { connect: 500ms, answer: 800ms }, breaker: { consecutive: 100, open: 1s }";
 
 #[test]
 fn an_upstream_that_is_down_is_502_and_nothing_is_sent() {
@@ -63,7 +64,10 @@ fn is_unknown_and_stays_so(play: Play) {
     shop.play(play);
     let lost = house.refund("A-1", "25.00", "k-1");
     assert_eq!((lost.status, &*lost.code()), (504, "outcome_unknown"), "{lost:?}");
-    assert_eq!((&lost.json()["sent"], &lost.json()["retryable"]), (&"unknown".into(), &false.into()));
+    assert_eq!(
+        (&lost.json()["sent"], &lost.json()["retryable"]),
+        (&"unknown".into(), &false.into())
+    );
     shop.play(Play::Answer);
     for key in ["k-1", "k-2", ""] {
         let again = house.refund("A-1", "25.00", key);
@@ -108,7 +112,8 @@ fn what_the_pack_lists_as_not_executed_may_run_again() {
     assert_eq!((turned.status, turned.header("tollhouse-decision")), (429, Some("allow")));
     shop.play(Play::Answer);
     assert_eq!(house.refund("A-1", "25.00", "k-1").status, 200);
-    let keys: Vec<_> = shop.posts().iter().map(|p| p.header("idempotency-key").map(str::to_owned)).collect();
+    let keys: Vec<_> =
+        shop.posts().iter().map(|p| p.header("idempotency-key").map(str::to_owned)).collect();
     assert_eq!((keys.len(), &keys[0]), (2, &keys[1]), "one operation, one key");
     assert_eq!(shop.made_of("A-1"), 1);
 }

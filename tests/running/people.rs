@@ -69,7 +69,10 @@ fn a_yes_is_for_what_was_seen() {
         assert!(ran.code == 2 && ran.err.contains(said), "{words:?}: {ran:?}");
     }
     for (words, said) in [
-        (&["holds", "approve", "op_none", "--yes", "--digest", &wrong][..], "expected an operation"),
+        (
+            &["holds", "approve", "op_none", "--yes", "--digest", &wrong][..],
+            "expected an operation",
+        ),
         (&["holds", "deny", &op][..], "--reason"),
         (&["holds", "deny", &op, "--reason", " "][..], "expected why"),
         (&["holds", "show", &format!("op_{}", "a".repeat(52))][..], "not found"),
@@ -122,7 +125,14 @@ fn a_hold_that_nobody_answers_ends() {
     let call = house.refund_call("A-1", "450.00", "k-1");
     let told = house.until(&call, |reply| reply.code() == "approval_expired");
     assert_eq!((told.status, told.operation()), (403, op.clone()), "{told:?}");
-    let late = house.cli(&["holds", "approve", &op, "--yes", "--digest", &format!("sha256:{}", "0".repeat(64))]);
+    let late = house.cli(&[
+        "holds",
+        "approve",
+        &op,
+        "--yes",
+        "--digest",
+        &format!("sha256:{}", "0".repeat(64)),
+    ]);
     assert!(late.code == 2 && late.err.contains("does not wait any more"), "{late:?}");
     assert_eq!(shop.posts().len(), 0);
 }
@@ -140,7 +150,10 @@ fn an_agent_withdraws_its_own_call() {
     assert_eq!((ask("GET", &bob).status, ask("DELETE", &bob).status), (404, 404));
     assert_eq!(Call::new("DELETE", &path).send(&house.agents).unwrap().status, 401);
     let shown = ask("GET", house.token()).json();
-    assert_eq!((&shown["state"], &shown["summary"]), (&"held".into(), &"Refund 450.00 USD of order A-1".into()));
+    assert_eq!(
+        (&shown["state"], &shown["summary"]),
+        (&"held".into(), &"Refund 450.00 USD of order A-1".into())
+    );
 
     let gone = ask("DELETE", house.token());
     assert_eq!((gone.status, &gone.json()["outcome"]), (200, &"withdrawn".into()), "{gone:?}");
@@ -168,13 +181,16 @@ fn an_agent_that_waits_gets_the_real_answer_of_a_quick_person() {
         };
         let path = format!("/.tollhouse/v1/operations/{hold}?wait=20");
         let (token, url) = (house.token(), &house.agents);
-        let watcher =
-            scope.spawn(move || Call::new("GET", &path).bearer(token).send(url).unwrap());
+        let watcher = scope.spawn(move || Call::new("GET", &path).bearer(token).send(url).unwrap());
         std::thread::sleep(Duration::from_millis(300));
         assert!(!agent.is_finished() && !watcher.is_finished(), "they do not wait");
         assert_eq!(house.approve(&hold).code, 0);
         let answer = agent.join().unwrap();
-        assert_eq!((answer.status, &answer.json()["status"]), (200, &"succeeded".into()), "{answer:?}");
+        assert_eq!(
+            (answer.status, &answer.json()["status"]),
+            (200, &"succeeded".into()),
+            "{answer:?}"
+        );
         let watched = watcher.join().unwrap().json();
         assert_eq!((&watched["state"], &watched["outcome"]), (&"done".into(), &"succeeded".into()));
     });
@@ -228,7 +244,10 @@ fn a_freeze_stops_at_once_and_its_lifting_lets_run() {
         assert_eq!(told.json()["sent"], "no");
         let listed = house.listed(&["freezes"]);
         let [freeze] = listed.as_array().unwrap().as_slice() else { panic!("{listed}") };
-        assert_eq!((&freeze["reason"], &freeze["until"]), (&"odd".into(), &serde_json::Value::Null));
+        assert_eq!(
+            (&freeze["reason"], &freeze["until"]),
+            (&"odd".into(), &serde_json::Value::Null)
+        );
         let id = freeze["id"].as_str().unwrap();
         assert!(froze.out.contains(&format!("tollhouse unfreeze {id}")), "{froze:?}");
         assert_eq!(house.cli(&["unfreeze", id]).out, format!("Lifted {id}.\n"));
