@@ -88,6 +88,8 @@ pub struct Gate {
     pub policy_digest: Arc<str>,
     /// An approval wakes the sweep at once.
     pub wake: Arc<tokio::sync::Notify>,
+    /// The process is asked to stop: nobody is waited for any more, and no approved call is begun.
+    pub closing: tokio_util::sync::CancellationToken,
 }
 
 /// One upstream, as the gate needs it.

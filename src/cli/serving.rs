@@ -70,7 +70,7 @@ impl Running {
             });
         }
         let sweeper = Arc::clone(&gate);
-        tasks.spawn(async move { sweeper.sweep_forever().await });
+        tasks.spawn(async move { sweeper.sweep_until_closed().await });
         let server = Server::start(listeners, service(&gate), Bounds::default())
             .map_err(|e| fault("listen", &e.to_string()))?;
         let agents_url = server.addresses().first().map(|at| format!("http://{at}"));
@@ -123,12 +123,15 @@ impl Running {
 
     /// Answers what is in flight, then stops; false when time ran out before all was answered.
     pub async fn stop(mut self) -> bool {
-        let drained = self.server.stop(self.drain).await;
+        self.gate.closing.cancel();
         self.stop.send_replace(true);
-        self.tasks.abort_all();
-        while self.tasks.join_next().await.is_some() {}
+        let tasks = async { while self.tasks.join_next().await.is_some() {} };
+        // What a person approved is in flight like any other call, though no agent waits for it.
+        let (drained, ended) =
+            tokio::join!(self.server.stop(self.drain), tokio::time::timeout(self.drain, tasks));
+        self.tasks.shutdown().await;
         self.gate.audit.close();
-        drained == Drained::All
+        drained == Drained::All && ended.is_ok()
     }
 }
 

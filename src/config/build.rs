@@ -234,6 +234,7 @@ pub fn gate(
         audit_dir: Some(config.audit_dir),
         telemetry: Arc::new(Telemetry::new(config.log)),
         wake: Arc::default(),
+        closing: tokio_util::sync::CancellationToken::new(),
         store,
         clock,
     })

@@ -70,7 +70,12 @@ impl Gate {
 
     /// Waits until a held operation has its end, at most `span`.
     pub(super) async fn wait_for(&self, op: OperationId, span: Duration) {
-        self.wait_until(op, span, |state| !state.is_open() || state == State::Unknown).await;
+        let over = |state: State| !state.is_open() || state == State::Unknown;
+        tokio::select! {
+            () = self.wait_until(op, span, over) => {}
+            // People take longer than a stop may: how it stands now is the answer.
+            () = self.closing.cancelled() => {}
+        }
     }
 
     async fn wait_until(&self, op: OperationId, span: Duration, over: impl Fn(State) -> bool) {

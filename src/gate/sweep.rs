@@ -19,6 +19,11 @@ const APPROVED_MAX: usize = 64;
 impl Gate {
     /// One turn of the sweep.
     pub async fn sweep(&self) {
+        Box::pin(self.turn(&|| false)).await;
+    }
+
+    /// One turn; no further approved call is begun once `stopped`.
+    async fn turn(&self, stopped: &(dyn Fn() -> bool + Sync)) {
         match self.store.sweep().await {
             Ok(changed) => {
                 for record in changed {
@@ -30,6 +35,9 @@ impl Gate {
         match self.store.list(Some("approved"), APPROVED_MAX).await {
             Ok(approved) => {
                 for record in approved {
+                    if stopped() {
+                        return;
+                    }
                     Box::pin(self.run_approved(&record)).await;
                 }
             }
@@ -37,15 +45,19 @@ impl Gate {
         }
     }
 
-    /// Sweeps every second, and at once after an approval, until it is dropped.
-    pub async fn sweep_forever(&self) {
+    /// Sweeps every second, and at once after an approval, until the gate closes. What it runs by then
+    /// is brought to its end; what it has not begun waits for the next start.
+    pub async fn sweep_until_closed(&self) {
         for record in self.store.interrupted() {
             self.record_change(&record).await;
         }
-        loop {
-            Box::pin(self.sweep()).await;
-            // A turn that nobody asked for is due after a second.
-            let _due = tokio::time::timeout(SWEEP_EVERY, self.wake.notified()).await;
+        while !self.closing.is_cancelled() {
+            Box::pin(self.turn(&|| self.closing.is_cancelled())).await;
+            tokio::select! {
+                // A turn that nobody asked for is due after a second.
+                _due = tokio::time::timeout(SWEEP_EVERY, self.wake.notified()) => {}
+                () = self.closing.cancelled() => {}
+            }
         }
     }
 

@@ -142,6 +142,7 @@ impl World {
             audit: Arc::new(Audit::in_memory(clock.clone()).unwrap()),
             telemetry: Arc::new(Telemetry::new(LogFormat::Off)),
             wake: Arc::default(),
+            closing: tokio_util::sync::CancellationToken::new(),
             store,
             clock: clock.clone(),
         };

@@ -236,7 +236,7 @@ fn a_freeze_stops_at_once_and_its_lifting_lets_run() {
         &["customer/ann", "class/financial"][..],
         &["upstream/orders"][..],
     ] {
-        let order = format!("A-{}", scope.join("-").replace('/', "-"));
+        let order = format!("A-{}", scope.join("-").replace(['/', '.'], "-"));
         let froze = house.cli(&[&["freeze"], scope, &["--reason", "odd"]].concat());
         assert_eq!(froze.code, 0, "{froze:?}");
         let told = house.refund(&order, "25.00", &order);

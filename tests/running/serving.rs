@@ -87,6 +87,16 @@ fn idle(house: &House) -> TcpStream {
     stream
 }
 
+#[test]
+fn reads_share_a_connection_to_the_upstream() {
+    let shop = Shop::open();
+    let house = House::quick(&shop);
+    for n in 0..5 {
+        assert_eq!(house.get(&format!("/orders/A-{n}")).status, 200);
+    }
+    assert_eq!(shop.connections(), 1);
+}
+
 fn until(what: &str, done: impl Fn() -> bool) {
     for _ in 0..400 {
         if done() {

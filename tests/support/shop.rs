@@ -62,6 +62,8 @@ struct Books {
     seen: Vec<Seen>,
     placed_at: String,
     is_open: bool,
+    shuts: Option<SocketAddr>,
+    connections: usize,
 }
 
 impl Shop {
@@ -76,6 +78,8 @@ impl Shop {
             seen: Vec::new(),
             placed_at: yesterday.to_string(),
             is_open: true,
+            shuts: None,
+            connections: 0,
         };
         let shop = Self {
             address: listener.local_addr().unwrap(),
@@ -93,6 +97,7 @@ impl Shop {
                 if !books.lock().is_open {
                     return;
                 }
+                books.lock().connections += 1;
                 let books = Arc::clone(&books);
                 // A connection that breaks is the other side's affair.
                 std::thread::spawn(move || converse(stream, &books));
@@ -100,16 +105,14 @@ impl Shop {
         }));
     }
 
-    /// Takes no new connection; those that stand go on.
-    pub fn shut(&self) {
-        self.books.lock().is_open = false;
-        // Wakes the thread that accepts; its listener ends with it.
-        drop(TcpStream::connect(self.address));
-        self.door.lock().take().unwrap().join().unwrap();
+    /// Takes no new connection from the next read on; those that stand go on.
+    pub fn shut_at_the_next_read(&self) {
+        self.books.lock().shuts = Some(self.address);
     }
 
     /// Takes connections again, at the same address.
     pub fn reopen(&self) {
+        self.door.lock().take().unwrap().join().unwrap();
         self.books.lock().is_open = true;
         self.serve(TcpListener::bind(self.address).unwrap());
     }
@@ -143,6 +146,11 @@ impl Shop {
         self.books.lock().seen.clone()
     }
 
+    /// How many connections were made to it.
+    pub fn connections(&self) -> usize {
+        self.books.lock().connections
+    }
+
     /// The requests that ask for an effect.
     pub fn posts(&self) -> Vec<Seen> {
         self.seen().into_iter().filter(|seen| seen.line.starts_with("POST ")).collect()
@@ -160,6 +168,13 @@ fn converse(stream: TcpStream, books: &Mutex<Books>) -> Option<()> {
         if method == "GET" {
             let span = books.lock().reads_take;
             std::thread::sleep(span);
+            let shuts = books.lock().shuts.take();
+            if let Some(address) = shuts {
+                books.lock().is_open = false;
+                // Wakes the thread that accepts; its listener ends with it.
+                drop(TcpStream::connect(address));
+                while TcpStream::connect(address).is_ok() {}
+            }
             let (status, body) = look(&books.lock(), target);
             say(&mut writer, status, &body)?;
             continue;
