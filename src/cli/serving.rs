@@ -37,9 +37,7 @@ impl Running {
     /// What cannot be opened, bound or read.
     pub async fn start(config: Config, state: Option<&Path>) -> Result<Self, ConfigErrors> {
         let clock = Clock::System;
-        let listeners = listeners(&config)?;
-        let console_door = config.console.as_ref().map(console_door).transpose()?;
-        let probes_door = config.probes.map(|at| tcp_door("probes", at)).transpose()?;
+        let wanted = Wanted::of(&config);
         let tokens = config.operators.iter().map(console_token).collect();
         let (vault, keeping) = (config::vault(&config)?, config::open(&config, &clock)?);
         let drain = config.drain;
@@ -47,6 +45,10 @@ impl Running {
         let built = std::thread::spawn(move || config::gate(config, vault, keeping, clock)).join();
         let gate =
             Arc::new(built.unwrap_or_else(|_| Err(fault("", "the gate could not be built")))?);
+        // Bound once all is sound: a port that is taken hides no fault of the configuration.
+        let listeners = wanted.listeners()?;
+        let console_door = wanted.console.as_ref().map(console_door).transpose()?;
+        let probes_door = wanted.probes.map(|at| tcp_door("probes", at)).transpose()?;
         // Keys are fetched before the first call needs them; an issuer that is down is not fatal.
         let _keys = gate.identity.connect().await;
         let (stop, stopped) = watch::channel(false);
@@ -146,18 +148,34 @@ fn service(gate: &Arc<Gate>) -> Service {
     }
 }
 
-/// The agents' sockets, the shared one first, bound before anyone is told of them.
-fn listeners(config: &Config) -> Result<Vec<Listener>, ConfigErrors> {
-    let own = config.upstreams.iter().filter_map(|one| one.listen);
-    let hosts: Vec<Box<str>> = config.hosts.iter().map(|host| host.as_str().into()).collect();
-    std::iter::once(config.listen)
-        .chain(own)
-        .map(|at| {
+/// The addresses that a configuration wants.
+struct Wanted {
+    agents: Vec<SocketAddr>,
+    hosts: Vec<Box<str>>,
+    console: Option<ConsoleListen>,
+    probes: Option<SocketAddr>,
+}
+
+impl Wanted {
+    fn of(config: &Config) -> Self {
+        let own = config.upstreams.iter().filter_map(|one| one.listen);
+        Self {
+            agents: std::iter::once(config.listen).chain(own).collect(),
+            hosts: config.hosts.iter().map(|host| host.as_str().into()).collect(),
+            console: config.console.clone(),
+            probes: config.probes,
+        }
+    }
+
+    /// The agents' sockets, the shared one first, bound before anyone is told of them.
+    fn listeners(&self) -> Result<Vec<Listener>, ConfigErrors> {
+        let bind = |at: &SocketAddr| {
             let socket =
                 TcpListener::bind(at).map_err(|e| fault("listen", &format!("{at}: {e}")))?;
-            Ok(Listener { socket, hosts: Hosts::Named(hosts.clone()) })
-        })
-        .collect()
+            Ok(Listener { socket, hosts: Hosts::Named(self.hosts.clone()) })
+        };
+        self.agents.iter().map(bind).collect()
+    }
 }
 
 fn tcp_door(key: &str, at: SocketAddr) -> Result<Door, ConfigErrors> {
