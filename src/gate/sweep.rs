@@ -144,7 +144,8 @@ impl Gate {
         let caller = Arc::new(parcel.caller);
         let mut asked = self.asked(Arc::new(call), caller, evidence).await?;
         asked.account = parcel.account;
-        asked.at = record.hold.as_ref().map_or(asked.at, |hold| hold.since);
+        // As of the first asking: a call that is held anew does not make its sign-in older.
+        asked.at = record.created;
         Ok(asked)
     }
 }
