@@ -291,9 +291,9 @@ fn packs_are_listed_and_linted() {
 
     let sound = ran(&["pack", "lint", "orders", "stripe", "../../config/packs/orders.yaml"]);
     assert_eq!((sound.code, sound.out.lines().count()), (0, 3), "{sound:?}");
-    let faulty = ran(&["pack", "lint", "faulty-pack.yaml"]);
+    let faulty = ran(&["pack", "lint", "faulty.yaml"]);
     assert_eq!(faulty.code, 1, "{faulty:?}");
-    golden("faulty-pack.txt", &faulty.out);
+    golden("faulty.txt", &faulty.out);
     assert_eq!(ran(&["pack", "lint", "none.yaml"]).code, 2);
     assert_eq!(ran(&["pack", "lint"]).code, 2);
 }
