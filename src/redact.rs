@@ -268,6 +268,7 @@ mod tests {
             "Refund 600.00 USD of charge ch_4242424242424242",
             "order 2026-03-01-000017, 4242424242424241",
             "case #1234567890123",
+            "4242424242424242x, 4242424242424242_1",
             "between 10 and 20 items / 3 boxes",
             "token of appreciation for the bearer",
             "2026-03-01T12:00:00Z",
