@@ -64,6 +64,8 @@ pub struct Store {
     shared: Arc<Shared>,
     seal: SealingKey,
     interrupted: Mutex<Vec<Arc<Record>>>,
+    /// Why the last effect found no room in it: the disk is full, say.
+    failing: Mutex<Option<Fault>>,
     cursor: Mutex<Key>,
 }
 
@@ -134,7 +136,7 @@ impl Store {
 
     fn new(shelf: Shelf, shared: Arc<Shared>, seal: SealingKey) -> Self {
         let (interrupted, cursor) = (Mutex::default(), Mutex::default());
-        Self { shelf, shared, seal, interrupted, cursor }
+        Self { shelf, shared, seal, interrupted, failing: Mutex::default(), cursor }
     }
 
     async fn run(&self, event: Event) -> Result<Reply, Fault> {
@@ -189,7 +191,16 @@ impl Store {
             Some(op) => self.seal.seal(op, Purpose::Request, &ask.request)?.into(),
             None => Bytes::new(),
         };
-        let reserved = asked!(self, Event::Reserve(Box::new(ask), sealed_for) => Reserved)?;
+        let reserved = asked!(self, Event::Reserve(Box::new(ask), sealed_for) => Reserved);
+        match &reserved {
+            Err(fault) => *self.failing.lock() = Some(fault.clone()),
+            Ok(Reserved::Granted(_) | Reserved::Held(_)) => *self.failing.lock() = None,
+            // Nothing was written: it says nothing of the disk.
+            Ok(
+                Reserved::Known(_) | Reserved::Mismatch(_) | Reserved::Blocked(_) | Reserved::Lost,
+            ) => {}
+        }
+        let reserved = reserved?;
         if let Reserved::Known(known) = reserved {
             return Ok(Reserved::Known(self.answered(known)?));
         }
@@ -346,6 +357,15 @@ impl Store {
             Listed::All => (vec![b'c'], key::after(b"c")),
         };
         self.read(|rows| Draft::new(rows).listed(&from, &to, limit))
+    }
+
+    /// Whether the last effect that was asked for could be written down.
+    ///
+    /// # Errors
+    ///
+    /// Why it could not.
+    pub fn health(&self) -> Result<(), Fault> {
+        self.failing.lock().clone().map_or(Ok(()), Err)
     }
 
     /// Operations by the names of [`State::NAMES`].

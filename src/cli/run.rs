@@ -93,6 +93,7 @@ pub fn serve(config: Config, state: Option<&Path>) -> anyhow::Result<Ended> {
             Ok(running) => running,
             Err(errors) => {
                 shown::note(&errors.to_string());
+                shown::note(&shown::faults(errors.0.len()));
                 return Ok(Ended::WithFinding);
             }
         };

@@ -140,6 +140,7 @@ impl Gate {
     /// What is not well, for whoever reads the probe.
     pub fn ready(&self) -> Result<(), String> {
         self.store.counts().map_err(|fault| fault.to_string())?;
+        self.store.health().map_err(|fault| fault.to_string())?;
         self.audit.health().map_err(|fault| fault.to_string())?;
         match self.identity.failing().into_iter().next() {
             Some((issuer, why)) => Err(format!("the keys of issuer `{issuer}`: {why}")),

@@ -56,8 +56,6 @@ const EVENTS: &[(&str, &[&str])] = &[
     ("sweep", &["after"]),
     ("upstream", &[]),
     ("issuer", &[]),
-    ("contracts", &[]),
-    ("log", &[]),
     ("at_once", &[]),
 ];
 const THEN: &[&str] = &[
