@@ -135,6 +135,8 @@ impl Gate {
         entrance: Entrance<'_>,
         evidence: &mut Evidence,
     ) -> Result<Room, Refusal> {
+        // Its facts may have shown that the upstream is not well: an effect does not try the road.
+        self.site(&asked.call)?.breaker.still_open()?;
         let reserve = self.reservation(asked, judged, entrance)?;
         evidence.digest = Some(reserve.about.digest);
         match self.store.reserve(reserve).await? {

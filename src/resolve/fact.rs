@@ -175,8 +175,8 @@ fn read(field: &FieldRule, about: &Value, currency: Option<Currency>) -> Option<
         Value::Null | Value::Bool(_) | Value::List(_) | Value::Map(_) => None,
     };
     let money = |minor: i64| {
-        let sane = minor.checked_abs().is_some_and(|size| size <= MINOR_UNITS_MAX);
-        sane.then_some(FactValue::Long(minor))
+        // SECURITY: a negative `refunded` would widen what remains; what cannot be is not known.
+        (0..=MINOR_UNITS_MAX).contains(&minor).then_some(FactValue::Long(minor))
     };
     match field.read {
         ReadAs::Minor => money(whole()?),
