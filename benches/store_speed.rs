@@ -36,6 +36,7 @@ fn ask(n: u64) -> Option<Reserve> {
         digest: Digest(hash),
         facts: Some(Digest(hash)),
         policy: None,
+        origin: None,
     };
     let name = Name {
         scope: b"scope".to_vec().into(),
@@ -78,6 +79,7 @@ async fn one(store: &Store, n: u64) -> Option<()> {
         status: Some(200),
         request_id: Some("req_0123456789".into()),
         answer: AnswerIn::None,
+        made: None,
         collected: true,
         note: "".into(),
     };

@@ -260,8 +260,16 @@ fn idempotency(section: Section<'_>) -> Option<Idempotency> {
         other => Err(format!("expected header, json_field, form_field or none, got `{other}`")),
     })?;
     if kind == "none" {
+        let mark = section.section("mark").map(|mark| {
+            let at = mark.required("at", |node| words::pointer(&node.text()?.to_owned()));
+            mark.finish();
+            at
+        });
         section.finish();
-        return Some(NO_KEYS);
+        return match mark {
+            None => Some(NO_KEYS),
+            Some(at) => Some(Idempotency { place: KeyPlace::Mark(at?), max_len: 43, ..NO_KEYS }),
+        };
     }
     let place = section.required("name", |node| match kind {
         "header" => header(node.text()?).map(KeyPlace::Header),

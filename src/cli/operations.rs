@@ -1,7 +1,7 @@
 //! `tollhouse operations`: what became of each effect.
 
 use clap::Subcommand;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::operator::{Operator, Reach};
 use super::{Ended, shown};
@@ -25,6 +25,23 @@ enum Command {
         #[command(flatten)]
         format: shown::Format,
     },
+    /// Says what became of one whose outcome is not known, after you looked at the vendor
+    Resolve {
+        /// The operation, as `op_..`
+        id: String,
+        /// It happened
+        #[arg(long, conflicts_with = "not_done", required_unless_present = "not_done")]
+        done: bool,
+        /// It did not happen: the same call may run again
+        #[arg(long)]
+        not_done: bool,
+        /// How you know; put on record
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+        /// Say `--not-done` also while the vendor may still show that it happened
+        #[arg(long, requires = "not_done")]
+        force: bool,
+    },
     /// One of them, with its timeline
     Show {
         /// The operation, as `op_..`
@@ -39,6 +56,18 @@ pub fn run(args: &Args) -> anyhow::Result<Ended> {
     match &args.command {
         Command::List { only, format } => list(&operator, only.as_deref(), format),
         Command::Show { id, format } => show(&operator, id, format),
+        Command::Resolve { id, done, reason, force, .. } => {
+            let outcome = if *done { "done" } else { "not_done" };
+            let said = json!({ "outcome": outcome, "reason": reason, "force": force });
+            let answer = operator.post(&format!("/v1/operations/{id}/resolve"), &said)?;
+            let next = match *done {
+                true => "The agent is told so when it asks again.",
+                false => "The same call may run again.",
+            };
+            let (id, state) = (shown::text(&answer, "/id"), shown::text(&answer, "/state"));
+            shown::line(&format!("{id} is {state}. {next}"));
+            Ok(Ended::Well)
+        }
     }
 }
 

@@ -7,18 +7,21 @@ use super::{Config, StorePlace, UpstreamSection};
 use crate::approval::Approvals;
 use crate::audit::Audit;
 use crate::breaker::Breaker;
+use crate::call::{Class, Digest};
 use crate::catalog::{Catalog, Road};
 use crate::clock::Clock;
 use crate::credentials::{ReadOnly, Vault};
 use crate::facts::{self, Lookups};
 use crate::freeze::Freezes;
-use crate::gate::{Gate, Site};
+use crate::gate::{Gate, Site, Unsettled};
 use crate::identity::{self, Identity};
 use crate::limits::Rates;
 use crate::outbound::{Addresses, Connection, Exchange, Network, Outbound, Outgoing, Upstream};
 use crate::policy::{self, Policy, Shipped};
+use crate::store::record::sha256;
 use crate::store::{SealingKey, Store};
 use crate::telemetry::Telemetry;
+use crate::value::piece;
 use crate::yaml::{ConfigErrors, Faults, Place};
 
 /// A gate that was built to be looked at: it holds nothing and its records go nowhere.
@@ -226,6 +229,7 @@ pub fn gate(config: Config, vault: Vault, keep: Keep, clock: Clock) -> Result<Ga
         audit: Arc::new(audit),
         audit_dir: Some(config.audit_dir),
         telemetry: Arc::new(Telemetry::new(config.log)),
+        unsettled: Unsettled::default(),
         wake: Arc::default(),
         closing: tokio_util::sync::CancellationToken::new(),
         store,
@@ -267,12 +271,28 @@ fn fact_site(one: &UpstreamSection) -> (Arc<str>, facts::Site) {
 
 fn site(one: &UpstreamSection, clock: &Clock) -> (Arc<str>, Site) {
     let site = Site {
+        origin: origin(one),
         upstream: one.upstream.clone(),
         breaker: Breaker::new(Arc::clone(&one.name), one.breaker, clock.clone()),
         trusted: one.trusted,
         headers: one.headers.clone(),
     };
     (Arc::clone(&one.name), site)
+}
+
+/// Over who is reached and as whom: what was sent there once is never sent again anywhere else.
+fn origin(one: &UpstreamSection) -> Digest {
+    let mut bytes = Vec::with_capacity(256);
+    piece(&mut bytes, b'u', one.upstream.url.to_string().as_bytes());
+    for (name, value) in &one.headers {
+        piece(&mut bytes, b'h', name.as_str().as_bytes());
+        piece(&mut bytes, b'v', value.as_bytes());
+    }
+    for class in Class::ALL {
+        let named = one.credentials.of(class).map(ToString::to_string).unwrap_or_default();
+        piece(&mut bytes, b'c', named.as_bytes());
+    }
+    Digest(sha256(&bytes))
 }
 
 /// How issuers' keys are fetched: through the one way out.

@@ -3,9 +3,11 @@
 
 use std::time::Duration;
 
+use crate::action::Action;
 use crate::breaker::Health;
 use crate::call::{Answer, Body, OperationId, Outcome};
 use crate::disclosure::{self, Question, Ran};
+use crate::gate::record::Told;
 use crate::gate::{Evidence, Gate, Permit, Site, Ticket};
 use crate::operation;
 use crate::outbound::{Connection, Exchange, Outgoing, Reply, Stream};
@@ -68,16 +70,12 @@ impl Gate {
             Ok(send) => send,
             Err(refusal) => {
                 let note = if refusal.why.is_empty() { &refusal.detail } else { &refusal.why };
-                self.settle(ticket, (Outcome::NotSent, note), None, evidence).await;
+                self.settle(Told::new(ticket, Outcome::NotSent, note), evidence).await;
                 return Err(refusal.about(ticket.operation));
             }
         };
         let (outcome, exchange) = self.send_once(permit, (site, send), evidence).await;
-        let (stored, note) = match &exchange {
-            Exchange::Answered(reply) => (Some(stored(reply)), ""),
-            Exchange::NotSent(why) | Exchange::Unknown(why) => (None, &**why),
-        };
-        self.settle(ticket, (outcome, note), stored.as_ref(), evidence).await;
+        self.settle(told_by(&permit.asked.call.action, ticket, (outcome, &exchange)), evidence).await;
         let unknown = |why| Err(Refusal::outcome_unknown(ticket.operation).because(why));
         match (outcome, exchange) {
             (Outcome::Unknown, Exchange::Answered(reply)) => {
@@ -105,7 +103,7 @@ impl Gate {
     }
 
     /// What an effect sends, unless something stops it at the last moment.
-    fn last_look(
+    pub(super) fn last_look(
         &self,
         permit: &Permit,
         (site, ticket): (&Site, Ticket),
@@ -114,7 +112,8 @@ impl Gate {
         // I11: what has not left yet is stopped by a freeze.
         self.freezes.check(&asked.call, &asked.caller)?;
         let mut send = self.outgoing(permit, site)?;
-        operation::put_key(&asked.call.action, ticket.operation, &mut send);
+        operation::put_key(&asked.call, ticket.operation, &mut send)
+            .map_err(Refusal::undecidable)?;
         Ok(send)
     }
 
@@ -125,7 +124,8 @@ impl Gate {
         (site, send): (&Site, Outgoing),
         evidence: &mut Evidence,
     ) -> (Outcome, Exchange) {
-        let connection = if site.trusted { Connection::Pooled } else { Connection::Fresh };
+        let keyed = site.trusted && operation::is_keyed(&permit.asked.call.action, &send.method);
+        let connection = if keyed { Connection::Pooled } else { Connection::Fresh };
         let sent = self.clock.steady();
         let exchange = self.outbound.exchange(&site.upstream, send, connection).await;
         if let Exchange::Answered(reply) = &exchange {
@@ -164,7 +164,7 @@ impl Gate {
     }
 
     /// What goes upstream: the agent's own bytes, our secret, and nothing else of ours.
-    fn outgoing(&self, permit: &Permit, site: &Site) -> Result<Outgoing, Refusal> {
+    pub(super) fn outgoing(&self, permit: &Permit, site: &Site) -> Result<Outgoing, Refusal> {
         let call = &permit.asked.call;
         let mut headers = call.headers.clone();
         headers.retain(|(name, _)| !site.headers.iter().any(|(own, _)| own == name));
@@ -205,10 +205,26 @@ impl Gate {
     }
 }
 
-fn health(exchange: &Exchange) -> Health {
+pub(super) fn health(exchange: &Exchange) -> Health {
     match exchange {
         Exchange::Answered(reply) => Health::of(Some(reply.status)),
         Exchange::NotSent(_) | Exchange::Unknown(_) => Health::Ill,
+    }
+}
+
+/// What an exchange tells of the operation it was for.
+pub(super) fn told_by(
+    action: &Action,
+    ticket: Ticket,
+    (outcome, exchange): (Outcome, &Exchange),
+) -> Told {
+    match exchange {
+        Exchange::Answered(reply) => Told {
+            made: operation::made(action, reply),
+            answer: Some(stored(reply)),
+            ..Told::new(ticket, outcome, "")
+        },
+        Exchange::NotSent(why) | Exchange::Unknown(why) => Told::new(ticket, outcome, why),
     }
 }
 

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use crate::bounds::LEASE_MARGIN;
 use crate::breaker::{Health, Pass};
-use crate::call::{Consent, Facts, OperationId, Request, Resolved};
+use crate::call::{Consent, Digest, Facts, OperationId, Request, Resolved};
 use crate::clock::Timestamp;
 use crate::contract::Contract;
 use crate::decision::{Decision, Reason};
 use crate::gate::known::{Recall, why};
-use crate::gate::parcel::Parcel;
+use crate::gate::parcel::{Parcel, Sought};
 use crate::gate::{Admission, Asked, Evidence, Gate, Permit, Ticket};
 use crate::limits;
 use crate::operation;
@@ -193,14 +193,14 @@ impl Gate {
         let (entry, seen, request) = match entrance {
             Entrance::Asked { request, seen } => {
                 let name = operation::name(call, caller, asked.account.as_deref());
-                let parcel = Parcel::pack(request, call, caller, asked.account.as_ref());
+                let parcel = Parcel::of(request, asked, Sought::by(asked, judged)).pack();
                 (Entry::Asked(name), seen, parcel)
             }
             Entrance::Approved { operation, seen } => {
                 (Entry::Approved(operation), seen, bytes::Bytes::new())
             }
         };
-        let about = self.about(asked, judged);
+        let about = self.about(asked, judged, site.origin);
         let duplicates = asked.contract.duplicates;
         let near =
             Likeness { alike: duplicates.alike, within: duplicates.within, near: duplicates.near };
@@ -225,7 +225,7 @@ impl Gate {
         })
     }
 
-    fn about(&self, asked: &Asked, judged: &Judged) -> About {
+    fn about(&self, asked: &Asked, judged: &Judged, origin: Digest) -> About {
         let (call, resolved) = (&asked.call, &judged.resolved);
         let context = &call.context;
         About {
@@ -252,6 +252,7 @@ impl Gate {
             digest: operation::digest(call, &asked.caller, asked.account.as_deref(), resolved),
             facts: Some(operation::facts_digest(&judged.facts)),
             policy: Some((*self.policy_digest).into()),
+            origin: Some(origin),
         }
     }
 

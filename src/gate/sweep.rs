@@ -27,6 +27,7 @@ impl Gate {
     /// One turn of the sweep, to its end.
     pub async fn sweep(&self) {
         Box::pin(self.end_what_is_over()).await;
+        Box::pin(self.seek()).await;
         let approved = self.approved().await;
         let mut told = HashMap::new();
         for (record, waits) in join_all(approved.into_iter().map(|r| self.try_approved(r))).await {
@@ -40,7 +41,21 @@ impl Gate {
         for record in self.store.interrupted() {
             self.record_change(&record).await;
         }
-        tokio::join!(Box::pin(self.end_until_closed()), Box::pin(self.run_until_closed()));
+        tokio::join!(
+            Box::pin(self.end_until_closed()),
+            Box::pin(self.run_until_closed()),
+            Box::pin(self.seek_until_closed())
+        );
+    }
+
+    async fn seek_until_closed(&self) {
+        while !self.closing.is_cancelled() {
+            self.seek().await;
+            tokio::select! {
+                () = tokio::time::sleep(SWEEP_EVERY) => {}
+                () = self.closing.cancelled() => {}
+            }
+        }
     }
 
     async fn end_until_closed(&self) {
@@ -55,6 +70,7 @@ impl Gate {
 
     /// Leases that are over become unknown, holds that nobody answered are refused.
     async fn end_what_is_over(&self) {
+        self.settle_again().await;
         match self.store.sweep().await {
             Ok(changed) => {
                 for record in changed {
@@ -145,7 +161,8 @@ impl Gate {
 
     /// The path of an approved call.
     async fn release(&self, record: &Record, evidence: &mut Evidence) -> Result<(), Refusal> {
-        let asked = self.asked_again(record, evidence).await?;
+        let parcel = self.parcel(record).await?;
+        let asked = self.asked_again(record, &parcel, evidence).await?;
         self.freezes.check(&asked.call, &asked.caller)?;
         let mut road = self.open_road(&asked)?;
         let shown: Vec<Box<str>> =
@@ -192,23 +209,21 @@ impl Gate {
         Ok(())
     }
 
-    /// The call of a hold, understood again by today's packs and contracts.
-    async fn asked_again(
+    /// The call of an operation, understood again by today's packs and contracts.
+    pub(super) async fn asked_again(
         &self,
         record: &Record,
+        parcel: &Parcel,
         evidence: &mut Evidence,
     ) -> Result<Asked, Refusal> {
-        let lost = || {
-            Refusal::undecidable("the held request cannot be read; is the sealing key the same?")
-        };
-        let sealed = self.store.request(record.op).await?.ok_or_else(lost)?;
-        let parcel = Parcel::open(&sealed).ok_or_else(lost)?;
-        let request = parcel.request().ok_or_else(lost)?;
+        let request = parcel.request();
+        let request =
+            request.ok_or_else(|| Refusal::undecidable("the kept request is no request"))?;
         let mut call = self.catalog.classify(&request)?;
-        call.context = parcel.context;
-        let caller = Arc::new(parcel.caller);
+        call.context = parcel.context.clone();
+        let caller = Arc::new(parcel.caller.clone());
         let mut asked = self.asked(Arc::new(call), caller, evidence).await?;
-        asked.account = parcel.account;
+        asked.account.clone_from(&parcel.account);
         // As of the first asking: a call that is held anew does not make its sign-in older.
         asked.at = record.created;
         Ok(asked)

@@ -120,8 +120,9 @@ impl World {
         let site = Site {
             upstream,
             breaker: Breaker::new(Arc::clone(&name), breaker, clock.clone()),
-            trusted: false,
+            trusted: get(given, "trusted").is_some(),
             headers,
+            origin: Digest([0; 32]),
         };
         let gate = Gate {
             identity: Arc::new(identity),
@@ -141,6 +142,7 @@ impl World {
             audit_dir: None,
             audit: Arc::new(Audit::in_memory(clock.clone()).unwrap()),
             telemetry: Arc::new(Telemetry::new(LogFormat::Off)),
+            unsettled: Unsettled::default(),
             wake: Arc::default(),
             closing: tokio_util::sync::CancellationToken::new(),
             store,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::action::{
-    Action, Also, AmountRule, AnswerPlace, FactRule, Find, Items, Lookup, Only, OutcomeRule, Owner,
+    Action, Also, AmountRule, AnswerPlace, FactRule, Find, Items, Lookup, Made, Only, OutcomeRule, Owner,
     PackTraits, Piece, Raise, ResourceRule, Sign, Source, Sum, Template, Unit,
 };
 use crate::call::{Class, Kind};
@@ -307,7 +307,7 @@ fn amount_of_fact(text: &str, known: &Known) -> Result<AmountRule, String> {
 }
 
 fn lookup(section: Section<'_>, known: &Known) -> Option<Lookup> {
-    let get = section.required("get", |node| known.target(node));
+    let get = section.required("get", |node| known.search(node));
     let settle = section.required("settle", Node::duration);
     let items = section.optional("items", |node| pointer(node.text()?));
     let made = section.section("match").map(|fit| made(fit, items.clone(), known));
@@ -332,9 +332,11 @@ fn made(fit: Section<'_>, items: Option<Pointer>, known: &Known) -> Option<Find>
     let place = |key| fit.optional(key, |node| pointer(node.text()?));
     let id = fit.required("id", |node| pointer(node.text()?));
     let (amount, currency, created) = (place("amount"), place("currency"), place("created"));
+    let mark = place("mark");
     let same = same(&fit, known);
     fit.finish();
-    Some(Find::Made { items: items?, id: id?, amount, currency, created, same })
+    let (items, id) = (items?, id?);
+    Some(Find::Made(Box::new(Made { items, id, mark, amount, currency, created, same })))
 }
 
 fn same(fit: &Section<'_>, known: &Known) -> Vec<(Pointer, Source)> {
