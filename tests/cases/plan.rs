@@ -56,6 +56,8 @@ const EVENTS: &[(&str, &[&str])] = &[
     ("sweep", &["after"]),
     ("upstream", &[]),
     ("issuer", &[]),
+    ("contracts", &[]),
+    ("log", &[]),
     ("at_once", &[]),
 ];
 const THEN: &[&str] = &[

@@ -103,15 +103,27 @@ async fn single(world: Arc<World>, step: Node) -> Seen {
         }
         Some("unfreeze") => {
             let id = world.freezes.lock().pop().expect("nothing is frozen");
-            assert!(world.gate.unfreeze(&id, &operator("ops")).await.unwrap(), "no freeze `{id}`");
+            assert!(
+                world.gate().unfreeze(&id, &operator("ops")).await.unwrap(),
+                "no freeze `{id}`"
+            );
             Seen::nothing()
         }
         Some("sweep") => {
-            world.gate.sweep().await;
+            world.gate().sweep().await;
             Seen::nothing()
         }
         Some("upstream") => {
             world.script.change(get(&step, "upstream").unwrap());
+            Seen::nothing()
+        }
+        Some("contracts") => {
+            world.reload(get(&step, "contracts").unwrap());
+            Seen::nothing()
+        }
+        Some("log") => {
+            let full = said("log").as_deref() == Some("full");
+            world.gate().audit.fail_with(full.then_some("no space left on device"));
             Seen::nothing()
         }
         Some("issuer") => {
@@ -129,7 +141,7 @@ async fn single(world: Arc<World>, step: Node) -> Seen {
 pub async fn freeze(world: &World, scope: &[String], span: Option<String>) {
     let scope = FreezeScope::parse(scope.iter().map(String::as_str)).unwrap();
     let span = span.map(|span| humantime::parse_duration(&span).unwrap());
-    let freeze = world.gate.freeze(scope, span, "stop", &operator("ops")).await.unwrap();
+    let freeze = world.gate().freeze(scope, span, "stop", &operator("ops")).await.unwrap();
     world.freezes.lock().push(freeze.id.to_string());
 }
 
@@ -140,7 +152,7 @@ fn operator(name: &str) -> Operator {
 /// The operation of that name; `held` is the one that waits for a person.
 async fn named(world: &World, name: &str) -> OperationId {
     if name == "held" {
-        let held = world.gate.store.list(Some("held"), 2).await.unwrap();
+        let held = world.gate().store.list(Some("held"), 2).await.unwrap();
         assert!(held.len() == 1, "{} operations are held", held.len());
         return held[0].op;
     }
@@ -151,7 +163,7 @@ async fn answer_hold(world: &World, step: &Node) -> Seen {
     let by = operator(&text(step, "by").unwrap_or_else(|| "ann".into()));
     let answered = if let Some(name) = text(step, "deny") {
         let reason = text(step, "reason").unwrap_or_default();
-        world.gate.deny(named(world, &name).await, &by, &reason).await
+        world.gate().deny(named(world, &name).await, &by, &reason).await
     } else {
         let op = named(world, &text(step, "approve").unwrap()).await;
         let about = match text(step, "digest_of") {
@@ -161,11 +173,11 @@ async fn answer_hold(world: &World, step: &Node) -> Seen {
         let shown = match text(step, "digest") {
             Some(digest) => Digest::parse(&digest).unwrap(),
             None => {
-                let record = world.gate.store.show(about).await.unwrap().unwrap();
+                let record = world.gate().store.show(about).await.unwrap().unwrap();
                 record.hold.as_ref().map_or(record.about.digest, |hold| hold.shown)
             }
         };
-        world.gate.approve(op, &by, shown, "").await
+        world.gate().approve(op, &by, shown, "").await
     };
     Seen { error: Some(answered.err().map(|objection| objection.to_string())), ..Seen::nothing() }
 }
@@ -198,7 +210,7 @@ async fn call(world: &World, step: &Node) -> Seen {
     if !request.target.starts_with("/.tollhouse/") {
         world.calls.fetch_add(1, Ordering::SeqCst);
     }
-    let answer = world.gate.handle(request).await;
+    let answer = world.gate().handle(request).await;
     let body = check::whole(answer.body).await;
     let seen = Seen { status: answer.status, headers: answer.headers, body, ..Seen::nothing() };
     let operation = seen.header("tollhouse-operation").or_else(|| seen.member("/operation"));
@@ -246,11 +258,7 @@ fn request(world: &World, step: &Node) -> Request {
     let (body, usual_type) = body(step);
     let mut headers = HeaderMap::new();
     let mut put = |name: HeaderName, value: &str| {
-        headers.append(
-            name,
-            HeaderValue::from_bytes(value.as_bytes())
-                .unwrap_or_else(|_| panic!("`{value}` is no header")),
-        );
+        headers.append(name, header_value(value));
     };
     put(HOST, "127.0.0.1:8700");
     if !bare {
@@ -270,16 +278,7 @@ fn request(world: &World, step: &Node) -> Request {
     if let Some(customer_token) = customer_token {
         put(HeaderName::from_static("tollhouse-customer"), &customer_token);
     }
-    for (name, _, value) in get(step, "headers").map(entries).unwrap_or_default() {
-        let name = HeaderName::try_from(name).unwrap();
-        headers.remove(&name);
-        if tree::is_null(value) {
-            continue;
-        }
-        for line in tree::texts(value) {
-            headers.append(&name, HeaderValue::from_bytes(filled(&line).as_bytes()).unwrap());
-        }
-    }
+    own_headers(step, &mut headers, filled);
     Request {
         listener: 0,
         method: http::Method::from_bytes(method.as_bytes()).unwrap(),
@@ -287,6 +286,23 @@ fn request(world: &World, step: &Node) -> Request {
         headers,
         body,
         peer: None,
+    }
+}
+
+fn header_value(text: &str) -> HeaderValue {
+    HeaderValue::from_bytes(text.as_bytes()).unwrap_or_else(|_| panic!("`{text}` is no header"))
+}
+
+/// What a step's `headers:` puts in the place of the usual ones.
+fn own_headers(step: &Node, headers: &mut HeaderMap, filled: impl Fn(&str) -> String) {
+    for (name, _, value) in get(step, "headers").map(entries).unwrap_or_default() {
+        let name = HeaderName::try_from(name).unwrap();
+        headers.remove(&name);
+        if !tree::is_null(value) {
+            for line in tree::texts(value) {
+                headers.append(&name, header_value(&filled(&line)));
+            }
+        }
     }
 }
 
