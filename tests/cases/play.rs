@@ -31,10 +31,8 @@ pub async fn all(world: &Arc<World>, steps: &[Node], file: &str) -> (Vec<Seen>, 
             faults.extend(check::answers(world, then, &seen, &place));
             faults.extend(check::totals(world, then, &place).await);
         }
-        if plan::event(step).is_none()
-            || get(step, "at_once").is_some()
-            || get(step, "operation").is_some()
-        {
+        let answers = ["at_once", "operation", "show"].iter().any(|key| get(step, key).is_some());
+        if plan::event(step).is_none() || answers {
             last = seen;
         }
     }
@@ -80,9 +78,6 @@ fn numbered(step: &Node, n: usize) -> Node {
 
 async fn single(world: Arc<World>, step: Node) -> Seen {
     let said = |key: &str| text(&step, key);
-    if let Some(after) = said("after") {
-        tokio::time::sleep(humantime::parse_duration(&after).unwrap()).await;
-    }
     match plan::event(&step) {
         None => call(&world, &step).await,
         Some("turn") => {
@@ -109,7 +104,13 @@ async fn single(world: Arc<World>, step: Node) -> Seen {
             );
             Seen::nothing()
         }
+        Some("show") => shown(&world, &said("show").unwrap()).await,
         Some("sweep") => {
+            if said("sweep").as_deref() == Some("woken") {
+                let gate = world.gate();
+                let woken = tokio::time::timeout(WAIT_MAX, gate.wake.notified()).await;
+                assert!(woken.is_ok(), "nobody wakes the sweep for {WAIT_MAX:?}");
+            }
             world.gate().sweep().await;
             Seen::nothing()
         }
@@ -152,11 +153,37 @@ fn operator(name: &str) -> Operator {
 /// The operation of that name; `held` is the one that waits for a person.
 async fn named(world: &World, name: &str) -> OperationId {
     if name == "held" {
-        let held = world.gate().store.list(Some("held"), 2).await.unwrap();
-        assert!(held.len() == 1, "{} operations are held", held.len());
-        return held[0].op;
+        return held(world).await;
     }
     *world.named.lock().get(name).unwrap_or_else(|| panic!("no operation is called `{name}`"))
+}
+
+/// The one that waits for a person, once it does.
+async fn held(world: &World) -> OperationId {
+    let one = async {
+        loop {
+            let held = world.gate().store.list(Some("held"), 2).await.unwrap();
+            assert!(held.len() < 2, "more than one operation is held");
+            if let [held] = held.as_slice() {
+                return held.op;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let found = tokio::time::timeout(WAIT_MAX, one).await;
+    found.unwrap_or_else(|_| panic!("nothing is held for {WAIT_MAX:?}"))
+}
+
+/// What a person reads of a hold.
+async fn shown(world: &World, name: &str) -> Seen {
+    let op = named(world, name).await;
+    let record = world.gate().store.show(op).await.unwrap().unwrap();
+    let request = world.gate().held_request(op).await.expect("a hold keeps its request");
+    let view = serde_json::json!({
+        "summary": record.about.summary, "agent_reason": record.about.said.reason,
+        "line": request.line, "body": request.body,
+    });
+    Seen { body: view.to_string().into(), ..Seen::nothing() }
 }
 
 async fn answer_hold(world: &World, step: &Node) -> Seen {
@@ -322,3 +349,5 @@ fn body(step: &Node) -> (Bytes, Option<&'static str>) {
 
 /// BOUND: a case that hangs is a case that fails.
 pub const CASE_TIMEOUT: Duration = Duration::from_secs(60);
+/// BOUND: how long a step waits for another that goes on at the same time.
+const WAIT_MAX: Duration = Duration::from_secs(20);
