@@ -517,6 +517,9 @@ actions:
         let text = GOOD.replace("version: 1", "version: 9").replace("kind: refund", "kind: gift");
         let text = text.replace("type: Order", "sort: Order");
         assert_eq!(faults(&text).len(), 4, "{:#?}", faults(&text));
+        let text =
+            GOOD.replace("class: financial", "class: money").replace("kind: refund", "kind: gift");
+        assert_eq!(faults(&text).len(), 2, "{:#?}", faults(&text));
         assert!(read("packs/other.yaml", GOOD).is_err());
         assert!(read("packs/shop.yaml", GOOD).is_ok());
     }

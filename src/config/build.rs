@@ -30,13 +30,13 @@ pub struct Checked {
     pub said: Vec<String>,
 }
 
-/// What a gate keeps outside itself.
-#[derive(Debug)]
-pub struct Keeping {
-    /// The store.
-    pub store: Store,
-    /// The log.
-    pub audit: Audit,
+/// Where a gate keeps what outlives a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// In the store and the log that the configuration names; opened once all else is sound.
+    Configured,
+    /// In memory, to be looked at.
+    Nothing,
 }
 
 /// Builds a gate as start-up does, with a store in memory.
@@ -61,9 +61,7 @@ pub fn check(config: Config) -> Result<Checked, ConfigErrors> {
         said.push(format!("store: embedded in {}; it must outlive the process", dir.display()));
     }
     let vault = vault(&config)?;
-    let clock = Clock::System;
-    let keeping = in_memory(&clock)?;
-    gate(config, vault, keeping, clock).map(|gate| Checked { gate, said })
+    gate(config, vault, Keep::Nothing, Clock::System).map(|gate| Checked { gate, said })
 }
 
 /// The same from a file, or from a pack alone, with contracts at their safe defaults and no secret.
@@ -79,8 +77,7 @@ pub fn checked(config: Option<&Path>, pack: Option<&str>) -> Result<Checked, Con
     };
     let clock = Clock::System;
     let vault = Vault::load(Vec::new(), &super::environment, clock.clone()).map_err(faults)?;
-    let keeping = in_memory(&clock)?;
-    gate(config, vault, keeping, clock).map(|gate| Checked { gate, said: Vec::new() })
+    gate(config, vault, Keep::Nothing, clock).map(|gate| Checked { gate, said: Vec::new() })
 }
 
 impl Checked {
@@ -110,10 +107,10 @@ impl Checked {
     }
 }
 
-fn in_memory(clock: &Clock) -> Result<Keeping, ConfigErrors> {
+fn in_memory(clock: &Clock) -> Result<(Store, Audit), ConfigErrors> {
     let store = Store::memory(clock.clone()).map_err(|e| fault("store", &e.to_string()))?;
     let audit = Audit::in_memory(clock.clone()).map_err(|e| fault("audit", &e.to_string()))?;
-    Ok(Keeping { store, audit })
+    Ok((store, audit))
 }
 
 /// The secrets that the configuration names, read once.
@@ -128,11 +125,7 @@ pub fn vault(config: &Config) -> Result<Vault, ConfigErrors> {
 }
 
 /// Opens the store and the log that the configuration names.
-///
-/// # Errors
-///
-/// When one cannot be opened.
-pub fn open(config: &Config, clock: &Clock) -> Result<Keeping, ConfigErrors> {
+fn open(config: &Config, clock: &Clock) -> Result<(Store, Audit), ConfigErrors> {
     let store = match &config.store {
         StorePlace::Memory => Store::memory(clock.clone()),
         StorePlace::Embedded { dir, key } => {
@@ -142,7 +135,7 @@ pub fn open(config: &Config, clock: &Clock) -> Result<Keeping, ConfigErrors> {
     };
     let store = store.map_err(|e| fault("store", &e.to_string()))?;
     let audit = Audit::open(&config.audit_dir, clock.clone());
-    Ok(Keeping { store, audit: audit.map_err(|e| fault("audit", &e.to_string()))? })
+    Ok((store, audit.map_err(|e| fault("audit", &e.to_string()))?))
 }
 
 /// The named key, or one kept beside the store and made with it.
@@ -185,14 +178,9 @@ fn beside(dir: &Path) -> Result<Vec<u8>, String> {
 ///
 /// # Errors
 ///
-/// All faults of packs, contracts and policies.
-pub fn gate(
-    config: Config,
-    vault: Vault,
-    keeping: Keeping,
-    clock: Clock,
-) -> Result<Gate, ConfigErrors> {
-    let (store, vault) = (Arc::new(keeping.store), Arc::new(vault));
+/// All faults of packs, contracts and policies; with any, nothing is opened or made.
+pub fn gate(config: Config, vault: Vault, keep: Keep, clock: Clock) -> Result<Gate, ConfigErrors> {
+    let vault = Arc::new(vault);
     let authorities = config.upstreams.iter().filter_map(|one| one.upstream.ca.as_deref());
     let network = Network::new(authorities).map_err(|e| fault("upstreams", &e))?;
     let outbound = Arc::new(Outbound::Network(network));
@@ -200,8 +188,6 @@ pub fn gate(
         identity::ConsentRule::IfPresent => policy::ConsentRule::IfPresent,
         identity::ConsentRule::Required => policy::ConsentRule::Required,
     };
-    let fetch = fetch(Arc::clone(&outbound));
-    let identity = Identity::new(config.identity, fetch, clock.clone(), None);
     let catalog = Catalog::new(roads(&config.upstreams)).map_err(|e| fault("upstreams", &e))?;
     let policy = Policy::load(&policy::Load {
         actions: catalog.actions().cloned().collect(),
@@ -211,6 +197,13 @@ pub fn gate(
         shipped: if config.default_policies { Shipped::Applied } else { Shipped::LeftOut },
         consent,
     })?;
+    let (store, audit) = match keep {
+        Keep::Configured => open(&config, &clock)?,
+        Keep::Nothing => in_memory(&clock)?,
+    };
+    let store = Arc::new(store);
+    let fetch = fetch(Arc::clone(&outbound));
+    let identity = Identity::new(config.identity, fetch, clock.clone(), None);
     let read_only = ReadOnly::of(Arc::clone(&vault));
     let lookups = Lookups::new(
         config.upstreams.iter().map(fact_site).collect(),
@@ -230,7 +223,7 @@ pub fn gate(
         approvals: Approvals::new(Arc::clone(&store), config.queues.into_iter().collect()),
         vault,
         outbound,
-        audit: Arc::new(keeping.audit),
+        audit: Arc::new(audit),
         audit_dir: Some(config.audit_dir),
         telemetry: Arc::new(Telemetry::new(config.log)),
         wake: Arc::default(),

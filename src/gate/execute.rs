@@ -64,7 +64,15 @@ impl Gate {
         (site, ticket): (&Site, Ticket),
         evidence: &mut Evidence,
     ) -> Result<Answer, Refusal> {
-        let (outcome, exchange) = self.send_once(permit, (site, ticket), evidence).await;
+        let send = match self.last_look(permit, (site, ticket)) {
+            Ok(send) => send,
+            Err(refusal) => {
+                let note = if refusal.why.is_empty() { &refusal.detail } else { &refusal.why };
+                self.settle(ticket, (Outcome::NotSent, note), None, evidence).await;
+                return Err(refusal.about(ticket.operation));
+            }
+        };
+        let (outcome, exchange) = self.send_once(permit, (site, send), evidence).await;
         let (stored, note) = match &exchange {
             Exchange::Answered(reply) => (Some(stored(reply)), ""),
             Exchange::NotSent(why) | Exchange::Unknown(why) => (None, &**why),
@@ -76,6 +84,16 @@ impl Gate {
                 unknown(format!("the upstream answered {}", reply.status))
             }
             (Outcome::Unknown, Exchange::Unknown(why) | Exchange::NotSent(why)) => unknown(why),
+            // SECURITY: whose credential was turned away is ours; it is not the agent's to mend.
+            (Outcome::NotSent, Exchange::Answered(reply)) if matches!(reply.status, 401 | 403) => {
+                let refusal = Refusal::undecidable(format!(
+                    "upstream `{}` answered {} to the {} credential",
+                    site.upstream.name,
+                    reply.status,
+                    permit.asked.call.class.name()
+                ));
+                Err(refusal.about(ticket.operation))
+            }
             (_, Exchange::Answered(reply)) => {
                 self.disclose(permit, &reply, Some((ticket.operation, Ran::Now)), evidence)
             }
@@ -86,33 +104,34 @@ impl Gate {
         }
     }
 
+    /// What an effect sends, unless something stops it at the last moment.
+    fn last_look(
+        &self,
+        permit: &Permit,
+        (site, ticket): (&Site, Ticket),
+    ) -> Result<Outgoing, Refusal> {
+        let asked = &permit.asked;
+        // I11: what has not left yet is stopped by a freeze.
+        self.freezes.check(&asked.call, &asked.caller)?;
+        let mut send = self.outgoing(permit, site)?;
+        operation::put_key(&asked.call.action, ticket.operation, &mut send);
+        Ok(send)
+    }
+
     /// One attempt of an effect, and what it comes to.
     async fn send_once(
         &self,
         permit: &mut Permit,
-        (site, ticket): (&Site, Ticket),
+        (site, send): (&Site, Outgoing),
         evidence: &mut Evidence,
     ) -> (Outcome, Exchange) {
-        // I11: what has not left yet is stopped by a freeze.
-        if let Err(frozen) = self.freezes.check(&permit.asked.call, &permit.asked.caller) {
-            return (Outcome::NotSent, Exchange::NotSent(frozen.detail));
-        }
-        let action = &permit.asked.call.action;
-        let send = self.outgoing(permit, site).map_err(|refusal| refusal.why).map(|mut send| {
-            operation::put_key(action, ticket.operation, &mut send);
-            send
-        });
-        let send = match send {
-            Ok(send) => send,
-            Err(why) => return (Outcome::NotSent, Exchange::NotSent(why)),
-        };
         let connection = if site.trusted { Connection::Pooled } else { Connection::Fresh };
         let sent = self.clock.steady();
         let exchange = self.outbound.exchange(&site.upstream, send, connection).await;
         if let Exchange::Answered(reply) = &exchange {
             evidence.answered(reply, self.clock.steady().saturating_sub(sent));
         }
-        let outcome = operation::outcome(action, &exchange);
+        let outcome = operation::outcome(&permit.asked.call.action, &exchange);
         permit.road.saw(health(&exchange));
         (outcome, exchange)
     }

@@ -142,7 +142,7 @@ impl Gate {
         self.store.counts().map_err(|fault| fault.to_string())?;
         self.store.health().map_err(|fault| fault.to_string())?;
         self.audit.health().map_err(|fault| fault.to_string())?;
-        match self.identity.failing().into_iter().next() {
+        match self.identity.without_keys().into_iter().next() {
             Some((issuer, why)) => Err(format!("the keys of issuer `{issuer}`: {why}")),
             None => Ok(()),
         }
@@ -191,8 +191,10 @@ impl Gate {
                 "failure": secret.failure,
             })
         });
+        let issuers = self.identity.failing().into_iter();
         json!({
             "version": env!("CARGO_PKG_VERSION"),
+            "issuers_failing": issuers.map(|(name, why)| json!({ "issuer": &*name, "why": why })).collect::<Vec<_>>(),
             "policy_digest": &*self.policy_digest,
             "upstreams": roads.collect::<Vec<_>>(),
             "credentials": secrets.collect::<Vec<_>>(),

@@ -70,7 +70,7 @@ impl Gate {
             end.request_id.clone_from(&upstream.request_id);
         }
         evidence.outcome = Some(outcome);
-        let settled = self.store.settle(end, answer).await;
+        let settled = self.timed("settle", self.store.settle(end, answer)).await;
         evidence.state = match &settled {
             Ok(Settled::Ok(record) | Settled::Fenced(record)) => Some(record.state.name()),
             Ok(Settled::Lost) | Err(_) => evidence.state,

@@ -101,6 +101,7 @@ impl Gate {
         let mut seen = |status| road.saw(Health::of(status));
         let mut facts = self.lookups.gather(&scope, &mut seen).await?;
         asked.contract.assume(&mut facts);
+        evidence.assumed.clone_from(&facts.assumed);
         evidence.facts = Some(operation::facts_digest(&facts));
         let scope = resolve::Scope { facts: &facts, ..scope };
         let resolved = resolve::resolve(&scope)?;
@@ -139,7 +140,7 @@ impl Gate {
         self.site(&asked.call)?.breaker.still_open()?;
         let reserve = self.reservation(asked, judged, entrance)?;
         evidence.digest = Some(reserve.about.digest);
-        match self.store.reserve(reserve).await? {
+        match self.timed("reserve", self.store.reserve(reserve)).await? {
             Reserved::Granted(grant) => {
                 evidence.granted(&grant);
                 Ok(Room::Granted(Ticket { operation: grant.record.op, token: grant.token }))

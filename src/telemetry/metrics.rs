@@ -35,7 +35,7 @@ const UPSTREAMS_MAX: usize = 64;
 /// What shadow mode will say otherwise.
 const MODE: &str = "enforce";
 /// The label of a call that was not understood.
-const NONE: &str = "none";
+pub(super) const NONE: &str = "none";
 
 /// A family that counts; `None` never happens, which the test of the names holds.
 type Counters = Option<IntCounterVec>;
@@ -61,7 +61,6 @@ pub(super) struct Metrics {
     breaker: Gauges,
     frozen: Gauges,
     store_duration: Histograms,
-    reload: Counters,
     contradictions: Counters,
     lines_left_out: Counters,
     upstreams: ArcSwap<Vec<Arc<PerUpstream>>>,
@@ -123,7 +122,6 @@ impl Metrics {
             breaker: gauges(r, "tollhouse_breaker_state", &["upstream"]),
             frozen: gauges(r, "tollhouse_frozen", &["scope_kind"]),
             store_duration: histograms(r, "tollhouse_store_duration_seconds", &["op"], STORE),
-            reload: counters(r, "tollhouse_reload_total", &["result"]),
             contradictions: counters(r, "tollhouse_contradictions_total", &[]),
             lines_left_out: counters(r, "tollhouse_log_lines_left_out_total", &[]),
             upstreams: ArcSwap::default(),
@@ -202,10 +200,6 @@ impl Metrics {
 
     pub(super) fn contradiction(&self) {
         add(&self.contradictions, &[], 1);
-    }
-
-    pub(super) fn reloaded(&self, result: &str) {
-        add(&self.reload, &[result], 1);
     }
 
     pub(super) fn lines_left_out(&self, count: u64) {
@@ -341,7 +335,6 @@ fn help(name: &str) -> &'static str {
         "breaker_state" => "0 closed, 1 half open, 2 open",
         "frozen" => "Freezes in force, by the sort of their scope",
         "store_duration_seconds" => "Time of one step of the store",
-        "reload_total" => "Configurations that were loaded or refused",
         "contradictions_total" => "Successes of what was proved not to have been sent",
         "log_lines_left_out_total" => "Log lines that nobody took in time",
         "build_info" => "The version that runs",

@@ -24,15 +24,16 @@ pub(super) struct Shared<'p> {
 
 /// One action.
 pub(super) fn read(name: &str, section: Section<'_>, shared: &Shared<'_>) -> Option<Action> {
-    let name = Some(name).filter(|name| is_name(name));
-    if name.is_none() {
+    let is_named = is_name(name);
+    if !is_named {
         section.fault("match", "an action is named `vendor.noun.verb`, in small letters");
     }
     let matched = section.required("match", |node| method_and_path(node.text()?));
-    let class = section.required("class", class);
+    let said_class = section.required("class", class);
     let kind = section.optional("kind", kind);
+    // Without its path nothing of the rest can be read; without its class all of it can.
     let (method, path_template, path) = matched?;
-    let (name, class) = (name?, class?);
+    let class = said_class.unwrap_or(Class::Financial);
     let place = match method {
         http::Method::GET => Parameters::Query,
         _ => Parameters::Tree,
@@ -79,9 +80,11 @@ pub(super) fn read(name: &str, section: Section<'_>, shared: &Shared<'_>) -> Opt
         undo: section.optional("undo", Node::name).map(String::into_boxed_str),
         pack: Arc::clone(&shared.traits),
     };
-    check(&action, &section);
+    if said_class.is_some() {
+        check(&action, &section);
+    }
     section.finish();
-    Some(action)
+    (is_named && said_class.is_some()).then_some(action)
 }
 
 /// What cannot be seen from one key alone.
