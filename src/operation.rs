@@ -463,7 +463,11 @@ mod tests {
         assert_eq!(came(&no_list, 200, r#"{"status":"odd"}"#), Outcome::Succeeded);
     }
 
-    fn tried(place: KeyPlace, methods: Option<Vec<Method>>, body: &'static str) -> Result<Outgoing, String> {
+    fn tried(
+        place: KeyPlace,
+        methods: Option<Vec<Method>>,
+        body: &'static str,
+    ) -> Result<Outgoing, String> {
         let mut action = sample::action("a.b.c", Class::Financial, Owner::Caller);
         let mut pack = sample::pack(crate::action::ErrorShape::Plain);
         pack.idempotency.place = place;

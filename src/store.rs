@@ -14,6 +14,7 @@ pub mod memory;
 pub mod record;
 pub mod rows;
 pub mod seal;
+mod seek;
 mod shared;
 pub mod step;
 pub mod times;
@@ -34,8 +35,8 @@ pub use self::record::{
 pub use self::seal::SealingKey;
 use self::shared::Shared;
 pub use self::step::{
-    AnswerIn, Answered, Blocked, Claim, Claimed, Grant, HoldAnswer, How, Jump, Known, Recalled, Reserved, Say,
-    Settle, Settled, Swept, Try, Witness,
+    AnswerIn, Answered, Blocked, Claim, Claimed, Grant, HoldAnswer, How, Jump, Known, Recalled,
+    Reserved, Say, Settle, Settled, Swept, Try, Witness,
 };
 pub use self::wait::Waiter;
 
@@ -273,44 +274,6 @@ impl Store {
         let swept: Swept = asked!(self, Event::Sweep(from, RETAIN_ROWS) => Swept)?;
         *self.cursor.lock() = swept.cursor;
         Ok(swept.changed)
-    }
-
-    /// Whose outcome is to be looked for now, `limit` at most.
-    ///
-    /// # Errors
-    ///
-    /// When the store cannot be read.
-    pub async fn sought(&self, limit: usize) -> Result<Vec<Arc<Record>>, Fault> {
-        let before = Timestamp(self.shared.times.lock().tick().at.0.saturating_add(1));
-        let accepted = State::Done { outcome: Outcome::Accepted };
-        self.read(|rows| {
-            let draft = Draft::new(rows);
-            let mut sought = draft.due(State::Unknown, before, limit)?;
-            let left = limit.saturating_sub(sought.len());
-            if left > 0 {
-                sought.extend(draft.due(accepted, before, left)?);
-            }
-            Ok(sought)
-        })
-    }
-
-    /// May I look for its outcome? Durable once this returns.
-    ///
-    /// # Errors
-    ///
-    /// When the store did not write it, or may have: then nothing is sent.
-    pub async fn claim(&self, claim: Claim) -> Result<Claimed, Fault> {
-        asked!(self, Event::Claim(Box::new(claim)) => Claimed)
-    }
-
-    /// The operation that made what the vendor calls `id`, of the sort that `about` is.
-    ///
-    /// # Errors
-    ///
-    /// When the store cannot be read.
-    pub async fn made_by(&self, about: &About, id: &str) -> Result<Option<OperationId>, Fault> {
-        let slot = about.made(id);
-        self.read(|rows| Draft::new(rows).made(slot))
     }
 
     /// What the last process was sending when it ended; told once.

@@ -6,3 +6,4 @@ mod disk;
 mod faults;
 mod people;
 mod serving;
+mod wire;

@@ -46,7 +46,7 @@ pub fn hold(record: &Record) -> Value {
     }
     view.extend(members(json!({
         "call_digest": about.digest.to_string(),
-        "agent_reason": about.said.reason,
+        "agent_reason": about.said.reason.as_deref().map(crate::redact::text),
         "case": about.said.case,
         "model": about.said.model,
         "confidence": about.said.confidence,

@@ -75,7 +75,8 @@ impl Gate {
             }
         };
         let (outcome, exchange) = self.send_once(permit, (site, send), evidence).await;
-        self.settle(told_by(&permit.asked.call.action, ticket, (outcome, &exchange)), evidence).await;
+        self.settle(told_by(&permit.asked.call.action, ticket, (outcome, &exchange)), evidence)
+            .await;
         let unknown = |why| Err(Refusal::outcome_unknown(ticket.operation).because(why));
         match (outcome, exchange) {
             (Outcome::Unknown, Exchange::Answered(reply)) => {

@@ -77,12 +77,7 @@ impl Gate {
     }
 
     /// The operation, if nobody else looks for its outcome now; and how it is looked for.
-    async fn claimed(
-        &self,
-        record: &Record,
-        token: Token,
-        how: Try,
-    ) -> Option<(Arc<Record>, Try)> {
+    async fn claimed(&self, record: &Record, token: Token, how: Try) -> Option<(Arc<Record>, Try)> {
         let lease = self.span(record).unwrap_or(SETTLE_USUAL);
         let claim = Claim { op: record.op, token, how, lease };
         match self.store.claim(claim.clone()).await {
@@ -153,8 +148,9 @@ impl Gate {
 
     /// What was kept of the request.
     pub(super) async fn parcel(&self, record: &Record) -> Result<Parcel, Refusal> {
-        let lost =
-            || Refusal::undecidable("the kept request cannot be read; is the sealing key the same?");
+        let lost = || {
+            Refusal::undecidable("the kept request cannot be read; is the sealing key the same?")
+        };
         let sealed = self.store.request(record.op).await?.ok_or_else(lost)?;
         Parcel::open(&sealed).ok_or_else(lost)
     }
@@ -249,7 +245,8 @@ impl Gate {
                 let mut own = Vec::with_capacity(found.len());
                 for candidate in found.drain(..) {
                     let made_by = self.store.made_by(&record.about, &candidate.id).await;
-                    if made_by.map_err(|fault| fault.to_string())?.is_none_or(|op| op == record.op) {
+                    if made_by.map_err(|fault| fault.to_string())?.is_none_or(|op| op == record.op)
+                    {
                         own.push(candidate);
                     }
                 }

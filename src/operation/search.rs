@@ -106,7 +106,11 @@ fn fits(wanted: &Wanted<'_>, made: &Made, id: &str, item: &Value) -> Option<bool
         return (known == id).then_some(true);
     }
     if let Some(mark) = &made.mark {
-        return mark.find(item).and_then(Value::text).filter(|own| *own == wanted.mark).map(|_| true);
+        return mark
+            .find(item)
+            .and_then(Value::text)
+            .filter(|own| *own == wanted.mark)
+            .map(|_| true);
     }
     let equal = |(at, _): &(Pointer, Source), wanted: &String| {
         at.find(item).and_then(Value::id_text).as_deref() == Some(wanted)

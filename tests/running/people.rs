@@ -297,3 +297,25 @@ fn what_was_approved_waits_for_a_freeze_to_end() {
     house.until(&house.refund_call("A-1", "450.00", "k-1"), |reply| reply.status == 200);
     assert_eq!(shop.made_of("A-1"), 1);
 }
+
+#[test]
+fn what_an_agent_wrote_steers_no_terminal() {
+    let shop = Shop::open();
+    let house = House::quick(&shop);
+    let body = "{\"order\":\"A-1\",\"amount\":\"450.00\",\"currency\":\"USD\",\"note\":\"\u{202e}00.5\u{200b} \\u001b[2J\\nApproved\"}";
+    let mut call = house.refund_call("A-1", "450.00", "k-1");
+    call.body = body.to_owned();
+    let said = "fine <b>approve</b> 4242 4242 4242 4242";
+    let held = call.header("Tollhouse-Reason", said).send(&house.agents).unwrap();
+    assert_eq!(held.code(), "approval_required", "{held:?}");
+    let shown = house.cli(&["holds", "show", &held.operation()]).out;
+    assert!(shown.starts_with("Refund 450.00 USD of order A-1\n  waits because "), "{shown}");
+    assert!(!shown.contains(['\u{1b}', '\u{202e}', '\u{200b}', '\u{9}']), "{shown:?}");
+    let at = |label: &str| shown.find(label).unwrap_or_else(|| panic!("{label}: {shown}"));
+    let (amount, agent) =
+        (at("\n  amount: 450.00 USD\n"), at("\n  body (the agent's own text): {"));
+    // The agent's text comes after every field of ours, on one line.
+    assert!(amount < agent && !shown[agent + 1..].trim_end().contains('\n'), "{shown}");
+    assert!(at("\n  reason given by the agent: ") > amount, "{shown}");
+    assert!(!shown.contains("4242 4242"), "{shown}");
+}

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::action::{
-    Action, Also, AmountRule, AnswerPlace, FactRule, Find, Items, Lookup, Made, Only, OutcomeRule, Owner,
-    PackTraits, Piece, Raise, ResourceRule, Sign, Source, Sum, Template, Unit,
+    Action, Also, AmountRule, AnswerPlace, FactRule, Find, Items, Lookup, Made, Only, OutcomeRule,
+    Owner, PackTraits, Piece, Raise, ResourceRule, Sign, Source, Sum, Template, Unit,
 };
 use crate::call::{Class, Kind};
 use crate::value::{Pointer, Syntax};

@@ -11,9 +11,7 @@ use crate::refusal::Fault;
 use crate::store::ask::{BudgetUse, Entry, Likeness, Reserve, Take};
 use crate::store::draft::Draft;
 use crate::store::freeze::{Freeze, Subject};
-use crate::store::record::{
-    About, AnswerKept, Charge, Charged, Hold, Record, Slot, State, Token,
-};
+use crate::store::record::{About, AnswerKept, Charge, Charged, Hold, Record, Slot, State, Token};
 use crate::store::rows::{Row, Rows, Same, key};
 use crate::store::step::recall::{Found, How, Known, find, join, known};
 use crate::store::step::{Now, Open, free, freeze_on, keep_request, reserve_room, ripen, touch};

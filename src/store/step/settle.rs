@@ -256,7 +256,8 @@ fn finish<R: Rows + ?Sized>(
         if end.note.is_empty() { words.to_owned() } else { format!("{words}: {}", end.note) };
     new.note(now.at, note, by);
     new.answer = match &end.answer {
-        AnswerIn::None => AnswerKept::None,
+        // What it answered while it was pending is still what it answered.
+        AnswerIn::None => new.answer,
         AnswerIn::TooLarge => AnswerKept::Gone,
         AnswerIn::Keep(sealed) => {
             draft.put(key::answer(new.op), Some(Row::Sealed(sealed.clone())));
