@@ -261,7 +261,7 @@ fn idempotency(section: Section<'_>) -> Option<Idempotency> {
     })?;
     if kind == "none" {
         let mark = section.section("mark").map(|mark| {
-            let at = mark.required("at", |node| words::pointer(&node.text()?.to_owned()));
+            let at = mark.required("at", |node| words::pointer(node.text()?));
             mark.finish();
             at
         });

@@ -23,7 +23,7 @@ use crate::gate::record::Told;
 use crate::gate::reserve::Judged;
 use crate::gate::{Admission, Asked, Evidence, Gate, Permit, Site, Ticket};
 use crate::operation;
-use crate::operation::search::{self, Shown, Wanted};
+use crate::operation::search::{self, Absence, Shown, Wanted};
 use crate::outbound::Connection;
 use crate::refusal::Refusal;
 use crate::store::{Claim, Claimed, Record, State, Token, Try, Witness};
@@ -162,7 +162,8 @@ impl Gate {
         let Ok(site) = self.site(call) else { return false };
         let Some(first) = record.attempts.first() else { return false };
         let retention = call.action.pack.idempotency.retention;
-        let remembered = retention.saturating_sub(RETENTION_MARGIN.min(retention / 4));
+        let margin = retention.checked_div(4).unwrap_or_default().min(RETENTION_MARGIN);
+        let remembered = retention.saturating_sub(margin);
         let fingerprint = operation::fingerprint(call, search.asked.account.as_deref());
         record.state == State::Unknown
             && site.trusted
@@ -250,8 +251,12 @@ impl Gate {
                         own.push(candidate);
                     }
                 }
-                let is_ripe = self.clock.now() >= self.ripe(record, site, Some(lookup));
-                search::verdict(&own, whole, is_ripe)
+                let absence = match self.clock.now() >= self.ripe(record, site, Some(lookup)) {
+                    _ if !whole => Absence::GoesOn,
+                    true => Absence::Tells,
+                    false => Absence::TooEarly,
+                };
+                search::verdict(&own, absence)
             }
         };
         concluded(record, verdict)

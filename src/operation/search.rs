@@ -189,13 +189,25 @@ pub(super) fn of_object(rule: &OutcomeRule, object: &Value, usual: Outcome) -> O
     }
 }
 
-/// What the candidates come to that no other operation made. `is_ripe`: whether the vendor must show
-/// by now whatever it has done.
-pub fn verdict(found: &[Candidate], whole: bool, is_ripe: bool) -> Verdict {
+/// What it means when no candidate is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Absence {
+    /// It did not happen.
+    Tells,
+    /// The vendor need not show it yet.
+    TooEarly,
+    /// The list goes on where nobody looked.
+    GoesOn,
+}
+
+/// What the candidates come to that no other operation made.
+pub fn verdict(found: &[Candidate], absence: Absence) -> Verdict {
     match found {
-        [] if !whole => Verdict::Unclear("the list goes on where nobody looked".into()),
-        [] if !is_ripe => Verdict::Unclear("nothing there yet".into()),
-        [] => Verdict::NotThere,
+        [] => match absence {
+            Absence::Tells => Verdict::NotThere,
+            Absence::TooEarly => Verdict::Unclear("nothing there yet".into()),
+            Absence::GoesOn => Verdict::Unclear("the list goes on where nobody looked".into()),
+        },
         [one] if one.is_after => Verdict::Is(one.outcome, Some(one.id.clone())),
         [one] => Verdict::Unclear(format!("{} may be from before the call", one.id)),
         several => {

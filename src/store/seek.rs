@@ -35,10 +35,8 @@ impl Store {
     ///
     /// When the store did not write it, or may have: then nothing is sent.
     pub async fn claim(&self, claim: Claim) -> Result<Claimed, Fault> {
-        match self.run(Event::Claim(Box::new(claim))).await? {
-            Reply::Claimed(claimed) => Ok(claimed),
-            _ => Err(astray()),
-        }
+        let reply = self.run(Event::Claim(Box::new(claim))).await?;
+        if let Reply::Claimed(claimed) = reply { Ok(claimed) } else { Err(astray()) }
     }
 
     /// The operation that made what the vendor calls `id`, of the sort that `about` is.
