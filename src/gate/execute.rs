@@ -112,6 +112,10 @@ impl Gate {
         let asked = &permit.asked;
         // I11: what has not left yet is stopped by a freeze.
         self.freezes.check(&asked.call, &asked.caller)?;
+        // INVARIANT: I4, what leaves late could arrive after others have concluded that it did not.
+        if self.clock.steady() > ticket.until {
+            return Err(Refusal::undecidable("it took too long to be sent"));
+        }
         let mut send = self.outgoing(permit, site)?;
         operation::put_key(&asked.call, ticket.operation, &mut send)
             .map_err(Refusal::undecidable)?;

@@ -65,9 +65,11 @@ impl Gate {
             Ok(_) | Err(_) => Try::Read,
         };
         let Ok(token) = Token::random() else { return };
+        let until = self.clock.steady().saturating_add(LEASE_MARGIN);
         let Some((record, how)) = self.claimed(&record, token, how).await else { return };
+        let ticket = Ticket { operation: record.op, token, until };
         let found = match &search {
-            Ok(search) => self.find(&record, search, (token, how), &mut evidence).await,
+            Ok(search) => self.find(&record, search, (ticket, how), &mut evidence).await,
             Err(why) => Err(why.clone()),
         };
         match found {
@@ -102,19 +104,19 @@ impl Gate {
         &self,
         record: &Record,
         search: &Search,
-        (token, how): (Token, Try),
+        (ticket, how): (Ticket, Try),
         evidence: &mut Evidence,
     ) -> Result<Told, String> {
         let mut why = Vec::new();
         if how == Try::Send {
-            match self.send_again(record, search, token, evidence).await {
+            match self.send_again(search, ticket, evidence).await {
                 Ok(told) => return Ok(told),
                 Err(answered) => why.push(answered),
             }
         }
         match self.look_up(record, search).await {
             Ok((outcome, made)) => {
-                let by = Witness::Lookup(token);
+                let by = Witness::Lookup(ticket.token);
                 let told = Told::of(record.op, outcome, "found by a look-up");
                 Ok(Told { by, made, ..told })
             }
@@ -177,9 +179,8 @@ impl Gate {
     /// to the second sending of something that it did.
     async fn send_again(
         &self,
-        record: &Record,
         search: &Search,
-        token: Token,
+        ticket: Ticket,
         evidence: &mut Evidence,
     ) -> Result<Told, String> {
         let entry = evidence.entry(Event::Resent, Verdict::Allow, &self.policy_digest);
@@ -187,7 +188,6 @@ impl Gate {
         let asked = &search.asked;
         let site = self.site(&asked.call).map_err(|refusal| refusal.why)?;
         let mut permit = self.permit_again(asked).map_err(|refusal| refusal.why)?;
-        let ticket = Ticket { operation: record.op, token };
         let send = self.last_look(&permit, (site, ticket)).map_err(|refusal| refusal.detail)?;
         let exchange = self.outbound.exchange(&site.upstream, send, Connection::Fresh).await;
         permit.road.saw(health(&exchange));
@@ -196,7 +196,7 @@ impl Gate {
         let told = told_by(action, ticket, (outcome, &exchange));
         match outcome {
             Outcome::Succeeded | Outcome::Accepted => {
-                Ok(Told { by: Witness::Resend(token), note: "sent again".into(), ..told })
+                Ok(Told { by: Witness::Resend(ticket.token), note: "sent again".into(), ..told })
             }
             Outcome::Rejected | Outcome::NotSent | Outcome::Unknown => Err(match told.answer {
                 Some(answer) => format!("sent again, answered {}", answer.status),

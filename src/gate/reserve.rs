@@ -140,10 +140,13 @@ impl Gate {
         self.site(&asked.call)?.breaker.still_open()?;
         let reserve = self.reservation(asked, judged, entrance)?;
         evidence.digest = Some(reserve.about.digest);
+        // The lease begins later than this, on the store's clock.
+        let until = self.clock.steady().saturating_add(LEASE_MARGIN);
         match self.timed("reserve", self.store.reserve(reserve)).await? {
             Reserved::Granted(grant) => {
                 evidence.granted(&grant);
-                Ok(Room::Granted(Ticket { operation: grant.record.op, token: grant.token }))
+                let (operation, token) = (grant.record.op, grant.token);
+                Ok(Room::Granted(Ticket { operation, token, until }))
             }
             Reserved::Held(record) => {
                 evidence.held(&record);
