@@ -68,6 +68,15 @@ impl House {
         Self::open(home, How::Config, before)
     }
 
+    /// From a configuration as it stands, in a folder with whatever it names.
+    pub fn written(home: TempDir, text: &str, before: &str) -> Self {
+        let at = home.path();
+        token(&at.join("state"), "ann");
+        std::fs::write(at.join("ops-token"), OPS_TOKEN).unwrap();
+        std::fs::write(at.join("tollhouse.yaml"), text).unwrap();
+        Self::open(home, How::Config, before)
+    }
+
     fn open(home: TempDir, how: How, before: &str) -> Self {
         std::fs::write(home.path().join("shop-key"), SECRET).unwrap();
         let (process, agents) = start(home.path(), &how, before);
