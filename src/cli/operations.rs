@@ -29,17 +29,17 @@ enum Command {
     Resolve {
         /// The operation, as `op_..`
         id: String,
-        /// It happened
-        #[arg(long, conflicts_with = "not_done", required_unless_present = "not_done")]
-        done: bool,
-        /// It did not happen: the same call may run again
-        #[arg(long)]
-        not_done: bool,
+        /// Whether it happened; what did not may run again
+        #[arg(long = "as", value_enum)]
+        outcome: Happened,
         /// How you know; put on record
         #[arg(long, value_name = "TEXT")]
         reason: String,
-        /// Say `--not-done` also while the vendor may still show that it happened
-        #[arg(long, requires = "not_done")]
+        /// The vendor's own name of what it made, as `re_..`
+        #[arg(long, value_name = "ID")]
+        upstream_id: Option<String>,
+        /// Say `--as not-done` also while the vendor may still show that it happened
+        #[arg(long)]
         force: bool,
     },
     /// One of them, with its timeline
@@ -51,19 +51,29 @@ enum Command {
     },
 }
 
+/// Whether something happened.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Happened {
+    /// It did
+    Done,
+    /// It did not
+    NotDone,
+}
+
 pub fn run(args: &Args) -> anyhow::Result<Ended> {
     let operator = Operator::find(&args.reach)?;
     match &args.command {
         Command::List { only, format } => list(&operator, only.as_deref(), format),
         Command::Show { id, format } => show(&operator, id, format),
-        Command::Resolve { id, done, reason, force, .. } => {
-            let outcome = if *done { "done" } else { "not_done" };
-            let said = json!({ "outcome": outcome, "reason": reason, "force": force });
-            let answer = operator.post(&format!("/v1/operations/{id}/resolve"), &said)?;
-            let next = match *done {
-                true => "The agent is told so when it asks again.",
-                false => "The same call may run again.",
+        Command::Resolve { id, outcome, reason, upstream_id, force } => {
+            let (word, next) = match outcome {
+                Happened::Done => ("done", "The agent is told so when it asks again."),
+                Happened::NotDone => ("not_done", "The same call may run again."),
             };
+            let said = json!({
+                "outcome": word, "reason": reason, "upstream_id": upstream_id, "force": force,
+            });
+            let answer = operator.post(&format!("/v1/operations/{id}/resolve"), &said)?;
             let (id, state) = (shown::text(&answer, "/id"), shown::text(&answer, "/state"));
             shown::line(&format!("{id} is {state}. {next}"));
             Ok(Ended::Well)

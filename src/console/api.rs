@@ -176,6 +176,7 @@ pub async fn operation(
 pub struct Resolve {
     outcome: Said,
     reason: String,
+    upstream_id: Option<String>,
     #[serde(default)]
     force: bool,
 }
@@ -204,7 +205,8 @@ pub async fn resolve(
         Said::Done => Happened::Yes,
         Said::NotDone => Happened::No,
     };
-    let word = Word { happened, reason: said.reason.as_str().into(), is_forced: said.force };
+    let (reason, made) = (said.reason.as_str().into(), said.upstream_id.map(Into::into));
+    let word = Word { happened, reason, made, is_forced: said.force };
     let record = console.gate.resolve(op, operator, &word).await.map_err(objection)?;
     Ok(Json(view::operation(&record)).into_response())
 }

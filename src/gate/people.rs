@@ -24,6 +24,8 @@ pub struct Word {
     pub happened: Happened,
     /// How they know.
     pub reason: Box<str>,
+    /// The vendor's own name of what it made.
+    pub made: Option<Box<str>>,
     /// A no also while the vendor may still show that it happened.
     pub is_forced: bool,
 }
@@ -127,7 +129,7 @@ impl Gate {
         };
         let by = Witness::Person((*operator.name).into());
         let note = crate::redact::text(&word.reason);
-        let told = Told { by, ..Told::of(op, outcome, &note) };
+        let told = Told { by, made: word.made.clone(), ..Told::of(op, outcome, &note) };
         match self.store.settle(settling(&told), None).await? {
             Settled::Ok(record) => {
                 self.said_on_record(Event::Resolved, &record, operator, &word.reason).await?;
