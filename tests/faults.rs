@@ -19,18 +19,30 @@ use tollhouse::clock::Clock;
 
 use dice::Dice;
 use drive::Run;
-use stand::Stand;
+use stand::{Ending, Stand};
 use vendor::Vendor;
+
+/// How much is done.
+struct Size {
+    /// Operations.
+    count: u64,
+    /// Agents at once.
+    agents: usize,
+    /// How long what is open may take to come to its end.
+    patience: Duration,
+}
 
 #[test]
 fn short() {
-    campaign((number("FAULTS_OPERATIONS", 320), 48), Duration::from_secs(30));
+    let (count, patience) = (number("FAULTS_OPERATIONS", 320), Duration::from_secs(30));
+    campaign(seed(), &Size { count, agents: 48, patience }, Stand::embedded);
 }
 
 #[test]
 #[ignore = "minutes long: see CONTRIBUTING.md"]
 fn long() {
-    campaign((number("FAULTS_OPERATIONS", 10_000), 96), Duration::from_secs(240));
+    let (count, patience) = (number("FAULTS_OPERATIONS", 10_000), Duration::from_secs(240));
+    campaign(seed(), &Size { count, agents: 96, patience }, Stand::embedded);
 }
 
 fn number(name: &str, usual: u64) -> u64 {
@@ -43,13 +55,12 @@ fn seed() -> u64 {
     number("FAULTS_SEED", fresh)
 }
 
-/// So many operations by so many agents at once; at the end nobody waits longer than `patience`.
-fn campaign((count, agents): (u64, usize), patience: Duration) {
-    let seed = seed();
+fn campaign(seed: u64, size: &Size, stand: impl Fn(&Vendor, u64) -> Arc<Stand>) {
+    let count = size.count;
     println!("faults: {count} operations, FAULTS_SEED={seed}");
     let vendor = Vendor::open(seed);
-    let stand = Stand::embedded(&vendor, seed);
-    let begun = Instant::now();
+    let stand = stand(&vendor, seed);
+    let (_ending, begun) = (Ending(Arc::clone(&stand)), Instant::now());
     let run = Arc::new(Run {
         seed,
         count,
@@ -62,9 +73,9 @@ fn campaign((count, agents): (u64, usize), patience: Duration) {
         is_wild: AtomicBool::new(true),
     });
     let revive = run.stand.revive();
-    wild(&run, agents);
+    wild(&run, size.agents);
     let driven = begun.elapsed();
-    judge::heal(&run, patience);
+    judge::heal(&run, size.patience);
     run.stand.end();
     let starts = revive.join().unwrap();
     let judged = judge::judge(&run);

@@ -141,6 +141,16 @@ fn addresses(house: &House) -> (String, String) {
     (format!("http://{}", address.unwrap()), house.operator().0)
 }
 
+/// Ends everything with the test, also where it fails halfway.
+pub struct Ending(pub Arc<Stand>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.end();
+        self.0.houses(|house| house.process.kill());
+    }
+}
+
 fn folder() -> tempfile::TempDir {
     let home = tempfile::tempdir().unwrap();
     let packs = home.path().join("packs");

@@ -17,7 +17,7 @@ use super::dice::Dice;
 /// How far a vendor can be trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Mode {
-    /// It knows a key again, for twenty seconds, and is trusted to.
+    /// It knows a key again, for forty seconds, and is trusted to.
     Keyed,
     /// It takes a key and ignores it; nobody trusts it.
     Wary,
@@ -43,7 +43,7 @@ impl Mode {
 /// What every sale was paid with, in cents.
 pub const PAID: i64 = 200_00;
 /// How long a key is known.
-const RETENTION: Duration = Duration::from_secs(20);
+const RETENTION: Duration = Duration::from_secs(40);
 /// After that nothing of a request happens any more: its lease and the settle time of the packs hold it.
 const TOO_LATE: Duration = Duration::from_millis(13_400);
 /// How late the list may show what was made; less than the settle time of the packs.
