@@ -38,6 +38,7 @@ fn ask(n: u64) -> Option<Reserve> {
         policy: None,
     };
     let name = Name {
+        tenant: "".into(),
         scope: b"scope".to_vec().into(),
         key: Some(n.to_string().into()),
         intent: None,

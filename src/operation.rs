@@ -3,6 +3,8 @@
 //! Pure: the store remembers and decides, the gate asks it. Never sends, never guesses an outcome: what
 //! is not listed is unknown.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::header::SET_COOKIE;
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -37,6 +39,7 @@ pub fn name(call: &Call, caller: &Caller, account: Option<&str>) -> Name {
         piece(&mut scope, b'n', part.as_bytes());
     }
     Name {
+        tenant: Arc::clone(&key.tenant),
         scope: scope.into(),
         key: call.context.key.clone(),
         intent: call.context.intent,

@@ -23,6 +23,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("axum", &["console"]),
     ("cedar_policy", &["policy"]),
     ("redb", &["store/embedded"]),
+    ("redis", &["store/redis"]),
     ("governor", &["limits"]),
     ("jsonwebtoken", &["identity"]),
     ("prometheus", &["telemetry"]),

@@ -1,4 +1,4 @@
-//! One contract, every store: each of these runs over Memory and over Embedded.
+//! One contract, every store: each of these runs over Memory, over Embedded and over Redis.
 
 mod alone;
 mod crash;
@@ -20,12 +20,15 @@ use crate::asks::{
     HOUR, LEASE, START, about, ask, ask_held, budget, count, hash, likeness, money, name, on, op,
     reason, release, settle,
 };
+use crate::support::redis::Server;
 
 /// A store, its clock, its directory.
 pub struct Bench {
     pub store: Arc<Store>,
     pub clock: Clock,
     pub dir: Option<TempDir>,
+    /// Ends after the store.
+    pub server: Option<Server>,
 }
 
 pub fn key() -> SealingKey {
@@ -35,14 +38,25 @@ pub fn key() -> SealingKey {
 impl Bench {
     fn memory() -> Self {
         let clock = Clock::by_hand(START);
-        Self { store: Arc::new(Store::memory(clock.clone()).unwrap()), clock, dir: None }
+        Self {
+            store: Arc::new(Store::memory(clock.clone()).unwrap()),
+            clock,
+            dir: None,
+            server: None,
+        }
     }
 
     pub fn embedded() -> Self {
         let clock = Clock::by_hand(START);
         let dir = tempfile::tempdir().unwrap();
         let store = Store::embedded(dir.path(), key(), clock.clone()).unwrap();
-        Self { store: Arc::new(store), clock, dir: Some(dir) }
+        Self { store: Arc::new(store), clock, dir: Some(dir), server: None }
+    }
+
+    pub async fn redis() -> Self {
+        let (server, clock) = (Server::start(), Clock::by_hand(START));
+        let store = Store::redis(&server.address("fleet"), key(), clock.clone()).unwrap();
+        Self { store: Arc::new(store), clock, dir: None, server: Some(server) }
     }
 
     pub async fn grant(&self, ask: tollhouse::store::Reserve) -> Grant {
@@ -121,6 +135,9 @@ macro_rules! contract {
         }
         mod embedded {
             $(#[tokio::test] async fn $name() { super::$name(&super::Bench::embedded()).await; })*
+        }
+        mod on_redis {
+            $(#[tokio::test] async fn $name() { super::$name(&super::Bench::redis().await).await; })*
         }
     };
 }
@@ -328,7 +345,7 @@ contract! {
         assert!(matches!(early, Settled::Fenced(_)), "it may be under way");
         ok(bench.end(first, 1, Outcome::Unknown).await);
         let record = ok(by_person(Outcome::Succeeded).await.unwrap());
-        assert_eq!(record.timeline.last().unwrap().by, "ana".into());
+        assert_eq!(&*record.timeline.last().unwrap().by, "ana");
         assert!(matches!(by_person(Outcome::NotSent).await.unwrap(), Settled::Fenced(_)));
     }
 
@@ -470,7 +487,7 @@ contract! {
         let wrong = bench.say(held.op, approve(held.about.digest)).await;
         assert!(matches!(wrong, Answered::Changed(_)), "the call's digest alone is not what was shown");
         let approved = bench.approve(&held).await;
-        assert_eq!(approved.approval.as_ref().unwrap().by, "ana".into());
+        assert_eq!(&*approved.approval.as_ref().unwrap().by, "ana");
         let late = bench.say(held.op, approve(held.hold.as_ref().unwrap().shown)).await;
         assert!(matches!(late, Answered::TooLate(_)));
         assert!(matches!(bench.say(held.op, Say::Withdraw).await, Answered::TooLate(_)));
@@ -615,6 +632,8 @@ contract! {
         }
         let mut foreign = on(ask(Some("f"), "9.00 USD", 9), "f");
         foreign.about.caller.tenant = "another".into();
+        let Entry::Asked(named) = &mut foreign.entry else { panic!() };
+        named.tenant = "another".into();
         let foreign = bench.grant(foreign).await.record.op;
         ok(bench.end(foreign, 9, Outcome::Succeeded).await);
         let all = bench.store.list(None, 10).await.unwrap();
@@ -624,9 +643,9 @@ contract! {
         assert_eq!(open.len(), 4);
         assert!(open.is_sorted_by_key(|record| record.created));
         assert_eq!(bench.store.list(Some("done"), 10).await.unwrap().len(), 1);
-        assert_eq!(bench.store.listed(Listed::Tenant("another"), 10).unwrap().len(), 1);
-        assert_eq!(bench.store.listed(Listed::Tenant("t"), 10).unwrap().len(), 4);
-        let counts = bench.store.counts().unwrap();
+        assert_eq!(bench.store.listed(Listed::Tenant("another"), 10).await.unwrap().len(), 1);
+        assert_eq!(bench.store.listed(Listed::Tenant("t"), 10).await.unwrap().len(), 4);
+        let counts = bench.store.counts().await.unwrap();
         assert_eq!(counts.iter().filter(|(_, n)| *n > 0).count(), 2);
         assert!(counts.contains(&("submitted", 4)) && counts.contains(&("done", 1)));
     }
@@ -651,7 +670,7 @@ contract! {
         bench.store.sweep().await.unwrap();
         assert_eq!(bench.store.show(first).await.unwrap(), None);
         assert!(bench.store.list(None, 9).await.unwrap().is_empty());
-        assert!(bench.store.counts().unwrap().iter().all(|(_, n)| *n == 0));
+        assert!(bench.store.counts().await.unwrap().iter().all(|(_, n)| *n == 0));
         let again = bench.store.recall(&name(Some("k2"), "60.00 USD")).await.unwrap();
         assert!(matches!(again, Recalled::Fresh { .. }));
     }

@@ -68,8 +68,8 @@ impl Gate {
     }
 
     /// What stands now, for whoever scrapes: holds by queue, freezes by scope.
-    pub(super) fn count_standing(&self) {
-        if let Ok(held) = self.store.listed(Listed::Held, HOLDS_COUNTED_MAX) {
+    pub(super) async fn count_standing(&self) {
+        if let Ok(held) = self.store.listed(Listed::Held, HOLDS_COUNTED_MAX).await {
             let queues = held.iter().filter_map(|record| Some(&*record.hold.as_ref()?.queue));
             self.telemetry.holds_pending(queues);
         }

@@ -26,7 +26,7 @@ async fn everything_is_there_when_it_is_opened_again() {
     assert!(matches!(bench.store.reserve(held).await.unwrap(), Reserved::Held(_)));
     bench.store.freeze(FreezeScope::parse(["all"]).unwrap(), None, "r", "ana").await.unwrap();
 
-    let Bench { store, clock, dir } = bench;
+    let Bench { store, clock, dir, .. } = bench;
     let dir = dir.unwrap();
     drop(store);
     let store = Store::embedded(dir.path(), key(), clock).unwrap();
@@ -46,7 +46,7 @@ async fn everything_is_there_when_it_is_opened_again() {
 async fn nobody_reads_it_without_the_key() {
     let bench = Bench::embedded();
     bench.store.reserve(ask_held(Some("k"), "3.00 USD", 3)).await.unwrap();
-    let Bench { store, clock, dir } = bench;
+    let Bench { store, clock, dir, .. } = bench;
     let dir = dir.unwrap();
     drop(store);
     let file = dir.path().join("store.redb");

@@ -117,7 +117,15 @@ fn keep_or_drop<R: Rows + ?Sized>(
         Row::Alikes(mut alikes) => {
             let before = alikes.len();
             let edge = now.edge(WITHIN_MAX);
-            alikes.retain(|alike| alike.at >= edge);
+            // One that may still happen counts however old it is.
+            let mut kept = Vec::with_capacity(before);
+            for alike in alikes {
+                let open = draft.record(alike.op)?.is_some_and(|record| record.state.is_open());
+                if open || alike.at >= edge {
+                    kept.push(alike);
+                }
+            }
+            alikes = kept;
             if alikes.len() != before {
                 draft.put(key, (!alikes.is_empty()).then_some(Row::Alikes(alikes)));
             }
