@@ -2,6 +2,7 @@
 
 mod alone;
 mod crash;
+mod differential;
 
 use std::sync::Arc;
 

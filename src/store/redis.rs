@@ -35,7 +35,7 @@ use crate::call::OperationId;
 use crate::clock::{Clock, Timestamp};
 use crate::refusal::Fault;
 use crate::store::ask::{Entry, Reserve};
-use crate::store::record::{Name, Record, Slot, State, StoredAnswer};
+use crate::store::record::{AnswerKept, Name, Record, Slot, State, StoredAnswer};
 use crate::store::seal::{Purpose, SealingKey};
 use crate::store::shared::Shared;
 use crate::store::step::{
@@ -255,6 +255,9 @@ impl Inside {
 
     fn heard(&self, at: i64) {
         const LEAP_MS: i64 = 60_000;
+        if let Clock::Hand(_) = self.clock {
+            return;
+        }
         let steady = self.clock.steady();
         let mut heard = self.heard.lock();
         if at < heard.at {
@@ -314,7 +317,8 @@ impl Inside {
     }
 
     fn opened(&self, record: &Record, sealed: &[u8]) -> Result<Option<StoredAnswer>, Fault> {
-        if sealed.is_empty() || !matches!(record.state, State::Done { .. }) {
+        let replayed = matches!(record.state, State::Done { .. });
+        if sealed.is_empty() || !replayed || record.answer != AnswerKept::Kept {
             return Ok(None);
         }
         let plain = self.seal.open(record.op, Purpose::Answer, sealed)?;

@@ -43,7 +43,8 @@ local function finish(r, words)
   r.settled, r.collected = now.at, A.collected
   note(r, A.note == '' and words or words .. ': ' .. A.note, A.by == 'person' and A.person or '')
   r.answer = A.answer
-  if A.answer == 'kept' then call('SET', key('y', r.op), A.sealed) end
+  -- What was pending may end without an answer: the first one is not its answer any more.
+  if A.answer == 'kept' then call('SET', key('y', r.op), A.sealed) else call('DEL', key('y', r.op)) end
   call('DEL', key('q', r.op))
   touch(r, 'clear')
   return save(r)

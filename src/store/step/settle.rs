@@ -199,13 +199,13 @@ fn finish<R: Rows + ?Sized>(
     let note =
         if end.note.is_empty() { words.to_owned() } else { format!("{words}: {}", end.note) };
     new.note(now.at, note, by);
-    new.answer = match &end.answer {
-        AnswerIn::None => AnswerKept::None,
-        AnswerIn::TooLarge => AnswerKept::Gone,
-        AnswerIn::Keep(sealed) => {
-            draft.put(key::answer(new.op), Some(Row::Sealed(sealed.clone())));
-            AnswerKept::Kept
-        }
+    // What was pending may end without an answer: the first one is not its answer any more.
+    let (answer, row) = match &end.answer {
+        AnswerIn::None => (AnswerKept::None, None),
+        AnswerIn::TooLarge => (AnswerKept::Gone, None),
+        AnswerIn::Keep(sealed) => (AnswerKept::Kept, Some(Row::Sealed(sealed.clone()))),
     };
+    new.answer = answer;
+    draft.put(key::answer(new.op), row);
     draft.put(key::request(new.op), None);
 }
