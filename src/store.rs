@@ -50,8 +50,8 @@ use crate::store::draft::Draft;
 use crate::store::embedded::Embedded;
 use crate::store::memory::Memory;
 use crate::store::record::sha256;
-pub use crate::store::redis::Address;
 use crate::store::redis::Redis;
+pub use crate::store::redis::{Address, Durability};
 use crate::store::rows::{Key, Meta, Rows};
 use crate::store::seal::Purpose;
 use crate::store::step::{Event, Reply};
@@ -67,9 +67,21 @@ pub struct Store {
     shared: Arc<Shared>,
     seal: Arc<SealingKey>,
     interrupted: Mutex<Vec<Arc<Record>>>,
+    /// What money needs of it.
+    needs: Needs,
     /// Why the last effect found no room in it: the disk is full, say.
     failing: Mutex<Option<Fault>>,
     cursor: Mutex<Key>,
+}
+
+/// What financial calls need of a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Needs {
+    /// Whatever it is: its dangers are told, not acted on.
+    #[default]
+    Any,
+    /// That it forgets nothing that it acknowledged.
+    Durable,
 }
 
 /// Where the rows are.
@@ -132,9 +144,17 @@ impl Store {
         Ok(Self::new(Shelf::Redis(Box::new(redis)), shared, seal))
     }
 
+    /// The same, for financial calls only if it gives what they need.
+    #[must_use]
+    pub fn needing(mut self, needs: Needs) -> Self {
+        self.needs = needs;
+        self
+    }
+
     fn new(shelf: Shelf, shared: Arc<Shared>, seal: Arc<SealingKey>) -> Self {
         let (interrupted, cursor) = (Mutex::default(), Mutex::default());
-        Self { shelf, shared, seal, interrupted, failing: Mutex::default(), cursor }
+        let (needs, failing) = (Needs::Any, Mutex::default());
+        Self { shelf, shared, seal, interrupted, needs, failing, cursor }
     }
 
     async fn run(&self, event: Event) -> Result<Reply, Fault> {
@@ -359,14 +379,6 @@ impl Store {
         };
         // Time that is over is an answer, too.
         let _in_time = tokio::time::timeout(span, ended).await.is_ok();
-    }
-
-    /// How old the freezes in memory may be: those of a fleet are a copy. `None` when it was never made.
-    pub fn freezes_age(&self) -> Option<Duration> {
-        match &self.shelf {
-            Shelf::Memory(_) | Shelf::Embedded(_) => Some(Duration::ZERO),
-            Shelf::Redis(redis) => redis.freezes_age(),
-        }
     }
 
     /// The last time the clock was set forward by more than a minute: budgets are kept longer for it.

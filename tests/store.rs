@@ -3,6 +3,7 @@
 mod alone;
 mod crash;
 mod differential;
+mod fleet;
 
 use std::sync::Arc;
 

@@ -51,6 +51,8 @@ impl Running {
         let probes_door = wanted.probes.map(|at| tcp_door("probes", at)).transpose()?;
         // Keys are fetched before the first call needs them; an issuer that is down is not fatal.
         let _keys = gate.identity.connect().await;
+        // Nor is a store that is not there yet: readiness says so, and why.
+        gate.look_at_store().await;
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
         let mut console = Console { gate: Arc::clone(&gate), tokens };

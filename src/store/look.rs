@@ -3,6 +3,7 @@
 //! Reads only.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -14,10 +15,14 @@ use crate::store::record::{AnswerKept, Record, State, Token};
 use crate::store::rows::{Row, key};
 use crate::store::seal::Purpose;
 use crate::store::step::{How, Known};
-use crate::store::{Shelf, Store, codec, damaged};
+use crate::store::{Durability, Needs, Shelf, Store, codec, damaged};
 
 /// BOUND: operations that a listing by an ended state looks at.
 const LOOKED_AT_MAX: usize = 5_000;
+
+/// BOUND: freezes are copied twice a second; a copy ten times as old says that nobody can tell what a person
+/// stopped meanwhile.
+const FREEZES_AGE_MAX: Duration = Duration::from_secs(5);
 
 /// Which operations are listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -140,13 +145,65 @@ impl Store {
     ///
     /// Why not.
     pub fn health(&self) -> Result<(), Fault> {
+        if let Shelf::Redis(redis) = &self.shelf {
+            // It is tried twice a second, with a write.
+            return redis.health();
+        }
+        self.read(|rows| rows.find(&key::meta()))?;
+        self.failing.lock().clone().map_or(Ok(()), Err)
+    }
+
+    /// How old the freezes in memory may be: those of a fleet are a copy. `None` when it was never made.
+    pub fn freezes_age(&self) -> Option<Duration> {
         match &self.shelf {
-            Shelf::Redis(redis) => redis.health()?,
-            Shelf::Embedded(_) | Shelf::Memory(_) => {
-                self.read(|rows| rows.find(&key::meta())).map(drop)?
+            Shelf::Memory(_) | Shelf::Embedded(_) => Some(Duration::ZERO),
+            Shelf::Redis(redis) => redis.freezes_age(),
+        }
+    }
+
+    /// Whether money may move: what people stopped is known, and nothing that was done may be forgotten,
+    /// where that is asked for.
+    ///
+    /// # Errors
+    ///
+    /// Why not.
+    pub fn fit_for_money(&self) -> Result<(), Fault> {
+        let Shelf::Redis(redis) = &self.shelf else {
+            return Ok(());
+        };
+        if self.freezes_age().is_none_or(|age| age > FREEZES_AGE_MAX) {
+            let why = "nobody can tell what a person stopped: the freezes in memory are old";
+            return Err(Fault::StoreUnavailable(why.to_owned()));
+        }
+        match (self.needs, redis.judged()) {
+            (Needs::Any, _) => Ok(()),
+            (Needs::Durable, Some(found)) if found.is_safe() => Ok(()),
+            (Needs::Durable, found) => {
+                let dangers = found.map_or_else(Vec::new, |found| found.dangers);
+                let why = format!("it is not durable enough for money: {}", dangers.join("; "));
+                Err(Fault::StoreUnavailable(why))
             }
         }
-        self.failing.lock().clone().map_or(Ok(()), Err)
+    }
+
+    /// How safe what is in it is, read and judged now; `None` for a store in this process.
+    ///
+    /// # Errors
+    ///
+    /// When nobody answers.
+    pub async fn durability(&self) -> Result<Option<Durability>, Fault> {
+        match &self.shelf {
+            Shelf::Memory(_) | Shelf::Embedded(_) => Ok(None),
+            Shelf::Redis(redis) => redis.durability().await.map(Some),
+        }
+    }
+
+    /// The same, as it was last judged.
+    pub fn judged(&self) -> Option<Durability> {
+        match &self.shelf {
+            Shelf::Memory(_) | Shelf::Embedded(_) => None,
+            Shelf::Redis(redis) => redis.judged(),
+        }
     }
 
     /// Operations by the names of [`State::NAMES`].

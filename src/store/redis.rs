@@ -8,6 +8,7 @@
 //! cluster they are on the node that the script was sent to.
 
 mod asked;
+mod durable;
 mod kept;
 mod line;
 mod look;
@@ -27,6 +28,7 @@ use quick_cache::sync::Cache;
 use redis::{Cmd, Value};
 
 use self::asked::Args;
+pub use self::durable::Durability;
 use self::line::Line;
 pub use self::open::{Address, Kind, Tls};
 use self::pack::Item;
@@ -79,6 +81,7 @@ struct Inside {
     copied: Mutex<Option<Copied>>,
     /// Why Redis does not answer, while it does not.
     failing: Mutex<Option<Fault>>,
+    judged: Mutex<Option<Durability>>,
     trips: AtomicU64,
 }
 
@@ -147,6 +150,7 @@ impl Redis {
             failing: Mutex::new(Some(Fault::StoreUnavailable(
                 "redis was not asked yet".to_owned(),
             ))),
+            judged: Mutex::default(),
             trips: AtomicU64::new(0),
         });
         let tasks = tasks::start(&inside);
@@ -368,9 +372,18 @@ impl Inside {
                 args.push(("sealed_for", asked::operation(op)));
             }
             let said = match self.call(&script::RESERVE, &prefix, args).await {
+                Ok(said) => said,
                 // It may have been granted: the same token gets the same grant.
                 Err(Fault::StoreAmbiguous(_)) if std::mem::take(&mut again) => continue,
-                said => said?,
+                Err(fault) => {
+                    self.reached(Err(fault.clone()));
+                    // What the first try may have done, a second that was not done leaves open.
+                    return Err(if again {
+                        fault
+                    } else {
+                        Fault::StoreAmbiguous(fault.to_string())
+                    });
+                }
             };
             match (said.word.as_str(), &ask.entry) {
                 ("stranger", _) => self.register(&tenant).await?,

@@ -10,7 +10,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestError, TestRunner};
-use tollhouse::call::{CallerKey, Class, Digest, Fingerprint, Kind, OperationId, Outcome, Resource};
+use tollhouse::call::{
+    CallerKey, Class, Digest, Fingerprint, Kind, OperationId, Outcome, Resource,
+};
 use tollhouse::clock::Clock;
 use tollhouse::contract::Over;
 use tollhouse::refusal::{Code, Fault};
@@ -117,9 +119,8 @@ fn who() -> impl Strategy<Value = Who> {
     let key = proptest::option::weighted(0.7, 0..3_usize);
     // Mostly one tenant, so that they meet.
     let tenant = prop_oneof![6 => Just(0_usize), 1 => Just(1), 1 => Just(2)];
-    (tenant, 0..2_usize, key, 0..3_usize, prop::bool::weighted(0.05)).prop_map(
-        |(tenant, agent, key, body, intent)| Who { tenant, agent, key, body, intent },
-    )
+    (tenant, 0..2_usize, key, 0..3_usize, prop::bool::weighted(0.05))
+        .prop_map(|(tenant, agent, key, body, intent)| Who { tenant, agent, key, body, intent })
 }
 
 fn what() -> impl Strategy<Value = What> {
@@ -242,7 +243,8 @@ impl Side {
             agent: format!("bot{}", who.agent).into(),
             customer: Arc::from("c1"),
         };
-        about.class = [Class::Financial, Class::Financial, Class::Write, Class::Communication][what.class];
+        about.class =
+            [Class::Financial, Class::Financial, Class::Write, Class::Communication][what.class];
         about.classes = vec![about.class, Class::Write];
         about.kind = what.kind.then_some(Kind::Refund);
         let named = |n| Resource { kind: "Charge".into(), id: format!("ch_{n}").into() };
@@ -297,7 +299,8 @@ impl Side {
             // The newest are the likeliest to be asked about.
             ops.iter().rev().nth(nth % ops.len().max(1)).copied()
         };
-        let none = (OperationId([9; 32]), Who { tenant: 0, agent: 0, key: None, body: 0, intent: false });
+        let none =
+            (OperationId([9; 32]), Who { tenant: 0, agent: 0, key: None, body: 0, intent: false });
         Ok(match step {
             Step::Recall(who) => {
                 let mut told = self.store.recall(&name(*who)).await?;
@@ -426,7 +429,8 @@ impl Side {
             let each = all.iter().map(|record| (record.op, record.state, record.updated));
             seen.push_str(&format!("{list:?} {:?}\n", each.collect::<Vec<_>>()));
         }
-        let freezes: Vec<_> = self.store.freezes().into_iter().map(|f| f.scope.to_string()).collect();
+        let freezes: Vec<_> =
+            self.store.freezes().into_iter().map(|f| f.scope.to_string()).collect();
         seen.push_str(&format!("{}\n", freezes.len()));
         Ok(seen)
     }

@@ -25,4 +25,6 @@ if lifted or A.put or not raw then
   call('HSET', P .. ':z', 'high', text(now.at))
   call('PUBLISH', A.news, 'freezes')
 end
+-- Whether Redis takes writes shows in writing.
+if A.beat then call('HSET', P .. ':z', 'high', text(now.at)) end
 return reply('freezes', text(all.version), raw, lifted and pack(lifted) or '')

@@ -11,6 +11,7 @@ use parking_lot::Mutex as Lock;
 use redis::aio::{ConnectionLike, MultiplexedConnection, PubSub};
 use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
+use redis::cluster_routing::{RoutingInfo, SingleNodeRoutingInfo};
 use redis::sentinel::SentinelClient;
 use redis::{AsyncConnectionConfig, Client, Cmd, RedisError, RedisResult, Value};
 use tokio::sync::Mutex;
@@ -95,6 +96,26 @@ impl Line {
                 }
                 Err(Fault::StoreAmbiguous(format!("redis: {error}")))
             }
+        }
+    }
+
+    /// Asks one node, whichever: for what has no key.
+    ///
+    /// # Errors
+    ///
+    /// When it was not sent, or nobody knows what became of it.
+    pub async fn ask_any(&self, command: &Cmd) -> Result<Result<Value, RedisError>, Fault> {
+        let link = self.connected().await?;
+        let Link::Cluster(mut cluster) = link else {
+            return self.ask(command).await;
+        };
+        let route = RoutingInfo::SingleNode(SingleNodeRoutingInfo::RandomPrimary);
+        let mut command = command.clone();
+        match cluster.route_command(std::mem::take(&mut command), route).await {
+            Err(error) if !is_spoken(&error) => {
+                Err(Fault::StoreAmbiguous(format!("redis: {error}")))
+            }
+            answer => Ok(answer),
         }
     }
 

@@ -13,10 +13,13 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use super::Inside;
+use super::pack::Item;
 use crate::call::OperationId;
 
 /// How often the freezes are read again.
 const COPY_EVERY: Duration = Duration::from_millis(500);
+/// In how many of these rounds Redis's settings are judged once: a minute.
+const JUDGE_EVERY: u32 = 120;
 /// How often everybody who waits looks again while nothing tells of changes.
 const POLL_EVERY: Duration = Duration::from_millis(250);
 /// And while something does: what is published is told once, and nobody counts what is lost.
@@ -42,8 +45,20 @@ pub(super) fn start(inside: &Arc<Inside>) -> Tasks {
 }
 
 async fn copy_freezes(inside: Weak<Inside>) {
+    let mut round = 0_u32;
     while let Some(inside) = inside.upgrade() {
-        let copied = inside.stops(Vec::new()).await;
+        let copied = inside.stops(vec![("beat", Item::Bool(true))]).await;
+        if copied.is_err() {
+            // It may still be read.
+            drop(inside.stops(Vec::new()).await);
+        }
+        // Settings change seldom; a Redis that was away may be another one.
+        let was_away = inside.failing.lock().is_some();
+        if copied.is_ok() && (was_away || round.is_multiple_of(JUDGE_EVERY)) {
+            // It was reached just now: what is not judged is judged in the next round.
+            drop(inside.durability().await);
+        }
+        round = round.wrapping_add(1);
         inside.reached(copied.map(drop));
         drop(inside);
         sleep(COPY_EVERY).await;
