@@ -4,6 +4,7 @@ mod alone;
 mod crash;
 mod differential;
 mod fleet;
+mod roads;
 
 use std::sync::Arc;
 

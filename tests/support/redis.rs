@@ -1,6 +1,7 @@
 //! A `redis-server` of one's own: on a free port, in a directory that goes with it, ended with the test.
 
 use std::net::TcpStream;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -23,7 +24,7 @@ impl Server {
         Self::with(&[])
     }
 
-    /// With these settings as well: `["appendonly", "yes"]`.
+    /// With these settings as well: `["appendonly", "yes"]`; `PORT` is its port.
     pub fn with(settings: &[&str]) -> Self {
         // Another process may take a port that was free a moment ago.
         for _ in 0..5 {
@@ -52,14 +53,25 @@ impl Server {
             .stdout(Stdio::null())
             .stderr(Stdio::null());
         for pair in self.settings.chunks(2) {
-            command.arg(format!("--{}", pair[0])).args(pair.get(1));
+            let value = pair[1].replace("PORT", &self.port.to_string());
+            command.args([format!("--{}", pair[0]), value]);
         }
-        let child = command.spawn().unwrap_or_else(|e| {
-            panic!(
-                "redis-server does not start: {e}\ninstall it with: apt-get install redis-server"
-            )
-        });
-        self.child = Some(child);
+        self.child = Some(spawn(command));
+        self.is_up()
+    }
+
+    /// A sentinel with that file of settings, which it also writes.
+    pub fn sentinel(file: &Path, port: u16) -> Self {
+        let mut command = Command::new("redis-server");
+        command.arg(file).arg("--sentinel").stdin(Stdio::null()).stdout(Stdio::null());
+        let dir = tempfile::tempdir().unwrap();
+        let child = Some(spawn(command));
+        let mut server = Self { child, port, dir, settings: Vec::new() };
+        assert!(server.is_up(), "the sentinel ended");
+        server
+    }
+
+    fn is_up(&mut self) -> bool {
         let until = Instant::now() + Duration::from_secs(10);
         while Instant::now() < until {
             if self.child.as_mut().unwrap().try_wait().unwrap().is_some() {
@@ -101,6 +113,12 @@ impl Server {
             let _ = child.wait();
         }
     }
+}
+
+fn spawn(mut command: Command) -> Child {
+    command.spawn().unwrap_or_else(|e| {
+        panic!("redis-server does not start: {e}\ninstall it with: apt-get install redis-server")
+    })
 }
 
 impl Drop for Server {

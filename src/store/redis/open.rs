@@ -223,7 +223,9 @@ impl Address {
             .response_timeout(RESPONSE_TIMEOUT)
             .tcp_settings(at_once())
             // BOUND: a slot that moved is asked for where it is now; a call that was lost is ours to repeat.
-            .retries(3);
+            .retries(3)
+            .min_retry_wait(10)
+            .max_retry_wait(100);
         if self.tls != Tls::Off {
             builder = builder.tls(TlsMode::Secure);
         }
