@@ -217,10 +217,10 @@ impl Store {
             ) => {}
         }
         let reserved = reserved?;
-        match reserved {
-            Reserved::Known(known) => Ok(Reserved::Known(self.answered(known)?)),
-            other => Ok(other),
+        if let Reserved::Known(known) = reserved {
+            return Ok(Reserved::Known(self.answered(known)?));
         }
+        Ok(reserved)
     }
 
     /// Sealed for the operation that it would be, and asked.

@@ -4,5 +4,6 @@ mod console;
 mod crash;
 mod disk;
 mod faults;
+mod fleet;
 mod people;
 mod serving;

@@ -89,7 +89,8 @@ async fn a_cluster_of_three_is_one_store() {
     }
     assert!(there.unfreeze(&freeze.id).await.unwrap().is_some());
     // And who waits is told across nodes.
-    let Reserved::Granted(grant) = here.reserve(of("tenant 1", "62.00 USD", 3)).await.unwrap() else {
+    let Reserved::Granted(grant) = here.reserve(of("tenant 1", "62.00 USD", 3)).await.unwrap()
+    else {
         panic!("no grant")
     };
     let waits = {
@@ -113,8 +114,8 @@ async fn a_user_with_few_rights_is_enough() {
     acl.extend(rights.split_whitespace());
     assert_eq!(server.cli(&acl), "OK");
     assert_eq!(server.cli(&["ACL", "SETUSER", "default", "off"]), "OK");
-    let mut address = Address::parse(&format!("redis://tollhouse@127.0.0.1:{}", server.port), "fleet")
-        .unwrap();
+    let mut address =
+        Address::parse(&format!("redis://tollhouse@127.0.0.1:{}", server.port), "fleet").unwrap();
     for wrong in [None, Some("wrong".to_owned())] {
         address.password = wrong;
         let fault = store(&address).recall(&name(Some("k"), "1.00 USD")).await.unwrap_err();
@@ -140,8 +141,18 @@ async fn a_server_is_known_by_its_certificate() {
         std::fs::write(dir.path().join(name), text).unwrap();
     }
     let server = Server::with(&[
-        "port", "0", "tls-port", "PORT", "tls-auth-clients", "no", "tls-cert-file", &file("cert"),
-        "tls-key-file", &file("key"), "tls-ca-cert-file", &file("ca"),
+        "port",
+        "0",
+        "tls-port",
+        "PORT",
+        "tls-auth-clients",
+        "no",
+        "tls-cert-file",
+        &file("cert"),
+        "tls-key-file",
+        &file("key"),
+        "tls-ca-cert-file",
+        &file("ca"),
     ]);
     let mut address =
         Address::parse(&format!("rediss://127.0.0.1:{}", server.port), "fleet").unwrap();

@@ -70,13 +70,13 @@ pub fn record(bytes: &[u8]) -> Option<Record> {
     let kept = Item::read(bytes)?;
     let about = about(&kept)?;
     let state = state(&kept)?;
-    let hold = match kept.member("hold") {
-        Item::Nil => None,
-        item => Some(hold(item, &about.digest)?),
+    let hold = match kept.member("hold").there() {
+        None => None,
+        Some(item) => Some(hold(item, &about.digest)?),
     };
-    let approval = match kept.member("yes") {
-        Item::Nil => None,
-        item => Some(approval(item)?),
+    let approval = match kept.member("yes").there() {
+        None => None,
+        Some(item) => Some(approval(item)?),
     };
     let charged = match kept.member("charged").text()? {
         "open" => Charged::Open,
@@ -194,15 +194,12 @@ fn reason(item: &Item) -> Option<Reason> {
         let tell = item.member("tell").text()?;
         return Some(Reason { policy: policy.into(), why: why.into(), tell: tell.into() });
     }
-    let like = item.member("like");
-    if *like != Item::Nil {
+    if let Some(like) = item.member("like").there() {
         let (other, created) = (operation(like.at(0))?, moment(like.at(1))?);
         return Some(reasons::alike((other, created), like.at(2).text()?, like.at(3).text()?));
     }
-    Some(match item.member("budget") {
-        Item::Nil => reasons::changed(),
-        _ => reasons::budget(policy),
-    })
+    let budget = item.member("budget").there();
+    Some(if budget.is_some() { reasons::budget(policy) } else { reasons::changed() })
 }
 
 fn approval(item: &Item) -> Option<Approval> {

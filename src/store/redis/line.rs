@@ -26,7 +26,7 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Where Redis is.
 pub enum Road {
     /// One server.
-    Single(Client),
+    Single(Box<Client>),
     /// The master that sentinels name, asked for again whenever the connection is lost.
     Sentinel(Box<Mutex<SentinelClient>>),
     /// A cluster, and one of its nodes for what every node tells.
@@ -177,7 +177,7 @@ impl Line {
     /// When there is none.
     pub async fn listen(&self, channel: &str) -> RedisResult<PubSub> {
         let client = match &self.road {
-            Road::Single(client) => client.clone(),
+            Road::Single(client) => (**client).clone(),
             Road::Sentinel(sentinels) => sentinels.lock().await.async_get_client().await?,
             Road::Cluster(cluster) => cluster.1.clone(),
         };

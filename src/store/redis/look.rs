@@ -45,13 +45,9 @@ impl Redis {
         let Some(prefix) = inside.prefix_of(op).await? else {
             return Ok(None);
         };
-        match inside.ask(cmd("GET").arg(Inside::key(&prefix, 'q', op))).await? {
-            Value::Nil => Ok(None),
-            value => {
-                let sealed = open::bytes(value).ok_or_else(damaged)?;
-                inside.seal.open(op, Purpose::Request, &sealed).map(Some)
-            }
-        }
+        let sealed = inside.ask(cmd("GET").arg(Inside::key(&prefix, 'q', op))).await?;
+        let open = |sealed: Vec<u8>| inside.seal.open(op, Purpose::Request, &sealed);
+        open::maybe(sealed)?.map(open).transpose()
     }
 
     /// Operations as one of the lists has them.
@@ -108,17 +104,10 @@ impl Inside {
         let Some(prefix) = self.prefix_of(op).await? else {
             return Ok(None);
         };
-        match self.ask(cmd("GET").arg(Self::key(&prefix, 'r', op))).await? {
-            Value::Nil => Ok(None),
-            value => {
-                let raw = open::bytes(value).ok_or_else(damaged)?;
-                // Another name of an operation is none itself.
-                if raw.first() == Some(&b'>') {
-                    return Ok(None);
-                }
-                kept::shared(&raw).ok_or_else(damaged).map(Some)
-            }
-        }
+        let raw = open::maybe(self.ask(cmd("GET").arg(Self::key(&prefix, 'r', op))).await?)?;
+        // Another name of an operation is none itself.
+        let raw = raw.filter(|raw| raw.first() != Some(&b'>'));
+        raw.map(|raw| kept::shared(&raw).ok_or_else(damaged)).transpose()
     }
 
     /// Every tenant of the fleet that ever asked for an effect.

@@ -14,6 +14,7 @@ use redis::{
 
 use super::line::{CONNECT_TIMEOUT, RESPONSE_TIMEOUT, Road};
 use crate::refusal::Fault;
+use crate::store::damaged;
 
 /// Where a fleet's rows are.
 #[derive(Clone, PartialEq, Eq)]
@@ -132,7 +133,7 @@ impl Address {
     pub(super) fn road(&self) -> Result<Road, Fault> {
         let wrong = |error: RedisError| Fault::StoreUnavailable(format!("redis: {error}"));
         match &self.road {
-            Kind::Single => self.client().map(Road::Single).map_err(wrong),
+            Kind::Single => self.client().map(Box::new).map(Road::Single).map_err(wrong),
             Kind::Sentinel(master) => self.sentinel(master).map_err(wrong),
             Kind::Cluster => self.cluster().map_err(wrong),
         }
@@ -261,22 +262,28 @@ fn host(text: &str) -> Option<(String, u16)> {
 
 /// The parts of an answer that is a list of texts; nothing is an empty text.
 pub(super) fn parts(value: Value) -> Option<Vec<Vec<u8>>> {
-    match value {
-        Value::Array(items) | Value::Set(items) => items
-            .into_iter()
-            .map(|item| if item == Value::Nil { Some(Vec::new()) } else { bytes(item) })
-            .collect(),
-        _ => None,
-    }
+    let (Value::Array(items) | Value::Set(items)) = value else {
+        return None;
+    };
+    let part = |item| if item == Value::Nil { Some(Vec::new()) } else { bytes(item) };
+    items.into_iter().map(part).collect()
 }
 
 /// A text.
 pub(super) fn bytes(value: Value) -> Option<Vec<u8>> {
-    match value {
-        Value::BulkString(bytes) => Some(bytes),
-        Value::SimpleString(text) => Some(text.into_bytes()),
-        _ => None,
+    if let Value::BulkString(bytes) = value { Some(bytes) } else { None }
+}
+
+/// A text, or nothing.
+///
+/// # Errors
+///
+/// When it is something else.
+pub(super) fn maybe(value: Value) -> Result<Option<Vec<u8>>, Fault> {
+    if value == Value::Nil {
+        return Ok(None);
     }
+    bytes(value).map(Some).ok_or_else(damaged)
 }
 
 #[cfg(test)]

@@ -101,6 +101,11 @@ impl Item {
         }
     }
 
+    /// Itself, unless it is nothing.
+    pub fn there(&self) -> Option<&Self> {
+        (*self != Self::Nil).then_some(self)
+    }
+
     /// Its place in a list; nothing when there is none.
     pub fn at(&self, place: usize) -> &Self {
         self.items().and_then(|items| items.get(place)).unwrap_or(&Self::Nil)
