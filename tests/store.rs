@@ -678,6 +678,21 @@ contract! {
         assert!(matches!(again, Recalled::Fresh { .. }));
     }
 
+    async fn a_hold_that_ends_in_a_sweep_gives_its_room_back(bench) {
+        let with = |mut asked: tollhouse::store::Reserve, amount: &str| {
+            asked.budgets = vec![budget(amount, 100_00, Over::Refuse)];
+            asked
+        };
+        let first = with(on(ask(Some("a"), "60.00 USD", 1), "a"), "60.00 USD");
+        let first = bench.grant(first).await.record.op;
+        ok(bench.end(first, 1, Outcome::Succeeded).await);
+        bench.hold(with(on(ask_held(Some("h"), "40.00 USD", 2), "h"), "40.00 USD")).await;
+        // In one sweep the hold ends and the old spending leaves the budget's memory.
+        bench.clock.turn(HOUR * 24 * 32);
+        assert_eq!(bench.store.sweep().await.unwrap().len(), 1);
+        bench.grant(with(on(ask(Some("n"), "100.00 USD", 3), "n"), "100.00 USD")).await;
+    }
+
     async fn an_answer_that_is_too_large_is_never_a_second_run(bench) {
         let first = bench.grant(ask(Some("k"), "60.00 USD", 1)).await.record.op;
         let body = Bytes::from(vec![b'a'; (1 << 20) + 1]);

@@ -10,8 +10,10 @@ use bytes::Bytes;
 use crate::call::{OperationId, Outcome};
 use crate::clock::Timestamp;
 use crate::refusal::Fault;
+use crate::store::ask::Reserve;
 use crate::store::draft::Draft;
 use crate::store::record::{AnswerKept, Record, State, Token};
+use crate::store::redis::Bare;
 use crate::store::rows::{Row, key};
 use crate::store::seal::Purpose;
 use crate::store::step::{How, Known};
@@ -183,6 +185,18 @@ impl Store {
                 let why = format!("it is not durable enough for money: {}", dangers.join("; "));
                 Err(Fault::StoreUnavailable(why))
             }
+        }
+    }
+
+    /// The command of a reserve on Redis, for who measures what everything around it costs.
+    ///
+    /// # Errors
+    ///
+    /// When there is none.
+    pub fn bare(&self, ask: &Reserve) -> Result<Option<Bare>, Fault> {
+        match &self.shelf {
+            Shelf::Memory(_) | Shelf::Embedded(_) => Ok(None),
+            Shelf::Redis(redis) => redis.bare(ask).map(Some),
         }
     }
 

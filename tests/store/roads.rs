@@ -218,18 +218,23 @@ async fn after_a_failover_the_new_master_is_found() {
     }
     let granted = store.reserve(of("t", "60.00 USD", 1)).await.unwrap();
     let Reserved::Granted(grant) = granted else { panic!("no grant") };
-    assert_eq!(master.cli(&["WAIT", "1", "2000"]), "1");
+    while follower.cli(&["DBSIZE"]) != master.cli(&["DBSIZE"]) {
+        until("the follower has it");
+    }
     // The sentinel must know the follower before it can make it master.
     while follower.cli(&["-p", &port.to_string(), "SENTINEL", "REPLICAS", "main"]).is_empty() {
         until("the sentinel knows the follower");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     master.kill();
-    while store.settle(settle(grant.record.op, 1, Outcome::Succeeded), None).await.is_err() {
-        until("the new master is found");
+    let settled = loop {
+        match store.settle(settle(grant.record.op, 1, Outcome::Succeeded), None).await {
+            Ok(settled) => break settled,
+            Err(_) => until("the new master is found"),
+        }
         tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    let record = store.show(grant.record.op).await.unwrap().unwrap();
+    };
+    let record = ok(settled);
     assert_eq!(record.state, State::Done { outcome: Outcome::Succeeded });
     assert!(follower.cli(&["ROLE"]).starts_with("master"));
 }
