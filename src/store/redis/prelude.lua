@@ -121,7 +121,9 @@ local function note(r, what, by)
   table.insert(r.timeline, { now.at, what, by })
 end
 
--- Budgets: what is reserved always counts, what was spent counts while it is in the window.
+-- Budgets: what is reserved always counts, what was spent counts while it is in the window. Two lists of
+-- threes, `op, unit, count` and `moment, unit, count`, the oldest first. Flat: a table for each bucket would
+-- make a full budget ten times as slow to unpack.
 
 local LEDGERS = {}
 local function ledger(slot)
@@ -147,26 +149,35 @@ local function keep(list, wanted)
   for _, item in ipairs(list) do if wanted(item) then kept[#kept + 1] = item end end
   return kept
 end
+local function keep_threes(list, wanted)
+  local kept = {}
+  for i = 1, #list, 3 do
+    if wanted(list[i], list[i + 1], list[i + 2]) then
+      local n = #kept
+      kept[n + 1], kept[n + 2], kept[n + 3] = list[i], list[i + 1], list[i + 2]
+    end
+  end
+  return kept
+end
 local function release(l, op, unit)
-  l.open = keep(l.open, function(held) return held[1] ~= op or held[2] ~= unit end)
+  l.open = keep_threes(l.open, function(by, of) return by ~= op or of ~= unit end)
 end
 
 -- Past the bound the two nearest moments become one, which counts until the later of them leaves.
 local function merge(l)
-  local best, first, second
-  for i, a in ipairs(l.spent) do
-    for j = i + 1, #l.spent do
-      local b = l.spent[j]
-      if b[2] == a[2] then
-        local gap = math.max(b[1] - a[1], 0)
+  local all, best, first, second = l.spent, nil, nil, nil
+  for i = 1, #all, 3 do
+    for j = i + 3, #all, 3 do
+      if all[j + 1] == all[i + 1] then
+        local gap = math.max(all[j] - all[i], 0)
         if not best or gap < best then best, first, second = gap, i, j end
         break
       end
     end
   end
   if not best then return end
-  l.spent[second][3] = l.spent[second][3] + l.spent[first][3]
-  table.remove(l.spent, first)
+  all[second + 2] = all[second + 2] + all[first + 2]
+  for _ = 1, 3 do table.remove(all, first) end
 end
 
 local function list_alike(r)
@@ -191,13 +202,13 @@ local function free(r)
     if r.charged == 'open' then
       release(l, r.op, charge[2])
     elseif r.charged == 'spent' then
-      for _, bucket in ipairs(l.spent) do
-        if bucket[2] == charge[2] and bucket[1] >= r.spent then
-          bucket[3] = math.max(bucket[3] - charge[3], 0)
+      for i = 1, #l.spent, 3 do
+        if l.spent[i + 1] == charge[2] and l.spent[i] >= r.spent then
+          l.spent[i + 2] = math.max(l.spent[i + 2] - charge[3], 0)
           break
         end
       end
-      l.spent = keep(l.spent, function(bucket) return bucket[3] > 0 end)
+      l.spent = keep_threes(l.spent, function(_, _, count) return count > 0 end)
     end
     put_ledger(charge[1])
   end
@@ -211,9 +222,9 @@ local function spend(r)
     local l = ledger(charge[1])
     release(l, r.op, charge[2])
     local at = #l.spent + 1
-    while at > 1 and l.spent[at - 1][1] > now.at do at = at - 1 end
-    table.insert(l.spent, at, { now.at, charge[2], charge[3] })
-    if #l.spent > BUCKETS_MAX then merge(l) end
+    while at > 1 and l.spent[at - 3] > now.at do at = at - 3 end
+    for i, value in ipairs({ now.at, charge[2], charge[3] }) do table.insert(l.spent, at + i - 1, value) end
+    if #l.spent > BUCKETS_MAX * 3 then merge(l) end
     put_ledger(charge[1])
   end
   r.charged, r.spent = 'spent', now.at

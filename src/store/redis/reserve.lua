@@ -92,20 +92,21 @@ end
 local function over(budget, own)
   if not budget.room then return true end
   local l, from, used = ledger(budget.slot), edge(budget.within), 0
-  for _, held in ipairs(l.open) do
-    if held[1] ~= own and held[2] == budget.unit then used = used + held[3] end
+  local open, spent = l.open, l.spent
+  for i = 1, #open, 3 do
+    if open[i] ~= own and open[i + 1] == budget.unit then used = used + open[i + 2] end
   end
-  for _, bucket in ipairs(l.spent) do
-    if bucket[2] == budget.unit and bucket[1] >= from then used = used + bucket[3] end
+  for i = 1, #spent, 3 do
+    if spent[i + 1] == budget.unit and spent[i] >= from then used = used + spent[i + 2] end
   end
   local excess = used + budget.count - budget.room
   -- Past 2^53 a sum is not exact any more: no room.
   if excess <= 0 and used + budget.count < EXACT then return false end
-  for _, bucket in ipairs(l.spent) do
-    if bucket[2] == budget.unit and bucket[1] >= from then
-      excess = excess - bucket[3]
+  for i = 1, #spent, 3 do
+    if spent[i + 1] == budget.unit and spent[i] >= from then
+      excess = excess - spent[i + 2]
       -- The edge itself still counts: room comes a millisecond after it.
-      if excess <= 0 then return true, bucket[1] + budget.within + 1 end
+      if excess <= 0 then return true, spent[i] + budget.within + 1 end
     end
   end
   return true
@@ -147,9 +148,9 @@ end
 local function reserve_room(r)
   for _, charge in ipairs(r.charges) do
     local l, from = ledger(charge[1]), edge(WITHIN_MAX)
-    l.spent = keep(l.spent, function(bucket) return bucket[1] >= from end)
+    if l.spent[1] and l.spent[1] < from then l.spent = keep_threes(l.spent, function(at) return at >= from end) end
     release(l, r.op, charge[2])
-    table.insert(l.open, { r.op, charge[2], charge[3] })
+    for _, value in ipairs({ r.op, charge[2], charge[3] }) do table.insert(l.open, value) end
     put_ledger(charge[1])
   end
   r.charged = 'open'
