@@ -149,18 +149,13 @@ local function keep(list, wanted)
   for _, item in ipairs(list) do if wanted(item) then kept[#kept + 1] = item end end
   return kept
 end
-local function keep_threes(list, wanted)
-  local kept = {}
-  for i = 1, #list, 3 do
-    if wanted(list[i], list[i + 1], list[i + 2]) then
-      local n = #kept
-      kept[n + 1], kept[n + 2], kept[n + 3] = list[i], list[i + 1], list[i + 2]
-    end
-  end
-  return kept
+local function drop_three(list, at)
+  for _ = 1, 3 do table.remove(list, at) end
 end
 local function release(l, op, unit)
-  l.open = keep_threes(l.open, function(by, of) return by ~= op or of ~= unit end)
+  for i = #l.open - 2, 1, -3 do
+    if l.open[i] == op and l.open[i + 1] == unit then drop_three(l.open, i) end
+  end
 end
 
 -- Past the bound the two nearest moments become one, which counts until the later of them leaves.
@@ -177,7 +172,7 @@ local function merge(l)
   end
   if not best then return end
   all[second + 2] = all[second + 2] + all[first + 2]
-  for _ = 1, 3 do table.remove(all, first) end
+  drop_three(all, first)
 end
 
 local function list_alike(r)
@@ -208,7 +203,9 @@ local function free(r)
           break
         end
       end
-      l.spent = keep_threes(l.spent, function(_, _, count) return count > 0 end)
+      for i = #l.spent - 2, 1, -3 do
+        if l.spent[i + 2] <= 0 then drop_three(l.spent, i) end
+      end
     end
     put_ledger(charge[1])
   end

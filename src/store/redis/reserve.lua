@@ -148,7 +148,7 @@ end
 local function reserve_room(r)
   for _, charge in ipairs(r.charges) do
     local l, from = ledger(charge[1]), edge(WITHIN_MAX)
-    if l.spent[1] and l.spent[1] < from then l.spent = keep_threes(l.spent, function(at) return at >= from end) end
+    while l.spent[1] and l.spent[1] < from do drop_three(l.spent, 1) end
     release(l, r.op, charge[2])
     for _, value in ipairs({ r.op, charge[2], charge[3] }) do table.insert(l.open, value) end
     put_ledger(charge[1])
