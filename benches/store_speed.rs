@@ -37,6 +37,7 @@ fn ask(n: u64) -> Option<Reserve> {
         digest: Digest(hash),
         facts: Some(Digest(hash)),
         policy: None,
+        origin: None,
     };
     let name = Name {
         tenant: "".into(),
@@ -85,6 +86,7 @@ async fn settled(store: &Store, n: u64) -> Option<()> {
         status: Some(200),
         request_id: Some("req_0123456789".into()),
         answer: AnswerIn::None,
+        made: None,
         collected: true,
         note: "".into(),
     };

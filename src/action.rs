@@ -142,6 +142,9 @@ pub enum KeyPlace {
     JsonField(Pointer),
     /// A field of a form.
     FormField(Box<str>),
+    /// The vendor has none, but a field by which one can search: the operation's name goes there. Nothing
+    /// is ever sent again for it.
+    Mark(Pointer),
     /// The vendor has none.
     None,
 }
@@ -314,23 +317,29 @@ pub struct Lookup {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Find {
     /// Something that was made: exactly one item fits.
-    Made {
-        /// The array of candidates; the other pointers are relative to its items.
-        items: Pointer,
-        /// The candidate's id.
-        id: Pointer,
-        /// Its amount, when one must be equal, by its size.
-        amount: Option<Pointer>,
-        /// Its currency, compared without letter case.
-        currency: Option<Pointer>,
-        /// When it was made: not before the call was submitted. A number is epoch seconds, a text
-        /// RFC 3339.
-        created: Option<Pointer>,
-        /// Further places that must equal a source.
-        same: Vec<(Pointer, Source)>,
-    },
+    Made(Box<Made>),
     /// Something that exists has changed: this state is the effect. Any other is not an answer.
     Changed(Condition),
+}
+
+/// What a call made, in a list of such.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Made {
+    /// The array of candidates; the other pointers are relative to its items.
+    pub items: Pointer,
+    /// The candidate's id.
+    pub id: Pointer,
+    /// Where it carries the operation's name, that went along with the call.
+    pub mark: Option<Pointer>,
+    /// Its amount, when one must be equal, by its size.
+    pub amount: Option<Pointer>,
+    /// Its currency, compared without letter case.
+    pub currency: Option<Pointer>,
+    /// When it was made: not before the call was submitted. A number is epoch seconds, a text
+    /// RFC 3339.
+    pub created: Option<Pointer>,
+    /// Further places that must equal a source.
+    pub same: Vec<(Pointer, Source)>,
 }
 
 /// How an answer reads.

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::call::{CallerKey, Digest, OperationId};
+use crate::clock::Timestamp;
 use crate::refusal::Fault;
 use crate::store::{Answered, HoldAnswer, Record, Say, State, Store};
 
@@ -44,6 +45,9 @@ pub enum Objection {
     /// Somebody else was quicker, or time.
     #[error("it does not wait any more: it is {0}")]
     Answered(&'static str),
+    /// The vendor may still show that it happened.
+    #[error("it may still show that it happened until {0}; look again then, or say it with force")]
+    TooEarly(Timestamp),
     /// No state of that name.
     #[error("expected a state: held, approved, submitted, unknown, done, not_sent, refused or all")]
     BadFilter,
@@ -103,7 +107,16 @@ impl Approvals {
         shown: Digest,
         reason: &str,
     ) -> Result<Arc<Record>, Objection> {
-        self.may_answer(&*self.show(op).await?, operator)?;
+        let record = self.show(op).await?;
+        self.may_answer(&record, operator)?;
+        // SECURITY: a hold asks for a second pair of eyes; who asked has looked already.
+        let caller = &record.about.caller;
+        if [&caller.agent, &caller.customer].contains(&&operator.name) {
+            return Err(Objection::NotYours(format!(
+                "`{}` asked for it: somebody else must approve it",
+                operator.name
+            )));
+        }
         let by = Box::from(&*operator.name);
         self.say(op, Say::Approve { by, shown, reason: reason.into() }).await
     }
@@ -149,27 +162,45 @@ impl Approvals {
         }
     }
 
+    /// Whether an operator may say what became of an operation of that queue.
+    ///
+    /// # Errors
+    ///
+    /// Why not.
+    pub fn may_resolve(&self, queue: &str, operator: &Operator) -> Result<(), Objection> {
+        self.may_speak(operator)?;
+        self.opens(queue, operator)
+    }
+
     fn may_answer(&self, record: &Record, operator: &Operator) -> Result<(), Objection> {
+        self.may_speak(operator)?;
+        let Some(hold) = &record.hold else {
+            return Err(Objection::Answered(record.state.name()));
+        };
+        self.opens(&hold.queue, operator)
+    }
+
+    fn may_speak(&self, operator: &Operator) -> Result<(), Objection> {
         if operator.answers == Answers::Nothing {
             return Err(Objection::NotYours(format!(
                 "`{}` answers no holds: its token does not say `approves: true`",
                 operator.name
             )));
         }
-        let Some(hold) = &record.hold else {
-            return Err(Objection::Answered(record.state.name()));
-        };
+        Ok(())
+    }
+
+    fn opens(&self, queue: &str, operator: &Operator) -> Result<(), Objection> {
         // A queue that a reload took away is nobody's, not everybody's.
-        let roles = self.queues.get(&*hold.queue).ok_or_else(|| {
-            Objection::NotYours(format!("the queue `{}` is not configured any more", hold.queue))
+        let roles = self.queues.get(queue).ok_or_else(|| {
+            Objection::NotYours(format!("the queue `{queue}` is not configured any more"))
         })?;
         let has = |role: &String| operator.roles.iter().any(|own| **own == **role);
         if roles.is_empty() || roles.iter().any(has) {
             return Ok(());
         }
         Err(Objection::NotYours(format!(
-            "the queue `{}` is answered by {}",
-            hold.queue,
+            "the queue `{queue}` is answered by {}",
             roles.join(" or ")
         )))
     }

@@ -171,12 +171,17 @@ impl Audit {
         self.shared.state.lock().waiting
     }
 
-    /// The lines of a log in memory, once everything accepted is written.
+    /// The lines of a log in memory, once everything accepted is written; those there are when nothing
+    /// can be written now, or when the writer does not come to it in ten seconds.
     pub fn lines(&self) -> Vec<String> {
         let mut state = self.shared.state.lock();
-        while state.waiting > 0 {
-            state.urgent = true;
-            self.shared.wake.notify_all();
+        state.urgent = true;
+        self.shared.wake.notify_all();
+        // BOUND: what a full disk keeps from being written may never be.
+        for _ in 0..10_000 {
+            if state.waiting == 0 || state.failure.is_some() {
+                break;
+            }
             self.shared.wake.wait_for(&mut state, Duration::from_millis(1));
         }
         state.lines.clone()

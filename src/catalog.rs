@@ -409,7 +409,8 @@ actions:
             (r#"{"settings":{"transfer":{"to":1}}}"#, "malformed"),
             (r#"{"settings":[{"transfer":1}]}"#, "malformed"),
             (r#"{"unknown":1}"#, "malformed"),
-            (r#"{"_method":"DELETE"}"#, "malformed"),
+            (r#"{"_method":"DELETE"}"#, "ambiguous"),
+            (r#"{"\u005fMethod":"DELETE"}"#, "ambiguous"),
             (r#"[{"price":1}]"#, "malformed"),
             // A second effect.
             (r#"{"note":"x","notify":true}"#, "write -; communication message"),

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use build::{Checked, Keeping, check, checked, fault, gate, open, vault};
+pub use build::{Checked, Keep, check, checked, fault, gate, vault};
 pub use load::load;
 pub use quick::{Quick, quick};
 

@@ -84,6 +84,7 @@ impl Console {
             .route("/v1/freezes/{id}", delete(api::unfreeze))
             .route("/v1/operations", get(api::operations))
             .route("/v1/operations/{op}", get(api::operation))
+            .route("/v1/operations/{op}/resolve", post(api::resolve))
             .route("/v1/records", get(api::records))
             .route("/v1/config", get(api::config))
             .fallback(api::nothing)

@@ -168,6 +168,15 @@ impl Lookups {
         (status, found.map_err(|why| fault(name, &why)))
     }
 
+    /// Whatever a pack's look-up asks after a call, with the credential that can only read.
+    ///
+    /// # Errors
+    ///
+    /// Why there is no answer.
+    pub async fn look(&self, call: &Call, target: &str) -> Result<Reply, String> {
+        self.get(&call.upstream, target, version(call)).await
+    }
+
     /// One GET with the credential that can only read.
     async fn get(
         &self,

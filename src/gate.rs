@@ -16,6 +16,7 @@ mod own;
 mod parcel;
 mod people;
 mod permit;
+mod reconcile;
 mod record;
 mod reserve;
 mod sweep;
@@ -28,13 +29,14 @@ pub use ask::Asked;
 pub use evidence::Evidence;
 pub use explain::{FactOverride, Lookup};
 pub use known::Replay;
-pub use people::HeldRequest;
+pub use people::{Happened, HeldRequest, Word};
 pub use permit::{Permit, Ticket};
+pub use record::Unsettled;
 
 use crate::approval::Approvals;
 use crate::audit::Audit;
 use crate::breaker::Breaker;
-use crate::call::{Answer, Request};
+use crate::call::{Answer, Digest, Request};
 use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::credentials::Vault;
@@ -86,6 +88,8 @@ pub struct Gate {
     pub telemetry: Arc<Telemetry>,
     /// Over policies and contracts, as records and answers name it.
     pub policy_digest: Arc<str>,
+    /// Outcomes that the store did not take yet.
+    pub unsettled: Unsettled,
     /// An approval wakes the sweep at once.
     pub wake: Arc<tokio::sync::Notify>,
     /// The process is asked to stop: nobody is waited for any more, and no approved call is begun.
@@ -103,6 +107,8 @@ pub struct Site {
     pub trusted: bool,
     /// Headers that the configuration sets.
     pub headers: Vec<(http::HeaderName, http::HeaderValue)>,
+    /// Over its address, those headers and the names of its secrets: who is reached, and as whom.
+    pub origin: Digest,
 }
 
 /// What becomes of a call that was not turned back.

@@ -200,6 +200,13 @@ impl Identity {
         self.issuers.iter().filter_map(failing).collect()
     }
 
+    /// Issuers none of whose keys count, and why: nobody is believed on their word.
+    pub fn without_keys(&self) -> Vec<(Arc<str>, String)> {
+        let now = self.clock.now();
+        let silent = |t: &Trusted| Some((Arc::clone(&t.issuer.issuer), t.keys.closed(now)?));
+        self.issuers.iter().filter_map(silent).collect()
+    }
+
     async fn judge(
         &self,
         presented: &Presented<'_>,
@@ -339,7 +346,9 @@ impl<'r> Presented<'r> {
         match (found.next(), found.next()) {
             (Some(token), None) => Ok(Self { token, customer }),
             (None, _) => {
-                let mut refusal = Refusal::unauthenticated("no token came along");
+                let mut refusal = Refusal::unauthenticated(
+                    "no token came along: nothing in the places of a token reads as a JWT",
+                );
                 // RFC 6750 s3.1: a request without a token is told no error code.
                 refusal.challenge = Some("Bearer realm=\"tollhouse\"".to_owned());
                 Err(refusal)

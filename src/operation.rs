@@ -3,13 +3,15 @@
 //! Pure: the store remembers and decides, the gate asks it. Never sends, never guesses an outcome: what
 //! is not listed is unknown.
 
+pub mod search;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::SET_COOKIE;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::action::{Action, Condition, Idempotency, KeyPlace, OutcomeRule};
+use crate::action::{Action, Find, Idempotency, KeyPlace, Lookup, OutcomeRule};
 use crate::call::{
     Call, Caller, Digest, FactValue, Facts, Fingerprint, OperationId, Outcome, Resolved,
 };
@@ -17,7 +19,7 @@ use crate::outbound::{Exchange, Outgoing, Reply};
 use crate::refusal::Refusal;
 use crate::store::Name;
 use crate::store::record::sha256;
-use crate::value::{Value, piece};
+use crate::value::{Pointer, Syntax, Value, piece};
 use crate::wire;
 
 /// BOUND: headers of a stored answer, in bytes; vendors send some 2 KiB.
@@ -126,7 +128,9 @@ pub fn key_digest(key: &str) -> Digest {
 pub fn refuse_own_key(call: &Call) -> Result<(), Refusal> {
     let keys = &call.action.pack.idempotency;
     let (taken, place) = match &keys.place {
-        KeyPlace::JsonField(at) => (at.find(&call.payload.root).is_some(), at.to_string()),
+        KeyPlace::JsonField(at) | KeyPlace::Mark(at) => {
+            (at.find(&call.payload.root).is_some(), at.to_string())
+        }
         KeyPlace::FormField(name) => (call.payload.root.member(name).is_some(), format!("/{name}")),
         KeyPlace::Header(_) | KeyPlace::None => return Ok(()),
     };
@@ -138,36 +142,63 @@ pub fn refuse_own_key(call: &Call) -> Result<(), Refusal> {
 }
 
 /// Puts the operation's key where the vendor wants it. The agent's own never goes along.
-pub fn put_key(action: &Action, op: OperationId, send: &mut Outgoing) {
-    let keys = &action.pack.idempotency;
+///
+/// # Errors
+///
+/// When it finds no place: then nothing is to be sent, since nobody could find it again.
+pub fn put_key(call: &Call, op: OperationId, send: &mut Outgoing) -> Result<(), String> {
+    let keys = &call.action.pack.idempotency;
     if let KeyPlace::Header(name) = &keys.place {
         send.headers.retain(|(own, _)| own != name);
     }
     if !honours(keys, &send.method) {
-        return;
+        return Ok(());
     }
     let whole = op.upstream_key();
     let key = whole.get(..keys.max_len.min(whole.len())).unwrap_or(&whole);
     match &keys.place {
         KeyPlace::Header(name) => {
-            if let Ok(value) = HeaderValue::from_str(key) {
-                send.headers.push((name.clone(), value));
+            let value = HeaderValue::from_str(key).map_err(|e| e.to_string())?;
+            send.headers.push((name.clone(), value));
+        }
+        KeyPlace::JsonField(at) => send.body = with_json(&send.body, at, key)?,
+        KeyPlace::FormField(name) => send.body = with_field(&send.body, name, key),
+        KeyPlace::Mark(at) => match call.payload.syntax {
+            Some(Syntax::Form) => {
+                let name = at.steps().first().map_or("", |name| name);
+                send.body = with_field(&send.body, name, key);
             }
-        }
-        KeyPlace::JsonField(at) => {
-            if let [member] = at.steps()
-                && let Some(body) = with_member(&send.body, member, key)
-            {
-                send.body = body;
+            Some(Syntax::Json | Syntax::Multipart) | None => {
+                send.body = with_json(&send.body, at, key)?;
             }
-        }
-        KeyPlace::FormField(name) => {
-            let joint = if send.body.is_empty() { "" } else { "&" };
-            let field = format!("{joint}{name}={key}");
-            send.body = [&send.body[..], field.as_bytes()].concat().into();
-        }
+        },
         KeyPlace::None => {}
     }
+    Ok(())
+}
+
+/// Whether the vendor knows this call by its key: only then may it ever be sent again.
+pub fn is_keyed(action: &Action, method: &http::Method) -> bool {
+    let keys = &action.pack.idempotency;
+    let has_key = match keys.place {
+        KeyPlace::Header(_) | KeyPlace::JsonField(_) | KeyPlace::FormField(_) => true,
+        KeyPlace::Mark(_) | KeyPlace::None => false,
+    };
+    has_key && honours(keys, method)
+}
+
+fn with_json(body: &Bytes, at: &Pointer, key: &str) -> Result<Bytes, String> {
+    let with = match at.steps() {
+        [member] => with_member(body, member, key),
+        _ => None,
+    };
+    with.ok_or_else(|| format!("the body has no place for the key at `{at}`"))
+}
+
+fn with_field(body: &Bytes, name: &str, key: &str) -> Bytes {
+    let joint = if body.is_empty() { "" } else { "&" };
+    let field = format!("{joint}{name}={key}");
+    [&body[..], field.as_bytes()].concat().into()
 }
 
 fn honours(keys: &Idempotency, method: &http::Method) -> bool {
@@ -217,20 +248,14 @@ fn of_success(rule: &OutcomeRule, reply: &Reply) -> Outcome {
         // It cannot be read, so what it says of itself is not known.
         return Outcome::Unknown;
     };
-    let holds = |rule: &Option<Condition>| rule.as_ref().is_some_and(|rule| rule.holds(&root));
-    if holds(&rule.rejected) || holds(&rule.failed) {
-        return Outcome::Rejected;
-    }
-    if holds(&rule.pending) {
-        return Outcome::Accepted;
-    }
-    match &rule.done {
-        None => by_status,
-        Some(done) if done.holds(&root) => Outcome::Succeeded,
-        // A word in no list: taken, and to be looked up later.
-        Some(done) if done.at.iter().any(|at| at.is_present(&root)) => Outcome::Accepted,
-        Some(_) => by_status,
-    }
+    search::of_object(rule, &root, by_status)
+}
+
+/// The vendor's own name of what it made, where the action's look-up says how to read it.
+pub fn made(action: &Action, reply: &Reply) -> Option<Box<str>> {
+    let Some(Lookup { find: Find::Made(made), .. }) = &action.lookup else { return None };
+    let root = wire::answer(&reply.body).ok()?;
+    made.id.find(&root)?.id_text().map(String::into_boxed_str)
 }
 
 /// The headers that are kept with an answer; what of them may leave is judged at every replay.
@@ -270,10 +295,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::action::{Owner, Test};
+    use crate::action::{Condition, Owner, Test};
     use crate::call::{Class, Resource, sample};
     use crate::money::Money;
-    use crate::value::{Payload, Pointer, Syntax};
+    use crate::value::Payload;
 
     const OP: OperationId = OperationId([9; 32]);
 
@@ -441,12 +466,19 @@ mod tests {
         assert_eq!(came(&no_list, 200, r#"{"status":"odd"}"#), Outcome::Succeeded);
     }
 
-    fn armed(place: KeyPlace, methods: Option<Vec<Method>>, body: &'static str) -> Outgoing {
+    fn tried(
+        place: KeyPlace,
+        methods: Option<Vec<Method>>,
+        body: &'static str,
+    ) -> Result<Outgoing, String> {
         let mut action = sample::action("a.b.c", Class::Financial, Owner::Caller);
         let mut pack = sample::pack(crate::action::ErrorShape::Plain);
         pack.idempotency.place = place;
         pack.idempotency.methods = methods;
         action.pack = Arc::new(pack);
+        let mut call = sample::call(action);
+        let form = !body.starts_with(['{', '[']);
+        call.payload.syntax = Some(if form { Syntax::Form } else { Syntax::Json });
         let mut send = Outgoing {
             method: Method::POST,
             target: "/".into(),
@@ -456,8 +488,41 @@ mod tests {
             )],
             body: Bytes::from_static(body.as_bytes()),
         };
-        put_key(&action, OP, &mut send);
-        send
+        put_key(&call, OP, &mut send).map(|()| send)
+    }
+
+    fn armed(place: KeyPlace, methods: Option<Vec<Method>>, body: &'static str) -> Outgoing {
+        tried(place, methods, body).unwrap()
+    }
+
+    #[test]
+    fn what_finds_no_place_for_its_key_is_not_sent() {
+        let at = || Pointer::parse("/key").unwrap();
+        for body in ["", "a=1", "[1]"] {
+            assert!(tried(KeyPlace::JsonField(at()), None, body).is_err(), "{body}");
+        }
+        assert!(tried(KeyPlace::Mark(at()), None, "[1]").is_err());
+        let deep = Pointer::parse("/a/key").unwrap();
+        assert!(tried(KeyPlace::Mark(deep), None, "{}").is_err());
+    }
+
+    #[test]
+    fn a_mark_goes_into_a_field_and_makes_no_call_repeatable() {
+        let key = OP.upstream_key();
+        let mark = || KeyPlace::Mark(Pointer::parse("/ref").unwrap());
+        assert_eq!(armed(mark(), None, "a=1").body, format!("a=1&ref={key}").as_bytes());
+        assert_eq!(armed(mark(), None, "{}").body, format!(r#"{{"ref":"{key}"}}"#).as_bytes());
+        let keyed = |place: KeyPlace, methods: Option<Vec<Method>>| {
+            let mut action = sample::action("a.b.c", Class::Financial, Owner::Caller);
+            let mut pack = sample::pack(crate::action::ErrorShape::Plain);
+            pack.idempotency.place = place;
+            pack.idempotency.methods = methods;
+            action.pack = Arc::new(pack);
+            is_keyed(&action, &Method::DELETE)
+        };
+        assert!(!keyed(mark(), None) && !keyed(KeyPlace::None, None));
+        assert!(keyed(KeyPlace::FormField("k".into()), None));
+        assert!(!keyed(KeyPlace::FormField("k".into()), Some(vec![Method::POST])));
     }
 
     #[test]

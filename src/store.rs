@@ -16,6 +16,7 @@ pub mod record;
 pub mod redis;
 pub mod rows;
 pub mod seal;
+mod seek;
 mod shared;
 pub mod step;
 pub mod times;
@@ -37,8 +38,8 @@ pub use self::record::{
 pub use self::seal::SealingKey;
 use self::shared::Shared;
 pub use self::step::{
-    AnswerIn, Answered, Blocked, Grant, HoldAnswer, How, Jump, Known, Recalled, Reserved, Say,
-    Settle, Settled, Swept, Witness,
+    AnswerIn, Answered, Blocked, Claim, Claimed, Grant, HoldAnswer, How, Jump, Known, Recalled,
+    Reserved, Say, Settle, Settled, Swept, Try, Witness,
 };
 pub use self::wait::Waiter;
 
@@ -249,6 +250,7 @@ impl Store {
             | Reply::Reserved(_)
             | Reply::Settled(_)
             | Reply::Answered(_)
+            | Reply::Claimed(_)
             | Reply::Lifted(_)
             | Reply::Swept(_)
             | Reply::Noted => None,
@@ -329,7 +331,9 @@ impl Store {
         let at = self.shared.times.lock().tick().at;
         let freeze = Freeze { id, scope, reason: reason.into(), by: by.into(), at, until };
         self.run(Event::Freeze(Box::new(freeze.clone()))).await?;
-        Ok(freeze)
+        // As it is kept: a fleet's store has a time of its own.
+        let kept = self.shared.freezes.load().iter().find(|kept| kept.id == freeze.id).cloned();
+        Ok(kept.unwrap_or(freeze))
     }
 
     /// No longer stops it; what it was, if there was one.

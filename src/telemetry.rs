@@ -113,7 +113,8 @@ impl Telemetry {
     /// A call left: counted, and told unless it was a read.
     pub fn answered(&self, seen: &Seen<'_>) {
         let verdict = seen.verdict.unwrap_or(Verdict::Refuse);
-        if let Some(upstream) = seen.upstream.and_then(|name| self.metrics.upstream(name)) {
+        // What came by no upstream's road is counted all the same.
+        if let Some(upstream) = self.metrics.upstream(seen.upstream.unwrap_or(metrics::NONE)) {
             upstream.answered(seen.class, verdict, seen.whole);
             if seen.away > Duration::ZERO {
                 upstream.away(seen.away);
@@ -210,19 +211,6 @@ impl Telemetry {
         let mut line = LogLine::new(Level::Warn, &format!("{event} by a person"));
         line.shown("scope", Some(scope)).text("why", Some(reason)).text("by", Some(by));
         line.text("do", (event == "frozen").then_some("tollhouse freezes"));
-        self.write(&mut line);
-    }
-
-    /// A configuration was loaded, or refused for `why`.
-    pub fn reloaded(&self, refused: Option<&str>) {
-        self.metrics.reloaded(if refused.is_none() { "ok" } else { "refused" });
-        let mut line = match refused {
-            None => LogLine::new(Level::Info, "a new configuration is in force"),
-            Some(_) => {
-                LogLine::new(Level::Error, "the new configuration is refused, the old one stays")
-            }
-        };
-        line.text("why", refused).text("do", refused.map(|_| "tollhouse check"));
         self.write(&mut line);
     }
 
@@ -561,7 +549,6 @@ mod tests {
         telemetry.evidence_gap();
         telemetry.contradiction(&done);
         telemetry.hold_answered("finance", "approved", Duration::from_secs(45));
-        telemetry.reloaded(Some("t.yaml:1:1: no"));
         telemetry.operations(&[("held", 3)]);
         telemetry.holds_pending(["legal"]);
         telemetry.holds_pending(["finance", "finance"]);
@@ -571,6 +558,7 @@ mod tests {
         for line in [
             "tollhouse_requests_total{class=\"financial\",decision=\"hold\",mode=\"enforce\",upstream=\"stripe\"} 1",
             "tollhouse_requests_total{class=\"financial\",decision=\"allow\",mode=\"enforce\",upstream=\"stripe\"} 2",
+            "tollhouse_requests_total{class=\"none\",decision=\"refuse\",mode=\"enforce\",upstream=\"none\"} 1",
             "tollhouse_request_duration_seconds_count{class=\"financial\",upstream=\"stripe\"} 3",
             "tollhouse_added_seconds_bucket{class=\"read\",le=\"0.0001\"} 1",
             "tollhouse_added_seconds_bucket{class=\"read\",le=\"0.00005\"} 0",
@@ -593,7 +581,6 @@ mod tests {
             "tollhouse_frozen{scope_kind=\"agent\"} 1",
             "tollhouse_frozen{scope_kind=\"tenant\"} 0",
             "tollhouse_store_duration_seconds_count{op=\"reserve\"} 1",
-            "tollhouse_reload_total{result=\"refused\"} 1",
             "tollhouse_log_lines_left_out_total 0",
             "tollhouse_build_info{version=\"0.1.0\"} 1",
         ] {

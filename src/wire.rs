@@ -49,7 +49,7 @@ pub fn payload(expected: Syntax, headers: &HeaderMap, body: &[u8]) -> Result<Pay
         content_type(expected, headers).map_err(|flaw| in_header(&CONTENT_TYPE, &flaw))?;
     let root = match expected {
         Syntax::Json => json::read(body, &json::REQUEST).and_then(|root| match root {
-            Value::Map(_) => Ok(root),
+            Value::Map(members) => one_method(members),
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::Text(_) | Value::List(_) => {
                 Err(Flaw::malformed("expected a JSON object"))
             }
@@ -59,6 +59,18 @@ pub fn payload(expected: Syntax, headers: &HeaderMap, body: &[u8]) -> Result<Pay
     };
     let root = root.map_err(|flaw| flaw.refusal("body"))?;
     Ok(Payload { syntax: Some(expected), root })
+}
+
+/// SECURITY: Rack reads `_method` from a query and a form, others from a JSON body too.
+fn is_method_override(name: &str) -> bool {
+    name.eq_ignore_ascii_case("_method")
+}
+
+fn one_method(members: Vec<(Box<str>, Value)>) -> Result<Value, Flaw> {
+    match members.iter().find(|(name, _)| is_method_override(name)) {
+        Some((name, _)) => Err(Flaw::method_override(name)),
+        None => Ok(Value::Map(members)),
+    }
 }
 
 /// The parameters of a call that is no GET: query and body as one tree.
@@ -127,6 +139,10 @@ const STEPS_MAX: usize = 6;
 impl Flaw {
     fn new(sort: Sort, expected: impl Into<Cow<'static, str>>) -> Self {
         Self { sort, expected: expected.into(), steps: Vec::new() }
+    }
+
+    fn method_override(name: &str) -> Self {
+        Self::ambiguous("expected the method in the request line only").within(name)
     }
 
     fn malformed(expected: impl Into<Cow<'static, str>>) -> Self {

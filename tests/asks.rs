@@ -66,6 +66,7 @@ pub fn about(amount: &str) -> About {
         digest: Digest(hash(amount)),
         facts: None,
         policy: None,
+        origin: None,
     }
 }
 
@@ -149,6 +150,7 @@ pub fn settle(op: OperationId, token: u64, outcome: Outcome) -> Settle {
         status: Some(200),
         request_id: Some("req_1".into()),
         answer: AnswerIn::None,
+        made: None,
         collected: true,
         note: "".into(),
     }

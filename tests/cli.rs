@@ -30,6 +30,7 @@ const COMMANDS: &[&str] = &[
     "operations",
     "operations list",
     "operations show",
+    "operations resolve",
     "audit",
     "audit verify",
     "audit tail",

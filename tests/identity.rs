@@ -778,14 +778,18 @@ fn an_issuer_that_is_down_is_forgiven_for_an_hour() {
             settle().await;
         }
         assert_eq!(bench.identity.failing().len(), 1);
+        assert!(bench.identity.without_keys().is_empty(), "its last word counts for an hour");
         bench.clock.turn(Duration::from_secs(120));
         let refusal = bench.bearer(&token).await.unwrap_err();
         assert_eq!(refusal.code, Code::Undecidable, "then nobody is believed");
         assert!(refusal.why.contains("connection refused"), "{}", refusal.why);
+        assert_eq!(bench.identity.without_keys().len(), 1);
         bench.wire.says(Ok(set(&[&key])));
         bench.clock.turn(Duration::from_secs(2));
         bench.bearer(&token).await.unwrap();
         assert!(bench.identity.failing().is_empty());
+        bench.clock.turn(Duration::from_secs(7_200));
+        assert!(bench.identity.without_keys().is_empty(), "nobody needed it: no failure");
     });
 }
 

@@ -77,10 +77,13 @@ const ONE: Setup = Setup {
     freezes: 0,
     changes: 0,
     grants: 3,
+    looks: 0,
     mutant: None,
 };
 /// The same with a vendor that honours keys: an unknown may be resent.
-const NATIVE: Setup = Setup { native: true, ..ONE };
+const NATIVE: Setup = Setup { native: true, looks: 1, crashes: 1, ..ONE };
+/// An unknown is looked for by two at once, and may be resent meanwhile.
+const SOUGHT: Setup = Setup { looks: 2, grants: 1, ..NATIVE };
 /// Two different refunds of one charge: 60 and 50 of 100.
 const TWO: Setup = Setup { calls: 2, crashes: 1, expiries: 1, grants: 2, ..ONE };
 /// A call that a person must approve, while rules change and somebody freezes.
@@ -97,6 +100,14 @@ fn one_key_is_one_effect() {
 #[test]
 fn one_key_is_one_effect_when_unknowns_are_resent() {
     holds("one key, a vendor that honours keys", &NATIVE);
+}
+
+#[test]
+fn what_is_looked_for_is_found_once() {
+    holds("an unknown is looked for, no keys", &Setup { native: false, ..SOUGHT });
+    holds("an unknown is looked for and resent", &SOUGHT);
+    let freezes = Setup { freezes: 1, expiries: 1, ..SOUGHT };
+    holds("an unknown is looked for, and frozen", &freezes);
 }
 
 #[test]
@@ -131,5 +142,17 @@ fn every_guard_is_needed() {
     is_caught("resource version ignored", &TWO, Mutant::VersionIgnored, "I13");
     is_caught("approval by queue instead of by policy", &HELD, Mutant::ApprovalByQueue, "I12");
     is_caught("approval without its digest", &HELD, Mutant::AnyDigest, "I12");
+    is_caught("a look that others have overtaken", &SOUGHT, Mutant::AnyLooker, "I4");
+    is_caught("a sender that outlives its lease", &SOUGHT, Mutant::SendsLate, "I4");
+    is_caught("a look before it must show", &SOUGHT, Mutant::EarlyAbsence, "I4");
     is_caught("freezes only from a copy", &HELD, Mutant::FreezeByCopy, "I11");
+}
+
+#[test]
+#[ignore = "a minute: cargo test --release --test main -- --ignored operation::larger"]
+fn larger_worlds_hold_as_well() {
+    let sought = Setup { looks: 3, grants: 2, ..SOUGHT };
+    holds("three looks, two grants", &sought);
+    holds("three looks, the vendor honours keys", &Setup { looks: 3, ..NATIVE });
+    holds("three looks after a loss", &Setup { looks: 3, ..LOSS });
 }

@@ -7,3 +7,4 @@ mod faults;
 mod fleet;
 mod people;
 mod serving;
+mod wire;

@@ -7,6 +7,7 @@ mod fleet;
 mod roads;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tempfile::TempDir;
@@ -15,8 +16,9 @@ use tollhouse::clock::Clock;
 use tollhouse::contract::Over;
 use tollhouse::refusal::Code;
 use tollhouse::store::{
-    Answered, Blocked, Entry, FreezeScope, Grant, HoldAnswer, How, Known, Listed, Recalled, Record,
-    Reserved, Say, SealingKey, Settled, State, Store, StoredAnswer, Take, Token, Witness,
+    Answered, Blocked, Claim, Claimed, Entry, FreezeScope, Grant, HoldAnswer, How, Known, Listed,
+    Recalled, Record, Reserved, Say, SealingKey, Settled, State, Store, StoredAnswer, Take, Token,
+    Try, Witness,
 };
 
 use crate::asks::{
@@ -92,6 +94,24 @@ impl Bench {
 
     pub async fn end(&self, op: OperationId, token: u64, outcome: Outcome) -> Settled {
         self.store.settle(settle(op, token, outcome), None).await.unwrap()
+    }
+
+    async fn claim(&self, op: OperationId, token: u64, how: Try) -> Claimed {
+        let claim = Claim { op, token: Token(token), how, lease: LEASE };
+        self.store.claim(claim).await.unwrap()
+    }
+
+    async fn look(
+        &self,
+        op: OperationId,
+        token: u64,
+        outcome: Outcome,
+        made: Option<&str>,
+    ) -> Settled {
+        let mut end = settle(op, token, outcome);
+        (end.by, end.note) = (Witness::Lookup(Token(token)), "looked".into());
+        end.made = made.map(Into::into);
+        self.store.settle(end, None).await.unwrap()
     }
 
     async fn say(&self, op: OperationId, say: Say) -> Answered {
@@ -735,6 +755,106 @@ contract! {
         assert!(bench.store.leap().is_some());
         bench.clock.turn(HOUR * 25);
         bench.grant(with("b", 2)).await;
+    }
+
+    async fn an_unknown_is_looked_for_by_one_at_a_time_and_ever_later(bench) {
+        let first = bench.grant(ask(Some("k"), "60.00 USD", 1)).await.record.op;
+        assert!(matches!(bench.claim(first, 2, Try::Read).await, Claimed::NotNow(_)), "it is sent");
+        assert_eq!(bench.store.sought(9).await.unwrap(), []);
+        bench.clock.turn(LEASE);
+        bench.store.sweep().await.unwrap();
+        let ops: Vec<_> = bench.store.sought(9).await.unwrap().iter().map(|r| r.op).collect();
+        assert_eq!(ops, [first]);
+        let Claimed::Yours(record) = bench.claim(first, 2, Try::Read).await else { panic!() };
+        assert_eq!((record.state, record.look.unwrap().tries), (State::Unknown, 1));
+        assert_eq!(bench.claim(first, 2, Try::Read).await, Claimed::Yours(record), "asked twice");
+        assert!(matches!(bench.claim(first, 3, Try::Read).await, Claimed::NotNow(_)));
+        assert_eq!(bench.store.sought(9).await.unwrap(), []);
+        let record = ok(bench.look(first, 2, Outcome::Unknown, None).await);
+        assert_eq!(&*record.timeline.last().unwrap().what, "looked");
+        assert!(matches!(bench.claim(first, 3, Try::Read).await, Claimed::NotNow(_)), "a pause");
+        bench.clock.turn(Duration::from_secs(3));
+        assert!(matches!(bench.claim(first, 3, Try::Read).await, Claimed::Yours(_)));
+        // Whoever does not come back is overtaken, and says nothing any more.
+        bench.clock.turn(LEASE);
+        assert!(matches!(bench.claim(first, 4, Try::Read).await, Claimed::Yours(_)));
+        for outcome in [Outcome::Succeeded, Outcome::NotSent, Outcome::Unknown] {
+            assert!(matches!(bench.look(first, 3, outcome, None).await, Settled::Fenced(_)));
+        }
+        let record = ok(bench.look(first, 4, Outcome::NotSent, None).await);
+        assert_eq!((record.state, record.look), (State::NotSent, None));
+        assert!(matches!(bench.claim(first, 5, Try::Read).await, Claimed::NotNow(_)));
+        assert_eq!(bench.claim(op("nothing"), 6, Try::Read).await, Claimed::Lost);
+    }
+
+    async fn what_is_sent_again_is_an_attempt_and_stopped_by_a_freeze(bench) {
+        let first = bench.grant(ask(Some("k"), "60.00 USD", 1)).await.record.op;
+        bench.clock.turn(LEASE);
+        let scope = FreezeScope::parse(["class/financial"]).unwrap();
+        let freeze = bench.store.freeze(scope, None, "r", "ana").await.unwrap();
+        assert!(matches!(bench.claim(first, 2, Try::Send).await, Claimed::Frozen(_)));
+        assert!(matches!(bench.claim(first, 3, Try::Read).await, Claimed::Yours(_)), "reading may");
+        ok(bench.look(first, 3, Outcome::Unknown, None).await);
+        bench.store.unfreeze(&freeze.id).await.unwrap();
+        bench.clock.turn(HOUR);
+        let Claimed::Yours(record) = bench.claim(first, 4, Try::Send).await else { panic!() };
+        assert_eq!((record.attempts.len(), record.last_token()), (2, Some(Token(4))));
+        // A no of the second sending proves nothing, its yes does.
+        let mut end = settle(first, 4, Outcome::Rejected);
+        end.by = Witness::Resend(Token(4));
+        assert!(matches!(bench.store.settle(end.clone(), None).await.unwrap(), Settled::Fenced(_)));
+        end.outcome = Outcome::Succeeded;
+        let record = ok(bench.store.settle(end, None).await.unwrap());
+        assert_eq!(record.state, State::Done { outcome: Outcome::Succeeded });
+    }
+
+    async fn what_the_vendor_made_belongs_to_one_operation(bench) {
+        let first = bench.grant(ask(Some("a"), "60.00 USD", 1)).await.record;
+        let mut end = settle(first.op, 1, Outcome::Succeeded);
+        end.made = Some("re_1".into());
+        assert_eq!(ok(bench.store.settle(end, None).await.unwrap()).made, Some("re_1".into()));
+        let made_by = async |id: &str| bench.store.made_by(&first.about, id).await.unwrap();
+        assert_eq!((made_by("re_1").await, made_by("re_2").await), (Some(first.op), None));
+        let second = bench.grant(ask(Some("b"), "61.00 USD", 2)).await.record.op;
+        bench.clock.turn(LEASE);
+        assert!(matches!(bench.claim(second, 3, Try::Read).await, Claimed::Yours(_)));
+        let taken = bench.look(second, 3, Outcome::Succeeded, Some("re_1")).await;
+        assert!(matches!(taken, Settled::Fenced(_)), "it is the first one's");
+        ok(bench.look(second, 3, Outcome::Succeeded, Some("re_2")).await);
+        assert_eq!(made_by("re_2").await, Some(second));
+    }
+
+    async fn what_is_pending_is_followed_to_its_end(bench) {
+        for (key, token, end) in [("a", 1, Outcome::Succeeded), ("b", 2, Outcome::Rejected)] {
+            let mut asked = on(ask(Some(key), "60.00 USD", token), key);
+            asked.budgets = vec![budget("60.00 USD", 100_00, Over::Refuse)];
+            asked.budgets[0].key = key.into();
+            asked.request = Bytes::from_static(b"POST /refunds");
+            let op = bench.grant(asked).await.record.op;
+            ok(bench.end(op, token, Outcome::Accepted).await);
+            assert!(bench.store.request(op).await.unwrap().is_some(), "kept to follow it");
+            assert_eq!(bench.store.sought(9).await.unwrap()[0].op, op);
+            assert!(matches!(bench.claim(op, 7, Try::Send).await, Claimed::NotNow(_)));
+            assert!(matches!(bench.claim(op, 8, Try::Read).await, Claimed::Yours(_)));
+            let no = bench.look(op, 8, Outcome::NotSent, None).await;
+            assert!(matches!(no, Settled::Fenced(_)), "the vendor took it");
+            let record = ok(bench.look(op, 8, end, None).await);
+            assert_eq!(record.state, State::Done { outcome: end });
+            assert!(bench.store.request(op).await.unwrap().is_none());
+            assert_eq!(bench.store.sought(9).await.unwrap(), []);
+        }
+    }
+
+    async fn what_is_open_or_pending_is_kept_however_old(bench) {
+        let unknown = bench.grant(ask(Some("u"), "60.00 USD", 1)).await.record.op;
+        let pending = bench.grant(on(ask(Some("p"), "60.00 USD", 2), "ch_2")).await.record.op;
+        ok(bench.end(pending, 2, Outcome::Accepted).await);
+        bench.clock.turn(HOUR * 24 * 100);
+        for _ in 0..20 {
+            bench.store.sweep().await.unwrap();
+        }
+        assert_eq!(bench.state(unknown).await, State::Unknown);
+        assert_eq!(bench.state(pending).await, State::Done { outcome: Outcome::Accepted });
     }
 }
 

@@ -35,6 +35,10 @@ pub enum Event {
     Expired,
     /// The agent took it back.
     Withdrawn,
+    /// What became of it was looked for; nothing that counts was found yet.
+    LookedUp,
+    /// It is sent once more, the same bytes under the same key.
+    Resent,
     /// A person said what became of an unknown outcome.
     Resolved,
     /// A person stopped a scope.
@@ -60,6 +64,8 @@ impl Event {
             Self::Denied => "denied",
             Self::Expired => "expired",
             Self::Withdrawn => "withdrawn",
+            Self::LookedUp => "looked_up",
+            Self::Resent => "resent",
             Self::Resolved => "resolved",
             Self::Frozen => "frozen",
             Self::Unfrozen => "unfrozen",

@@ -260,8 +260,16 @@ fn idempotency(section: Section<'_>) -> Option<Idempotency> {
         other => Err(format!("expected header, json_field, form_field or none, got `{other}`")),
     })?;
     if kind == "none" {
+        let mark = section.section("mark").map(|mark| {
+            let at = mark.required("at", |node| words::pointer(node.text()?));
+            mark.finish();
+            at
+        });
         section.finish();
-        return Some(NO_KEYS);
+        return match mark {
+            None => Some(NO_KEYS),
+            Some(at) => Some(Idempotency { place: KeyPlace::Mark(at?), max_len: 43, ..NO_KEYS }),
+        };
     }
     let place = section.required("name", |node| match kind {
         "header" => header(node.text()?).map(KeyPlace::Header),
@@ -517,6 +525,9 @@ actions:
         let text = GOOD.replace("version: 1", "version: 9").replace("kind: refund", "kind: gift");
         let text = text.replace("type: Order", "sort: Order");
         assert_eq!(faults(&text).len(), 4, "{:#?}", faults(&text));
+        let text =
+            GOOD.replace("class: financial", "class: money").replace("kind: refund", "kind: gift");
+        assert_eq!(faults(&text).len(), 2, "{:#?}", faults(&text));
         assert!(read("packs/other.yaml", GOOD).is_err());
         assert!(read("packs/shop.yaml", GOOD).is_ok());
     }

@@ -41,7 +41,7 @@ contracts:
   orders.refund.create:
     team: payments
     cap: { auto: 100.00 USD, hard: 1000.00 USD }
-    budget: [ { per: customer, within: 24h, amount: 300.00 USD, over: hold } ]
+    budget: [ { per: customer, within: 24h, amount: 1000.00 USD, over: hold } ]
     window: { since: purchased_at, max: 30d, after: hold }
     approval: { queue: finance, expires: 72h }
     duplicates: { alike: hold, within: 24h, near: 5% }

@@ -1,7 +1,7 @@
 //! `tollhouse operations`: what became of each effect.
 
 use clap::Subcommand;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::operator::{Operator, Reach};
 use super::{Ended, shown};
@@ -25,6 +25,23 @@ enum Command {
         #[command(flatten)]
         format: shown::Format,
     },
+    /// Says what became of one whose outcome is not known, after you looked at the vendor
+    Resolve {
+        /// The operation, as `op_..`
+        id: String,
+        /// Whether it happened; what did not may run again
+        #[arg(long = "as", value_enum)]
+        outcome: Happened,
+        /// How you know; put on record
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+        /// The vendor's own name of what it made, as `re_..`
+        #[arg(long, value_name = "ID")]
+        upstream_id: Option<String>,
+        /// Say `--as not-done` also while the vendor may still show that it happened
+        #[arg(long)]
+        force: bool,
+    },
     /// One of them, with its timeline
     Show {
         /// The operation, as `op_..`
@@ -34,11 +51,33 @@ enum Command {
     },
 }
 
+/// Whether something happened.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Happened {
+    /// It did
+    Done,
+    /// It did not
+    NotDone,
+}
+
 pub fn run(args: &Args) -> anyhow::Result<Ended> {
     let operator = Operator::find(&args.reach)?;
     match &args.command {
         Command::List { only, format } => list(&operator, only.as_deref(), format),
         Command::Show { id, format } => show(&operator, id, format),
+        Command::Resolve { id, outcome, reason, upstream_id, force } => {
+            let (word, next) = match outcome {
+                Happened::Done => ("done", "The agent is told so when it asks again."),
+                Happened::NotDone => ("not_done", "The same call may run again."),
+            };
+            let said = json!({
+                "outcome": word, "reason": reason, "upstream_id": upstream_id, "force": force,
+            });
+            let answer = operator.post(&format!("/v1/operations/{id}/resolve"), &said)?;
+            let (id, state) = (shown::text(&answer, "/id"), shown::text(&answer, "/state"));
+            shown::line(&format!("{id} is {state}. {next}"));
+            Ok(Ended::Well)
+        }
     }
 }
 

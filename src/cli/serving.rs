@@ -39,10 +39,16 @@ impl Running {
         let clock = Clock::System;
         let wanted = Wanted::of(&config);
         let tokens = config.operators.iter().map(console_token).collect();
-        let (vault, keeping) = (config::vault(&config)?, config::open(&config, &clock)?);
+        let vault = config::vault(&config)?;
         let drain = config.drain;
         // On a thread of its own, which ends: what reading and compiling needed goes back to the system.
-        let built = std::thread::spawn(move || config::gate(config, vault, keeping, clock)).join();
+        let runtime = tokio::runtime::Handle::current();
+        let built = std::thread::spawn(move || {
+            // A fleet's store has tasks of its own, on the runtime that serves.
+            let _inside = runtime.enter();
+            config::gate(config, vault, config::Keep::Configured, clock)
+        });
+        let built = built.join();
         let gate =
             Arc::new(built.unwrap_or_else(|_| Err(fault("", "the gate could not be built")))?);
         // Bound once all is sound: a port that is taken hides no fault of the configuration.

@@ -7,18 +7,21 @@ use super::{Config, StorePlace, UpstreamSection};
 use crate::approval::Approvals;
 use crate::audit::Audit;
 use crate::breaker::Breaker;
+use crate::call::{Class, Digest};
 use crate::catalog::{Catalog, Road};
 use crate::clock::Clock;
 use crate::credentials::{ReadOnly, Reference, Vault};
 use crate::facts::{self, Lookups};
 use crate::freeze::Freezes;
-use crate::gate::{Gate, Site};
+use crate::gate::{Gate, Site, Unsettled};
 use crate::identity::{self, Identity};
 use crate::limits::Rates;
 use crate::outbound::{Addresses, Connection, Exchange, Network, Outbound, Outgoing, Upstream};
 use crate::policy::{self, Policy, Shipped};
+use crate::store::record::sha256;
 use crate::store::{Needs, SealingKey, Store};
 use crate::telemetry::Telemetry;
+use crate::value::piece;
 use crate::yaml::{ConfigErrors, Faults, Place};
 
 /// A gate that was built to be looked at: it holds nothing and its records go nowhere.
@@ -32,13 +35,13 @@ pub struct Checked {
     place: StorePlace,
 }
 
-/// What a gate keeps outside itself.
-#[derive(Debug)]
-pub struct Keeping {
-    /// The store.
-    pub store: Store,
-    /// The log.
-    pub audit: Audit,
+/// Where a gate keeps what outlives a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// In the store and the log that the configuration names; opened once all else is sound.
+    Configured,
+    /// In memory, to be looked at.
+    Nothing,
 }
 
 /// Builds a gate as start-up does, with a store in memory.
@@ -70,9 +73,7 @@ pub fn check(config: Config) -> Result<Checked, ConfigErrors> {
     }
     let place = config.store.clone();
     let vault = vault(&config)?;
-    let clock = Clock::System;
-    let keeping = in_memory(&clock)?;
-    gate(config, vault, keeping, clock).map(|gate| Checked { gate, said, place })
+    gate(config, vault, Keep::Nothing, Clock::System).map(|gate| Checked { gate, said, place })
 }
 
 /// The same from a file, or from a pack alone, with contracts at their safe defaults and no secret.
@@ -88,12 +89,8 @@ pub fn checked(config: Option<&Path>, pack: Option<&str>) -> Result<Checked, Con
     };
     let clock = Clock::System;
     let vault = Vault::load(Vec::new(), &super::environment, clock.clone()).map_err(faults)?;
-    let keeping = in_memory(&clock)?;
-    gate(config, vault, keeping, clock).map(|gate| Checked {
-        gate,
-        said: Vec::new(),
-        place: StorePlace::Memory,
-    })
+    let place = StorePlace::Memory;
+    gate(config, vault, Keep::Nothing, clock).map(|gate| Checked { gate, said: Vec::new(), place })
 }
 
 impl Checked {
@@ -149,10 +146,10 @@ impl Checked {
     }
 }
 
-fn in_memory(clock: &Clock) -> Result<Keeping, ConfigErrors> {
+fn in_memory(clock: &Clock) -> Result<(Store, Audit), ConfigErrors> {
     let store = Store::memory(clock.clone()).map_err(|e| fault("store", &e.to_string()))?;
     let audit = Audit::in_memory(clock.clone()).map_err(|e| fault("audit", &e.to_string()))?;
-    Ok(Keeping { store, audit })
+    Ok((store, audit))
 }
 
 /// The secrets that the configuration names, read once.
@@ -167,14 +164,10 @@ pub fn vault(config: &Config) -> Result<Vault, ConfigErrors> {
 }
 
 /// Opens the store and the log that the configuration names.
-///
-/// # Errors
-///
-/// When one cannot be opened.
-pub fn open(config: &Config, clock: &Clock) -> Result<Keeping, ConfigErrors> {
+fn open(config: &Config, clock: &Clock) -> Result<(Store, Audit), ConfigErrors> {
     let store = open_store(&config.store, clock).map_err(|why| fault("store", &why))?;
     let audit = Audit::open(&config.audit_dir, clock.clone());
-    Ok(Keeping { store, audit: audit.map_err(|e| fault("audit", &e.to_string()))? })
+    Ok((store, audit.map_err(|e| fault("audit", &e.to_string()))?))
 }
 
 fn open_store(place: &StorePlace, clock: &Clock) -> Result<Store, String> {
@@ -231,14 +224,9 @@ fn beside(dir: &Path) -> Result<Vec<u8>, String> {
 ///
 /// # Errors
 ///
-/// All faults of packs, contracts and policies.
-pub fn gate(
-    config: Config,
-    vault: Vault,
-    keeping: Keeping,
-    clock: Clock,
-) -> Result<Gate, ConfigErrors> {
-    let (store, vault) = (Arc::new(keeping.store), Arc::new(vault));
+/// All faults of packs, contracts and policies; with any, nothing is opened or made.
+pub fn gate(config: Config, vault: Vault, keep: Keep, clock: Clock) -> Result<Gate, ConfigErrors> {
+    let vault = Arc::new(vault);
     let authorities = config.upstreams.iter().filter_map(|one| one.upstream.ca.as_deref());
     let network = Network::new(authorities).map_err(|e| fault("upstreams", &e))?;
     let outbound = Arc::new(Outbound::Network(network));
@@ -246,8 +234,6 @@ pub fn gate(
         identity::ConsentRule::IfPresent => policy::ConsentRule::IfPresent,
         identity::ConsentRule::Required => policy::ConsentRule::Required,
     };
-    let fetch = fetch(Arc::clone(&outbound));
-    let identity = Identity::new(config.identity, fetch, clock.clone(), None);
     let catalog = Catalog::new(roads(&config.upstreams)).map_err(|e| fault("upstreams", &e))?;
     let policy = Policy::load(&policy::Load {
         actions: catalog.actions().cloned().collect(),
@@ -257,6 +243,13 @@ pub fn gate(
         shipped: if config.default_policies { Shipped::Applied } else { Shipped::LeftOut },
         consent,
     })?;
+    let (store, audit) = match keep {
+        Keep::Configured => open(&config, &clock)?,
+        Keep::Nothing => in_memory(&clock)?,
+    };
+    let store = Arc::new(store);
+    let fetch = fetch(Arc::clone(&outbound));
+    let identity = Identity::new(config.identity, fetch, clock.clone(), None);
     let read_only = ReadOnly::of(Arc::clone(&vault));
     let lookups = Lookups::new(
         config.upstreams.iter().map(fact_site).collect(),
@@ -276,9 +269,10 @@ pub fn gate(
         approvals: Approvals::new(Arc::clone(&store), config.queues.into_iter().collect()),
         vault,
         outbound,
-        audit: Arc::new(keeping.audit),
+        audit: Arc::new(audit),
         audit_dir: Some(config.audit_dir),
         telemetry: Arc::new(Telemetry::new(config.log)),
+        unsettled: Unsettled::default(),
         wake: Arc::default(),
         closing: tokio_util::sync::CancellationToken::new(),
         store,
@@ -320,12 +314,28 @@ fn fact_site(one: &UpstreamSection) -> (Arc<str>, facts::Site) {
 
 fn site(one: &UpstreamSection, clock: &Clock) -> (Arc<str>, Site) {
     let site = Site {
+        origin: origin(one),
         upstream: one.upstream.clone(),
         breaker: Breaker::new(Arc::clone(&one.name), one.breaker, clock.clone()),
         trusted: one.trusted,
         headers: one.headers.clone(),
     };
     (Arc::clone(&one.name), site)
+}
+
+/// Over who is reached and as whom: what was sent there once is never sent again anywhere else.
+fn origin(one: &UpstreamSection) -> Digest {
+    let mut bytes = Vec::with_capacity(256);
+    piece(&mut bytes, b'u', one.upstream.url.to_string().as_bytes());
+    for (name, value) in &one.headers {
+        piece(&mut bytes, b'h', name.as_str().as_bytes());
+        piece(&mut bytes, b'v', value.as_bytes());
+    }
+    for class in Class::ALL {
+        let named = one.credentials.of(class).map(ToString::to_string).unwrap_or_default();
+        piece(&mut bytes, b'c', named.as_bytes());
+    }
+    Digest(sha256(&bytes))
 }
 
 /// How issuers' keys are fetched: through the one way out.

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::{Console, problem, view};
 use crate::approval::Objection;
 use crate::call::{Digest, OperationId};
+use crate::gate::{Happened, Word};
 use crate::store::FreezeScope;
 
 type Answered = Result<Response, Response>;
@@ -169,6 +170,47 @@ pub async fn operation(
     Ok(Json(view::operation(&record)).into_response())
 }
 
+/// What a person says became of an operation.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Resolve {
+    outcome: Said,
+    reason: String,
+    upstream_id: Option<String>,
+    #[serde(default)]
+    force: bool,
+}
+
+/// Whether it happened.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Said {
+    Done,
+    NotDone,
+}
+
+pub async fn resolve(
+    State(console): Shared,
+    headers: HeaderMap,
+    Path(op): Path<String>,
+    body: Result<Json<Resolve>, axum::extract::rejection::JsonRejection>,
+) -> Answered {
+    let operator = console.operator(&headers)?;
+    let op = operation_id(&op)?;
+    let Json(said) = body.map_err(|e| problem(400, &e.body_text()))?;
+    if said.reason.trim().is_empty() {
+        return Err(problem(400, "reason: expected how you know; it is put on record"));
+    }
+    let happened = match said.outcome {
+        Said::Done => Happened::Yes,
+        Said::NotDone => Happened::No,
+    };
+    let (reason, made) = (said.reason.as_str().into(), said.upstream_id.map(Into::into));
+    let word = Word { happened, reason, made, is_forced: said.force };
+    let record = console.gate.resolve(op, operator, &word).await.map_err(objection)?;
+    Ok(Json(view::operation(&record)).into_response())
+}
+
 /// How many records.
 #[derive(Debug, Deserialize)]
 pub struct Last {
@@ -205,7 +247,7 @@ fn objection(objection: Objection) -> Response {
     let status = match objection {
         Objection::Unknown => 404,
         Objection::NotYours(_) => 403,
-        Objection::Changed | Objection::Answered(_) => 409,
+        Objection::Changed | Objection::Answered(_) | Objection::TooEarly(_) => 409,
         Objection::BadFilter => 400,
         Objection::Store(_) => 503,
     };

@@ -46,7 +46,7 @@ pub fn hold(record: &Record) -> Value {
     }
     view.extend(members(json!({
         "call_digest": about.digest.to_string(),
-        "agent_reason": about.said.reason,
+        "agent_reason": about.said.reason.as_deref().map(crate::redact::text),
         "case": about.said.case,
         "model": about.said.model,
         "confidence": about.said.confidence,
@@ -79,6 +79,10 @@ pub fn operation(record: &Record) -> Value {
         "upstream_status": record.status,
         "upstream_request_id": record.request_id,
         "contradiction": record.contradiction,
+        "made": record.made,
+        "attempts": record.attempts.iter().map(|a| a.at.to_string()).collect::<Vec<_>>(),
+        "next_look": record.look.map(|look| look.next.to_string()),
+        "looks": record.look.map_or(0, |look| look.tries),
         "timeline": moments,
     })));
     Value::Object(view)

@@ -41,6 +41,7 @@ impl Gate {
             .road(request)
             .ok_or_else(|| Refusal::unknown_action(request.method.as_str(), &request.target))?;
         let pack = road.pack.traits();
+        evidence.upstream_name = Some(Arc::clone(&road.upstream));
         evidence.pack = Some(Arc::clone(pack));
         let query = match &pack.auth {
             AuthPlace::Query(_) => wire::head(request)?.query,

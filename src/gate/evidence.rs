@@ -27,6 +27,8 @@ pub struct Evidence {
     method: http::Method,
     /// When the whole request was here, by the steady clock.
     pub since: Duration,
+    /// The upstream of the road it came by.
+    pub upstream_name: Option<Arc<str>>,
     /// The pack of the road it came by.
     pub pack: Option<Arc<PackTraits>>,
     /// Who asks.
@@ -88,6 +90,7 @@ impl Evidence {
             decision: uuid(),
             method,
             since: clock.steady(),
+            upstream_name: None,
             pack: None,
             caller: None,
             call: None,

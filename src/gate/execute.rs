@@ -3,9 +3,11 @@
 
 use std::time::Duration;
 
+use crate::action::Action;
 use crate::breaker::Health;
 use crate::call::{Answer, Body, OperationId, Outcome};
 use crate::disclosure::{self, Question, Ran};
+use crate::gate::record::Told;
 use crate::gate::{Evidence, Gate, Permit, Site, Ticket};
 use crate::operation;
 use crate::outbound::{Connection, Exchange, Outgoing, Reply, Stream};
@@ -64,18 +66,33 @@ impl Gate {
         (site, ticket): (&Site, Ticket),
         evidence: &mut Evidence,
     ) -> Result<Answer, Refusal> {
-        let (outcome, exchange) = self.send_once(permit, (site, ticket), evidence).await;
-        let (stored, note) = match &exchange {
-            Exchange::Answered(reply) => (Some(stored(reply)), ""),
-            Exchange::NotSent(why) | Exchange::Unknown(why) => (None, &**why),
+        let send = match self.last_look(permit, (site, ticket)) {
+            Ok(send) => send,
+            Err(refusal) => {
+                let note = if refusal.why.is_empty() { &refusal.detail } else { &refusal.why };
+                self.settle(Told::new(ticket, Outcome::NotSent, note), evidence).await;
+                return Err(refusal.about(ticket.operation));
+            }
         };
-        self.settle(ticket, (outcome, note), stored.as_ref(), evidence).await;
+        let (outcome, exchange) = self.send_once(permit, (site, send), evidence).await;
+        self.settle(told_by(&permit.asked.call.action, ticket, (outcome, &exchange)), evidence)
+            .await;
         let unknown = |why| Err(Refusal::outcome_unknown(ticket.operation).because(why));
         match (outcome, exchange) {
             (Outcome::Unknown, Exchange::Answered(reply)) => {
                 unknown(format!("the upstream answered {}", reply.status))
             }
             (Outcome::Unknown, Exchange::Unknown(why) | Exchange::NotSent(why)) => unknown(why),
+            // SECURITY: whose credential was turned away is ours; it is not the agent's to mend.
+            (Outcome::NotSent, Exchange::Answered(reply)) if matches!(reply.status, 401 | 403) => {
+                let refusal = Refusal::undecidable(format!(
+                    "upstream `{}` answered {} to the {} credential",
+                    site.upstream.name,
+                    reply.status,
+                    permit.asked.call.class.name()
+                ));
+                Err(refusal.about(ticket.operation))
+            }
             (_, Exchange::Answered(reply)) => {
                 self.disclose(permit, &reply, Some((ticket.operation, Ran::Now)), evidence)
             }
@@ -86,33 +103,40 @@ impl Gate {
         }
     }
 
+    /// What an effect sends, unless something stops it at the last moment.
+    pub(super) fn last_look(
+        &self,
+        permit: &Permit,
+        (site, ticket): (&Site, Ticket),
+    ) -> Result<Outgoing, Refusal> {
+        let asked = &permit.asked;
+        // I11: what has not left yet is stopped by a freeze.
+        self.freezes.check(&asked.call, &asked.caller)?;
+        // INVARIANT: I4, what leaves late could arrive after others have concluded that it did not.
+        if self.clock.steady() > ticket.until {
+            return Err(Refusal::undecidable("it took too long to be sent"));
+        }
+        let mut send = self.outgoing(permit, site)?;
+        operation::put_key(&asked.call, ticket.operation, &mut send)
+            .map_err(Refusal::undecidable)?;
+        Ok(send)
+    }
+
     /// One attempt of an effect, and what it comes to.
     async fn send_once(
         &self,
         permit: &mut Permit,
-        (site, ticket): (&Site, Ticket),
+        (site, send): (&Site, Outgoing),
         evidence: &mut Evidence,
     ) -> (Outcome, Exchange) {
-        // I11: what has not left yet is stopped by a freeze.
-        if let Err(frozen) = self.freezes.check(&permit.asked.call, &permit.asked.caller) {
-            return (Outcome::NotSent, Exchange::NotSent(frozen.detail));
-        }
-        let action = &permit.asked.call.action;
-        let send = self.outgoing(permit, site).map_err(|refusal| refusal.why).map(|mut send| {
-            operation::put_key(action, ticket.operation, &mut send);
-            send
-        });
-        let send = match send {
-            Ok(send) => send,
-            Err(why) => return (Outcome::NotSent, Exchange::NotSent(why)),
-        };
-        let connection = if site.trusted { Connection::Pooled } else { Connection::Fresh };
+        let keyed = site.trusted && operation::is_keyed(&permit.asked.call.action, &send.method);
+        let connection = if keyed { Connection::Pooled } else { Connection::Fresh };
         let sent = self.clock.steady();
         let exchange = self.outbound.exchange(&site.upstream, send, connection).await;
         if let Exchange::Answered(reply) = &exchange {
             evidence.answered(reply, self.clock.steady().saturating_sub(sent));
         }
-        let outcome = operation::outcome(action, &exchange);
+        let outcome = operation::outcome(&permit.asked.call.action, &exchange);
         permit.road.saw(health(&exchange));
         (outcome, exchange)
     }
@@ -145,7 +169,7 @@ impl Gate {
     }
 
     /// What goes upstream: the agent's own bytes, our secret, and nothing else of ours.
-    fn outgoing(&self, permit: &Permit, site: &Site) -> Result<Outgoing, Refusal> {
+    pub(super) fn outgoing(&self, permit: &Permit, site: &Site) -> Result<Outgoing, Refusal> {
         let call = &permit.asked.call;
         let mut headers = call.headers.clone();
         headers.retain(|(name, _)| !site.headers.iter().any(|(own, _)| own == name));
@@ -186,10 +210,26 @@ impl Gate {
     }
 }
 
-fn health(exchange: &Exchange) -> Health {
+pub(super) fn health(exchange: &Exchange) -> Health {
     match exchange {
         Exchange::Answered(reply) => Health::of(Some(reply.status)),
         Exchange::NotSent(_) | Exchange::Unknown(_) => Health::Ill,
+    }
+}
+
+/// What an exchange tells of the operation it was for.
+pub(super) fn told_by(
+    action: &Action,
+    ticket: Ticket,
+    (outcome, exchange): (Outcome, &Exchange),
+) -> Told {
+    match exchange {
+        Exchange::Answered(reply) => Told {
+            made: operation::made(action, reply),
+            answer: Some(stored(reply)),
+            ..Told::new(ticket, outcome, "")
+        },
+        Exchange::NotSent(why) | Exchange::Unknown(why) => Told::new(ticket, outcome, why),
     }
 }
 

@@ -10,7 +10,11 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use serde::{Deserialize, Serialize};
 
-use crate::call::{Call, Caller, Context, Request};
+use crate::action::Find;
+use crate::call::{Caller, Context, Request};
+use crate::gate::Asked;
+use crate::gate::reserve::Judged;
+use crate::resolve::{self, Scope};
 
 /// A held request and its caller.
 #[derive(Debug, Serialize, Deserialize)]
@@ -26,39 +30,69 @@ pub struct Parcel {
     pub account: Option<Arc<str>>,
     /// What the agent said: facts of the asking, kept as they were.
     pub context: Context,
+    /// How to find out later whether it happened.
+    pub sought: Option<Sought>,
+}
+
+/// A look-up for later, as the facts of the asking make it: the effect may change them.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Sought {
+    /// Its path and query; `{mark}` stands for the operation's name.
+    pub target: String,
+    /// What further places must equal.
+    pub same: Vec<String>,
+}
+
+impl Sought {
+    /// What the pack says of this call, if anything.
+    pub fn by(asked: &Asked, judged: &Judged) -> Option<Self> {
+        let lookup = asked.call.action.lookup.as_ref()?;
+        let account = asked.account.as_deref();
+        let (call, caller, facts) = (&*asked.call, &*asked.caller, &judged.facts);
+        let scope = Scope { call, caller, account, facts };
+        let target = resolve::template(&lookup.get, &scope)?;
+        let same = match &lookup.find {
+            Find::Changed(_) => Vec::new(),
+            Find::Made(made) => {
+                let values = made.same.iter().map(|(_, source)| resolve::source(source, &scope));
+                values.map(|value| value?.id_text()).collect::<Option<_>>()?
+            }
+        };
+        Some(Self { target, same })
+    }
 }
 
 impl Parcel {
-    /// Packs a call. Of its headers only those are kept that go upstream, and what frames the body.
-    pub fn pack(
-        request: &Request,
-        call: &Call,
-        caller: &Caller,
-        account: Option<&Arc<str>>,
-    ) -> Bytes {
+    /// Of a call. Of its headers only those are kept that go upstream, and what frames the body.
+    pub fn of(request: &Request, asked: &Asked, sought: Option<Sought>) -> Self {
         let framing =
             [http::header::HOST, http::header::CONTENT_TYPE, http::header::CONTENT_LENGTH];
         let mut headers: Vec<(String, String)> = framing
             .iter()
             .filter_map(|name| Some((name.as_str().to_owned(), text(request.headers.get(name)?)?)))
             .collect();
-        for (name, value) in &call.headers {
+        for (name, value) in &asked.call.headers {
             if !framing.contains(name) {
                 headers.extend(text(value).map(|value| (name.as_str().to_owned(), value)));
             }
         }
-        let parcel = Self {
+        Self {
             listener: request.listener,
             method: request.method.as_str().to_owned(),
             target: request.target.to_string(),
             headers,
             body: STANDARD.encode(&request.body),
-            caller: caller.clone(),
-            account: account.cloned(),
-            context: call.context.clone(),
-        };
+            caller: Caller::clone(&asked.caller),
+            account: asked.account.clone(),
+            context: asked.call.context.clone(),
+            sought,
+        }
+    }
+
+    /// As bytes, to be sealed.
+    pub fn pack(&self) -> Bytes {
         // A parcel is plain strings and numbers: it has no way not to serialise.
-        serde_json::to_vec(&parcel).map(Bytes::from).unwrap_or_default()
+        serde_json::to_vec(self).map(Bytes::from).unwrap_or_default()
     }
 
     /// Reads a parcel back; `None` when it is none.

@@ -7,14 +7,37 @@ use serde_json::{Map, Value, json};
 
 use crate::approval::{Objection, Operator};
 use crate::audit::{Entry, Event};
-use crate::call::{Digest, FactValue, OperationId};
+use crate::call::{Digest, FactValue, OperationId, Outcome};
 use crate::gate::parcel::Parcel;
+use crate::gate::record::{Told, settling};
 use crate::gate::{Evidence, Gate};
 use crate::refusal::Fault;
-use crate::store::{Freeze, FreezeScope, Record};
+use crate::store::{Freeze, FreezeScope, Record, Settled, State, Witness};
 
 /// BOUND: as much of a held body as a person reads.
 const HELD_BODY_CHARS_MAX: usize = 4_000;
+
+/// What a person says of an operation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Word {
+    /// Whether it happened.
+    pub happened: Happened,
+    /// How they know.
+    pub reason: Box<str>,
+    /// The vendor's own name of what it made.
+    pub made: Option<Box<str>>,
+    /// A no also while the vendor may still show that it happened.
+    pub is_forced: bool,
+}
+
+/// Whether something happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Happened {
+    /// It did.
+    Yes,
+    /// It did not.
+    No,
+}
 
 /// What a held call would send, for the person who answers it.
 #[derive(Debug)]
@@ -67,7 +90,7 @@ impl Gate {
         operator: &Operator,
         reason: &str,
     ) -> Result<(), Objection> {
-        if let Some(hold) = &record.hold {
+        if let (Some(hold), true) = (&record.hold, event != Event::Resolved) {
             let waited = record.updated.since(hold.since);
             self.count_answer(&hold.queue, event, waited);
         }
@@ -79,6 +102,56 @@ impl Gate {
         entry.approvals = record.approval.as_ref().map(|a| a.policies.clone()).unwrap_or_default();
         self.tell_said(event, record, &operator.name);
         Ok(self.audit.record(entry).await?)
+    }
+
+    /// A person's word on what became of an operation whose outcome is not known, or is pending.
+    ///
+    /// # Errors
+    ///
+    /// Why it does not count.
+    pub async fn resolve(
+        &self,
+        op: OperationId,
+        operator: &Operator,
+        word: &Word,
+    ) -> Result<Arc<Record>, Objection> {
+        let record = self.approvals.show(op).await?;
+        self.approvals.may_resolve(&self.queue_of(&record), operator)?;
+        let ripe = self.ripe_for_a_no(&record);
+        // SECURITY: a no too early lets the same call run beside one that only shows late.
+        if word.happened == Happened::No && !word.is_forced && self.clock.now() < ripe {
+            return Err(Objection::TooEarly(ripe));
+        }
+        let outcome = match (word.happened, record.state) {
+            (Happened::Yes, _) => Outcome::Succeeded,
+            (Happened::No, State::Done { .. }) => Outcome::Rejected,
+            (Happened::No, _) => Outcome::NotSent,
+        };
+        let by = Witness::Person((*operator.name).into());
+        let note = crate::redact::text(&word.reason);
+        let told = Told { by, made: word.made.clone(), ..Told::of(op, outcome, &note) };
+        match self.store.settle(settling(&told), None).await? {
+            Settled::Ok(record) => {
+                self.said_on_record(Event::Resolved, &record, operator, &word.reason).await?;
+                Ok(record)
+            }
+            Settled::Fenced(record) => Err(Objection::Answered(record.state.name())),
+            Settled::Lost => Err(Objection::Unknown),
+        }
+    }
+
+    /// Who is asked about such an operation.
+    fn queue_of(&self, record: &Record) -> Arc<str> {
+        let about = &record.about;
+        let action = self.catalog.actions().find(|action| *action.name == *about.action);
+        match (action, &record.hold) {
+            (Some(action), _) => {
+                let contract = self.policy.contract(action, about.class, &about.caller.agent);
+                Arc::clone(&contract.approval.queue)
+            }
+            (None, Some(hold)) => Arc::from(&*hold.queue),
+            (None, None) => Arc::from("default"),
+        }
     }
 
     /// What a held call would send; `None` when it is not kept any more.
@@ -141,7 +214,7 @@ impl Gate {
     pub fn ready(&self) -> Result<(), String> {
         self.store.health().map_err(|fault| fault.to_string())?;
         self.audit.health().map_err(|fault| fault.to_string())?;
-        match self.identity.failing().into_iter().next() {
+        match self.identity.without_keys().into_iter().next() {
             Some((issuer, why)) => Err(format!("the keys of issuer `{issuer}`: {why}")),
             None => Ok(()),
         }
@@ -190,8 +263,10 @@ impl Gate {
                 "failure": secret.failure,
             })
         });
+        let issuers = self.identity.failing().into_iter();
         json!({
             "version": env!("CARGO_PKG_VERSION"),
+            "issuers_failing": issuers.map(|(name, why)| json!({ "issuer": &*name, "why": why })).collect::<Vec<_>>(),
             "policy_digest": &*self.policy_digest,
             "upstreams": roads.collect::<Vec<_>>(),
             "credentials": secrets.collect::<Vec<_>>(),

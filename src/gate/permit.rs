@@ -3,6 +3,8 @@
 //! Only the gate makes one, after the judgement; it carries the secret of the call's class, so that a
 //! read can never be armed with a writing key.
 
+use std::time::Duration;
+
 use crate::breaker::Pass;
 use crate::call::{Facts, OperationId};
 use crate::credentials::Secret;
@@ -29,6 +31,9 @@ pub struct Ticket {
     pub operation: OperationId,
     /// The fence of this reservation.
     pub token: Token,
+    /// By the steady clock: nothing of it leaves later. Its lease ends an answer's time after that, and
+    /// then others may conclude from what the vendor shows.
+    pub until: Duration,
 }
 
 impl Permit {

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
+use parking_lot::Mutex;
 
 use crate::audit::Event;
-use crate::call::{Answer, Outcome};
+use crate::call::{Answer, OperationId, Outcome};
 use crate::decision::Verdict;
 use crate::disclosure;
 use crate::gate::{Admission, Evidence, Gate, Permit, Ticket};
@@ -46,9 +47,10 @@ impl Gate {
             Err(fault) => {
                 self.tell_evidence_gap();
                 let note = "it could not be put on record, nothing was sent";
-                let end = settling(ticket, Outcome::NotSent, note);
-                if let Err(also) = self.store.settle(end, None).await {
-                    self.tell_fault("room could not be given back", &also);
+                let end = settling(&Told::new(ticket, Outcome::NotSent, note));
+                if let Err(also) = self.store.settle(end.clone(), None).await {
+                    self.tell_fault("room could not be given back yet", &also);
+                    self.unsettled.keep(end, None);
                 }
                 Err(fault.into())
             }
@@ -56,25 +58,34 @@ impl Gate {
     }
 
     /// Writes down what became of an effect, in the store and on record.
-    pub(super) async fn settle(
-        &self,
-        ticket: Ticket,
-        (outcome, note): (Outcome, &str),
-        answer: Option<&StoredAnswer>,
-        evidence: &mut Evidence,
-    ) {
-        let mut end = settling(ticket, outcome, note);
+    pub(super) async fn settle(&self, told: Told, evidence: &mut Evidence) {
+        let mut end = settling(&told);
         end.collected = evidence.is_waited_for;
         if let Some(upstream) = &evidence.upstream {
             end.status = upstream.status;
             end.request_id.clone_from(&upstream.request_id);
         }
-        evidence.outcome = Some(outcome);
-        let settled = self.store.settle(end, answer).await;
+        evidence.outcome = Some(told.outcome);
+        let settled =
+            self.timed("settle", self.store.settle(end.clone(), told.answer.as_ref())).await;
         evidence.state = match &settled {
             Ok(Settled::Ok(record) | Settled::Fenced(record)) => Some(record.state.name()),
             Ok(Settled::Lost) | Err(_) => evidence.state,
         };
+        if let Err(fault) = &settled {
+            // What is known of it goes on record below; the sweep tells the store again.
+            self.tell_fault("an outcome could not be written down yet", fault);
+            self.unsettled.keep(end, told.answer);
+        }
+        self.tell_settled(settled, told.outcome);
+        let entry = evidence.entry(Event::Settled, Verdict::Allow, &self.policy_digest);
+        if let Err(fault) = self.audit.record(entry).await {
+            self.tell_evidence_gap();
+            self.tell_fault("an outcome could not be put on record", &fault);
+        }
+    }
+
+    fn tell_settled(&self, settled: Result<Settled, Fault>, outcome: Outcome) {
         match settled {
             Ok(Settled::Ok(record)) => {
                 if record.contradiction {
@@ -86,13 +97,17 @@ impl Gate {
                 let fault = Fault::StoreUnavailable("the operation is not in it any more".into());
                 self.tell_fault("an outcome could not be written down", &fault);
             }
-            // The lease ends it as unknown; what is known of it is on record.
-            Err(fault) => self.tell_fault("an outcome could not be written down", &fault),
+            Err(_) => {}
         }
-        let entry = evidence.entry(Event::Settled, Verdict::Allow, &self.policy_digest);
-        if let Err(fault) = self.audit.record(entry).await {
-            self.tell_evidence_gap();
-            self.tell_fault("an outcome could not be put on record", &fault);
+    }
+
+    /// Tells the store the outcomes that it did not take; what it does not take now waits on.
+    pub(super) async fn settle_again(&self) {
+        for (end, answer) in self.unsettled.take() {
+            match self.store.settle(end.clone(), answer.as_ref()).await {
+                Ok(settled) => self.tell_settled(Ok(settled), end.outcome),
+                Err(_) => self.unsettled.keep(end, answer),
+            }
         }
     }
 
@@ -175,16 +190,63 @@ impl Gate {
     }
 }
 
-fn settling(ticket: Ticket, outcome: Outcome, note: &str) -> Settle {
+/// What somebody knows of an operation.
+#[derive(Debug)]
+pub(super) struct Told {
+    pub operation: OperationId,
+    pub by: Witness,
+    pub outcome: Outcome,
+    pub note: Box<str>,
+    pub answer: Option<StoredAnswer>,
+    pub made: Option<Box<str>>,
+}
+
+impl Told {
+    /// By the first attempt.
+    pub fn new(ticket: Ticket, outcome: Outcome, note: &str) -> Self {
+        let by = Witness::First(ticket.token);
+        Self { by, ..Self::of(ticket.operation, outcome, note) }
+    }
+
+    /// By nobody in particular yet.
+    pub fn of(operation: OperationId, outcome: Outcome, note: &str) -> Self {
+        let by = Witness::Person("".into());
+        Self { operation, by, outcome, note: note.into(), answer: None, made: None }
+    }
+}
+
+pub(super) fn settling(told: &Told) -> Settle {
     Settle {
-        op: ticket.operation,
-        by: Witness::First(ticket.token),
-        outcome,
+        op: told.operation,
+        by: told.by.clone(),
+        outcome: told.outcome,
         status: None,
         request_id: None,
         answer: crate::store::AnswerIn::None,
+        made: told.made.clone(),
         collected: false,
-        note: note.into(),
+        note: told.note.clone(),
+    }
+}
+
+/// BOUND: outcomes that wait for the store; past it the lease ends an operation as unknown, and its
+/// outcome is looked for.
+const UNSETTLED_MAX: usize = 1_000;
+
+/// Outcomes that the store did not take.
+#[derive(Debug, Default)]
+pub struct Unsettled(Mutex<Vec<(Settle, Option<StoredAnswer>)>>);
+
+impl Unsettled {
+    fn keep(&self, end: Settle, answer: Option<StoredAnswer>) {
+        let mut waiting = self.0.lock();
+        if waiting.len() < UNSETTLED_MAX {
+            waiting.push((end, answer));
+        }
+    }
+
+    fn take(&self) -> Vec<(Settle, Option<StoredAnswer>)> {
+        std::mem::take(&mut *self.0.lock())
     }
 }
 

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use crate::bounds::LEASE_MARGIN;
 use crate::breaker::{Health, Pass};
-use crate::call::{Consent, Facts, OperationId, Request, Resolved};
+use crate::call::{Consent, Digest, Facts, OperationId, Request, Resolved};
 use crate::clock::Timestamp;
 use crate::contract::Contract;
 use crate::decision::{Decision, Reason};
 use crate::gate::known::{Recall, why};
-use crate::gate::parcel::Parcel;
+use crate::gate::parcel::{Parcel, Sought};
 use crate::gate::{Admission, Asked, Evidence, Gate, Permit, Ticket};
 use crate::limits;
 use crate::operation;
@@ -101,6 +101,7 @@ impl Gate {
         let mut seen = |status| road.saw(Health::of(status));
         let mut facts = self.lookups.gather(&scope, &mut seen).await?;
         asked.contract.assume(&mut facts);
+        evidence.assumed.clone_from(&facts.assumed);
         evidence.facts = Some(operation::facts_digest(&facts));
         let scope = resolve::Scope { facts: &facts, ..scope };
         let resolved = resolve::resolve(&scope)?;
@@ -139,10 +140,13 @@ impl Gate {
         self.site(&asked.call)?.breaker.still_open()?;
         let reserve = self.reservation(asked, judged, entrance)?;
         evidence.digest = Some(reserve.about.digest);
-        match self.store.reserve(reserve).await? {
+        // The lease begins later than this, on the store's clock.
+        let until = self.clock.steady().saturating_add(LEASE_MARGIN);
+        match self.timed("reserve", self.store.reserve(reserve)).await? {
             Reserved::Granted(grant) => {
                 evidence.granted(&grant);
-                Ok(Room::Granted(Ticket { operation: grant.record.op, token: grant.token }))
+                let (operation, token) = (grant.record.op, grant.token);
+                Ok(Room::Granted(Ticket { operation, token, until }))
             }
             Reserved::Held(record) => {
                 evidence.held(&record);
@@ -192,14 +196,14 @@ impl Gate {
         let (entry, seen, request) = match entrance {
             Entrance::Asked { request, seen } => {
                 let name = operation::name(call, caller, asked.account.as_deref());
-                let parcel = Parcel::pack(request, call, caller, asked.account.as_ref());
+                let parcel = Parcel::of(request, asked, Sought::by(asked, judged)).pack();
                 (Entry::Asked(name), seen, parcel)
             }
             Entrance::Approved { operation, seen } => {
                 (Entry::Approved(operation), seen, bytes::Bytes::new())
             }
         };
-        let about = self.about(asked, judged);
+        let about = self.about(asked, judged, site.origin);
         let duplicates = asked.contract.duplicates;
         let near =
             Likeness { alike: duplicates.alike, within: duplicates.within, near: duplicates.near };
@@ -224,7 +228,7 @@ impl Gate {
         })
     }
 
-    fn about(&self, asked: &Asked, judged: &Judged) -> About {
+    fn about(&self, asked: &Asked, judged: &Judged, origin: Digest) -> About {
         let (call, resolved) = (&asked.call, &judged.resolved);
         let context = &call.context;
         About {
@@ -251,6 +255,7 @@ impl Gate {
             digest: operation::digest(call, &asked.caller, asked.account.as_deref(), resolved),
             facts: Some(operation::facts_digest(&judged.facts)),
             policy: Some((*self.policy_digest).into()),
+            origin: Some(origin),
         }
     }
 

@@ -1,9 +1,14 @@
 //! What nobody waits for any more, or a person has answered: approved holds run, late ones end,
 //! leases that are over become unknown. The same path as a call's, entered from the other side.
 
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+
+use crate::call::OperationId;
 use crate::gate::parcel::Parcel;
 use crate::gate::reserve::{Entrance, Room};
 use crate::gate::{Admission, Asked, Evidence, Gate};
@@ -13,35 +18,20 @@ use crate::store::{HoldAnswer, Record, Say};
 
 /// BOUND: how soon what is over is seen to be over.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
-/// BOUND: approved calls that one turn runs; the next turn takes the rest.
-const APPROVED_MAX: usize = 64;
+/// BOUND: approved calls that are looked at in one turn; more than people approve in an hour.
+const APPROVED_MAX: usize = 1_000;
+/// BOUND: approved calls that run at once, so that one slow upstream does not keep the others waiting.
+const RUNNING_MAX: usize = 32;
 
 impl Gate {
-    /// One turn of the sweep.
+    /// One turn of the sweep, to its end.
     pub async fn sweep(&self) {
-        Box::pin(self.turn(&|| false)).await;
-    }
-
-    /// One turn; no further approved call is begun once `stopped`.
-    async fn turn(&self, stopped: &(dyn Fn() -> bool + Sync)) {
-        match self.store.sweep().await {
-            Ok(changed) => {
-                for record in changed {
-                    self.record_change(&record).await;
-                }
-            }
-            Err(fault) => self.tell_fault("the sweep could not look for what is over", &fault),
-        }
-        match self.store.list(Some("approved"), APPROVED_MAX).await {
-            Ok(approved) => {
-                for record in approved {
-                    if stopped() {
-                        return;
-                    }
-                    Box::pin(self.run_approved(&record)).await;
-                }
-            }
-            Err(fault) => self.tell_fault("approved calls could not be listed", &fault),
+        Box::pin(self.end_what_is_over()).await;
+        Box::pin(self.seek()).await;
+        let approved = self.approved().await;
+        let mut told = HashMap::new();
+        for (record, waits) in join_all(approved.into_iter().map(|r| self.try_approved(r))).await {
+            self.tell_once(&record, waits, &mut told);
         }
     }
 
@@ -51,36 +41,128 @@ impl Gate {
         for record in self.store.interrupted() {
             self.record_change(&record).await;
         }
+        tokio::join!(
+            Box::pin(self.end_until_closed()),
+            Box::pin(self.run_until_closed()),
+            Box::pin(self.seek_until_closed())
+        );
+    }
+
+    async fn seek_until_closed(&self) {
         while !self.closing.is_cancelled() {
-            Box::pin(self.turn(&|| self.closing.is_cancelled())).await;
+            self.seek().await;
             tokio::select! {
-                // A turn that nobody asked for is due after a second.
-                _due = tokio::time::timeout(SWEEP_EVERY, self.wake.notified()) => {}
+                () = tokio::time::sleep(SWEEP_EVERY) => {}
                 () = self.closing.cancelled() => {}
             }
         }
     }
 
-    /// Judges an approved call again and runs it, once.
-    async fn run_approved(&self, record: &Arc<Record>) {
+    async fn end_until_closed(&self) {
+        while !self.closing.is_cancelled() {
+            self.end_what_is_over().await;
+            tokio::select! {
+                () = tokio::time::sleep(SWEEP_EVERY) => {}
+                () = self.closing.cancelled() => {}
+            }
+        }
+    }
+
+    /// Leases that are over become unknown, holds that nobody answered are refused.
+    async fn end_what_is_over(&self) {
+        self.settle_again().await;
+        match self.store.sweep().await {
+            Ok(changed) => {
+                for record in changed {
+                    self.record_change(&record).await;
+                }
+            }
+            Err(fault) => self.tell_fault("the sweep could not look for what is over", &fault),
+        }
+    }
+
+    async fn run_until_closed(&self) {
+        let mut running = FuturesUnordered::new();
+        let mut begun: Vec<OperationId> = Vec::new();
+        let mut told = HashMap::new();
+        while !self.closing.is_cancelled() {
+            let mut waiting = VecDeque::from(self.approved().await);
+            told.retain(|op, _| waiting.iter().any(|record| record.op == *op));
+            waiting.retain(|record| !begun.contains(&record.op));
+            // A turn that nobody asked for is due after a second.
+            let due = tokio::time::timeout(SWEEP_EVERY, self.wake.notified());
+            tokio::pin!(due);
+            loop {
+                while running.len() < RUNNING_MAX
+                    && let Some(record) = waiting.pop_front()
+                {
+                    begun.push(record.op);
+                    running.push(self.try_approved(record));
+                }
+                tokio::select! {
+                    Some((record, waits)) = running.next(), if !running.is_empty() => {
+                        begun.retain(|op| *op != record.op);
+                        self.tell_once(&record, waits, &mut told);
+                    }
+                    _due = &mut due => break,
+                    () = self.closing.cancelled() => break,
+                }
+            }
+        }
+        while running.next().await.is_some() {}
+    }
+
+    /// What people said yes to, the oldest first.
+    async fn approved(&self) -> Vec<Arc<Record>> {
+        match self.store.list(Some("approved"), APPROVED_MAX).await {
+            Ok(approved) => approved,
+            Err(fault) => {
+                self.tell_fault("approved calls could not be listed", &fault);
+                Vec::new()
+            }
+        }
+    }
+
+    async fn try_approved(&self, record: Arc<Record>) -> (Arc<Record>, Option<Refusal>) {
+        let waits = Box::pin(self.run_approved(&record)).await;
+        (record, waits)
+    }
+
+    /// Operators are told what an approved call waits for once, and again when that changes.
+    fn tell_once(
+        &self,
+        record: &Record,
+        waits: Option<Refusal>,
+        told: &mut HashMap<OperationId, Code>,
+    ) {
+        if let Some(refusal) = waits
+            && told.insert(record.op, refusal.code) != Some(refusal.code)
+        {
+            self.tell_waiting(record, &refusal);
+        }
+    }
+
+    /// Judges an approved call again and runs it, once; what it waits for, if it cannot go yet.
+    async fn run_approved(&self, record: &Record) -> Option<Refusal> {
         let mut evidence = Evidence::of_record(record, &self.clock);
-        let Err(refusal) = self.release(record, &mut evidence).await else { return };
+        let refusal = self.release(record, &mut evidence).await.err()?;
         if may_pass(refusal.code) {
             // It stays approved; the next turn tries again until the approval ends.
-            self.tell_waiting(record, &refusal);
-            return;
+            return Some(refusal);
         }
         let say = Say::Refuse { code: refusal.code, reason: refusal.detail.as_str().into() };
         if let Err(fault) = self.store.answer(HoldAnswer { op: record.op, say }).await {
             self.tell_fault("a refusal at release could not be noted", &fault);
-            return;
+            return None;
         }
         let _answer = self.turn_back(refusal, &evidence);
+        None
     }
 
     /// The path of an approved call.
     async fn release(&self, record: &Record, evidence: &mut Evidence) -> Result<(), Refusal> {
-        let asked = self.asked_again(record, evidence).await?;
+        let parcel = self.parcel(record).await?;
+        let asked = self.asked_again(record, &parcel, evidence).await?;
         self.freezes.check(&asked.call, &asked.caller)?;
         let mut road = self.open_road(&asked)?;
         let shown: Vec<Box<str>> =
@@ -127,23 +209,21 @@ impl Gate {
         Ok(())
     }
 
-    /// The call of a hold, understood again by today's packs and contracts.
-    async fn asked_again(
+    /// The call of an operation, understood again by today's packs and contracts.
+    pub(super) async fn asked_again(
         &self,
         record: &Record,
+        parcel: &Parcel,
         evidence: &mut Evidence,
     ) -> Result<Asked, Refusal> {
-        let lost = || {
-            Refusal::undecidable("the held request cannot be read; is the sealing key the same?")
-        };
-        let sealed = self.store.request(record.op).await?.ok_or_else(lost)?;
-        let parcel = Parcel::open(&sealed).ok_or_else(lost)?;
-        let request = parcel.request().ok_or_else(lost)?;
+        let request = parcel.request();
+        let request =
+            request.ok_or_else(|| Refusal::undecidable("the kept request is no request"))?;
         let mut call = self.catalog.classify(&request)?;
-        call.context = parcel.context;
-        let caller = Arc::new(parcel.caller);
+        call.context = parcel.context.clone();
+        let caller = Arc::new(parcel.caller.clone());
         let mut asked = self.asked(Arc::new(call), caller, evidence).await?;
-        asked.account = parcel.account;
+        asked.account.clone_from(&parcel.account);
         // As of the first asking: a call that is held anew does not make its sign-in older.
         asked.at = record.created;
         Ok(asked)

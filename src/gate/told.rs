@@ -63,6 +63,14 @@ impl Gate {
         }
     }
 
+    /// Does a step of the store and counts the time it took.
+    pub(super) async fn timed<T>(&self, step: &'static str, work: impl Future<Output = T>) -> T {
+        let since = self.clock.steady();
+        let done = work.await;
+        self.telemetry.store_took(step, self.clock.steady().saturating_sub(since));
+        done
+    }
+
     pub(super) fn count_added(&self, class: Option<Class>, own: Duration) {
         self.telemetry.added(class, own);
     }
@@ -118,7 +126,7 @@ impl Gate {
         self.telemetry.answered(&Seen {
             verdict: Some(verdict),
             refusal,
-            upstream: call.map(|call| &*call.upstream),
+            upstream: evidence.upstream_name.as_deref(),
             class: evidence.class(),
             action: call.map(|call| &*call.action.name),
             tenant: caller.map(|caller| &*caller.tenant),

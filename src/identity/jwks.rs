@@ -230,6 +230,16 @@ impl Keys {
         self.state.lock().failure.clone()
     }
 
+    /// Why none of the keys counts, if so.
+    pub(super) fn closed(&self, now: Timestamp) -> Option<String> {
+        // An issuer that nobody needed for an hour is asked by the next call: that is no failure.
+        let state = self.state.lock();
+        let (never, failure) = (state.good.is_none(), state.failure.clone());
+        drop(state);
+        let closed = matches!(self.age(now), Age::Closed) && (never || failure.is_some());
+        closed.then(|| failure.unwrap_or_else(|| "nothing was read yet".into()))
+    }
+
     fn age(&self, now: Timestamp) -> Age {
         match self.state.lock().good {
             None => Age::Closed,

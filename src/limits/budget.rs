@@ -117,6 +117,7 @@ mod tests {
             digest: Digest([0; 32]),
             facts: None,
             policy: None,
+            origin: None,
         }
     }
 

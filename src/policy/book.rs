@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::context::{ConsentRule, Offer, Types};
 use super::contracts::{Contracts, Scope, Terms, Written};
 use super::profile::{any_field, classes, field};
-use crate::action::{Action, ReadAs};
+use crate::action::{Action, Owner, ReadAs, Source};
 use crate::call::Class;
 use crate::contract::{Assumed, Best, Contract, Room};
 use crate::yaml::{Faults, Place};
@@ -278,6 +278,12 @@ impl Check<'_> {
                 self.fault(*place, &format!("assume.{fact}"), message);
                 continue;
             };
+            // SECURITY: whose it is, is read or it is nobody's.
+            if names_owner(action, fact) {
+                let message = "says whose it is: that is read, never assumed";
+                self.fault(*place, &format!("assume.{fact}"), message);
+                continue;
+            }
             if let Err(message) = fits(field(action, fact), value) {
                 self.fault(*place, &format!("assume.{fact}"), message);
             }
@@ -299,6 +305,15 @@ impl Check<'_> {
             self.fault(*place, "undo", format!("no pack knows the action `{undo}`"));
         }
     }
+}
+
+/// Whether the action's owner is read from that field: `charge.customer`.
+fn names_owner(action: &Action, name: &str) -> bool {
+    let Owner::Sources(sources) = &action.owner else { return false };
+    sources.iter().any(|source| {
+        matches!(source, Source::Fact { fact, field }
+            if name.split_once('.') == Some((&**fact, &**field)))
+    })
 }
 
 fn is_moment(read: ReadAs) -> bool {

@@ -50,7 +50,7 @@ pub fn read<T: Packed>(bytes: &[u8]) -> Option<T> {
 }
 
 /// The version of every row's form.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// Writes [`Packed`] for a struct or an enum from one list of its fields.
 macro_rules! packed {
@@ -345,7 +345,7 @@ mod tests {
         assert_eq!(read::<(Timestamp, Class)>(whole.get(..whole.len() - 1).unwrap()), None);
         let longer: Vec<u8> = whole.iter().copied().chain([0]).collect();
         assert_eq!(read::<(Timestamp, Class)>(&longer), None);
-        let newer: Vec<u8> = [2].into_iter().chain(whole.into_iter().skip(1)).collect();
+        let newer: Vec<u8> = [VERSION + 1].into_iter().chain(whole.into_iter().skip(1)).collect();
         assert_eq!(read::<(Timestamp, Class)>(&newer), None);
     }
 }

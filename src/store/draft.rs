@@ -68,6 +68,8 @@ impl<'r, R: Rows + ?Sized> Draft<'r, R> {
         record(op: OperationId) -> Record(Arc<Record>);
         /// The operation of which that is another name.
         alias(name: OperationId) -> Alias(OperationId);
+        /// The operation that made what the vendor calls so.
+        made(slot: Slot) -> Alias(OperationId);
         /// The newest operation of calls that ask the same.
         same(slot: Slot) -> Same(Same);
         /// What is known of a resource.
@@ -198,6 +200,11 @@ impl<'r, R: Rows + ?Sized> Draft<'r, R> {
         named.into_iter().chain(key::due(record)).for_each(|key| self.put(key, None));
         if self.same(record.same)?.is_some_and(|same| same.op == record.op) {
             self.put(key::same(record.same), None);
+        }
+        if let Some(slot) = record.made.as_ref().map(|made| record.about.made(made))
+            && self.made(slot)? == Some(record.op)
+        {
+            self.put(key::made(slot), None);
         }
         let mut names = Vec::new();
         let from = key::alias_of(record.op, None);

@@ -25,6 +25,8 @@ use crate::store::step::{Event, Reply, step};
 const ROWS: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("rows");
 /// BOUND: redb's own default is 1 GiB; the hot rows of a busy store fit in this.
 const CACHE_BYTES: usize = 8 << 20;
+/// BOUND: a smaller file is left as it is.
+const COMPACT_FROM_BYTES: u64 = 8 << 20;
 /// BOUND: events of one commit. A commit of 256 takes some 15 ms; more would only make the last wait.
 const BATCH_MAX: usize = 256;
 /// BOUND: events that wait for the writer; more wait for room.
@@ -60,7 +62,8 @@ impl Embedded {
     /// When another process has it, or it cannot be read or written.
     pub fn open(dir: &Path) -> Result<(Self, Meta), Fault> {
         let path = dir.join("store.redb");
-        let database = open(dir, &path)?;
+        let mut database = open(dir, &path)?;
+        compact(&mut database, &path).map_err(unreadable)?;
         let meta = read_meta(&database)?;
         let file = Arc::new(RwLock::new(Some(database)));
         Ok((Self { queue: None, file, writer: None }, meta))
@@ -162,6 +165,23 @@ fn open(dir: &Path, path: &Path) -> Result<Database, Fault> {
     // The file's name must outlive a crash, too.
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(|e| named(&e))?;
     Ok(database)
+}
+
+/// Gives back the room of rows that are gone, once half of the file is empty. While it is open the file
+/// grows to what was kept at most at one time, and its empty pages are used again.
+fn compact(database: &mut Database, path: &Path) -> Result<(), String> {
+    let bytes = fs::metadata(path).map_err(|e| e.to_string())?.len();
+    if bytes < COMPACT_FROM_BYTES {
+        return Ok(());
+    }
+    let transaction = database.begin_write().map_err(|e| e.to_string())?;
+    let stats = transaction.stats().map_err(|e| e.to_string())?;
+    transaction.abort().map_err(|e| e.to_string())?;
+    let page = u64::try_from(stats.page_size()).unwrap_or(u64::MAX);
+    if stats.allocated_pages().saturating_mul(page).saturating_mul(2) < bytes {
+        database.compact().map_err(|e| e.to_string())?;
+    }
+    Ok(())
 }
 
 fn read_meta(database: &Database) -> Result<Meta, Fault> {

@@ -18,6 +18,8 @@ use crate::value::piece;
 
 /// BOUND: a timeline holds this many moments; an operation has about six.
 pub const TIMELINE_MAX: usize = 64;
+/// BOUND: attempts that are kept; one every ten minutes for a day is 144.
+pub const ATTEMPTS_MAX: usize = 160;
 /// BOUND: other keys one operation answers to. A poll every minute for three days is 4,320.
 pub const ALIASES_MAX: u32 = 10_000;
 
@@ -157,6 +159,8 @@ pub struct About {
     pub facts: Option<Digest>,
     /// Of the policies it was judged by.
     pub policy: Option<Box<str>>,
+    /// Over where it goes and as whom: it is never sent again to anywhere else.
+    pub origin: Option<Digest>,
 }
 
 /// Where an operation stands. One list everywhere.
@@ -294,6 +298,17 @@ pub enum Charged {
     Freed,
 }
 
+/// How the search for an outcome stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Look {
+    /// Who searches, or searched last.
+    pub token: Token,
+    /// How often it was tried.
+    pub tries: u32,
+    /// Nobody tries again before.
+    pub next: Timestamp,
+}
+
 /// What became of the stored answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum AnswerKept {
@@ -357,6 +372,10 @@ pub struct Record {
     pub contradiction: bool,
     /// How many other keys it answers to.
     pub aliases: u32,
+    /// The vendor's own name of what it made.
+    pub made: Option<Box<str>>,
+    /// How the search for its outcome stands.
+    pub look: Option<Look>,
     /// When it was first asked.
     pub created: Timestamp,
     /// When it last changed.
@@ -368,18 +387,41 @@ pub struct Record {
 }
 
 impl Record {
-    /// Adds a moment to its life; the middle of a life that is too long is left out.
+    /// Adds a moment to its life; the middle of a life that is too long is left out. The same again is
+    /// the same moment, later.
     pub fn note(&mut self, at: Timestamp, what: impl Into<Box<str>>, by: &str) {
         self.updated = at;
+        let what = what.into();
+        if let Some(last) = self.timeline.last_mut().filter(|m| m.what == what && *m.by == *by) {
+            last.at = at;
+            return;
+        }
         if self.timeline.len() >= TIMELINE_MAX {
             self.timeline.remove(TIMELINE_MAX / 2);
         }
-        self.timeline.push(Moment { at, what: what.into(), by: by.into() });
+        self.timeline.push(Moment { at, what, by: by.into() });
+    }
+
+    /// Adds an attempt; of very many the first and the latest are kept.
+    pub fn attempt(&mut self, token: Token, at: Timestamp) {
+        if self.attempts.len() >= ATTEMPTS_MAX {
+            self.attempts.remove(1);
+        }
+        self.attempts.push(Attempt { token, at });
     }
 
     /// The token that was granted last.
     pub fn last_token(&self) -> Option<Token> {
         self.attempts.last().map(|attempt| attempt.token)
+    }
+}
+
+impl About {
+    /// What the vendor calls `id`, of this sort of effect: two operations never made the same.
+    pub fn made(&self, id: &str) -> Slot {
+        let kind = self.kind.map_or("", Kind::name);
+        let pieces = [&*self.caller.tenant, &*self.upstream, kind, id];
+        Slot::of(b'u', &pieces.map(str::as_bytes))
     }
 }
 
@@ -408,7 +450,7 @@ packed_by_field!(Token, Slot);
 packed!(struct Said { case, reason, model, confidence, intent, key });
 packed!(struct About {
     caller, upstream, account, action, class, classes, kind, owner, resource, amount, summary,
-    said, fingerprint, digest, facts, policy,
+    said, fingerprint, digest, facts, policy, origin,
 });
 packed!(enum State {
     0 => Held,
@@ -425,10 +467,11 @@ packed!(struct Attempt { token, at });
 packed!(struct Charge { slot, unit, count });
 packed!(enum Charged { 0 => Open, 1 => Spent { at }, 2 => Freed });
 packed!(enum AnswerKept { 0 => None, 1 => Kept, 2 => Gone });
+packed!(struct Look { token, tries, next });
 packed!(struct Moment { at, what, by });
 packed!(struct Record {
     op, same, about, state, hold, approval, owner, attempts, charges, charged, alike, on, status,
-    request_id, reason, answer, collected, contradiction, aliases, created, updated, settled,
-    timeline,
+    request_id, reason, answer, collected, contradiction, aliases, made, look, created, updated,
+    settled, timeline,
 });
 packed!(struct StoredAnswer { status, headers, body });

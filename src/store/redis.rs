@@ -9,6 +9,7 @@
 
 mod asked;
 mod bare;
+mod claim;
 mod durable;
 mod kept;
 mod line;
@@ -185,6 +186,7 @@ impl Redis {
             Event::Reserve(ask, _) => Reply::Reserved(inside.reserve(*ask).await?),
             Event::Settle(end) => Reply::Settled(inside.settle(&end).await?),
             Event::Answer(said) => Reply::Answered(inside.answer(&said).await?),
+            Event::Claim(claim) => Reply::Claimed(inside.claim(&claim).await?),
             Event::Collected(op) => {
                 inside.collected(op).await?;
                 Reply::Noted

@@ -180,6 +180,10 @@ pub mod key {
     pub fn ledger(slot: Slot) -> Key {
         join(b'm', &[&slot.0])
     }
+    /// What the vendor made.
+    pub fn made(slot: Slot) -> Key {
+        join(b'u', &[&slot.0])
+    }
     /// Effects that are like each other.
     pub fn alikes(slot: Slot) -> Key {
         join(b'l', &[&slot.0])
@@ -200,7 +204,10 @@ pub mod key {
                 record.approval.as_ref().map_or(record.created, |approval| approval.until)
             }
             State::Submitted { lease, .. } => lease,
-            State::Unknown | State::Done { outcome: Outcome::Accepted } => record.created,
+            // When the next search for its outcome is due.
+            State::Unknown | State::Done { outcome: Outcome::Accepted } => {
+                record.look.map_or(record.created, |look| look.next)
+            }
             State::Done { .. } | State::NotSent | State::Refused { .. } => return None,
         };
         Some(join(b'i', &[&[index(record.state)], &early(at), &record.op.0]))

@@ -5,6 +5,7 @@
 //! never waits: what it needs comes in with the event.
 
 mod answer;
+mod claim;
 pub(in crate::store) mod reasons;
 mod recall;
 pub(in crate::store) mod reserve;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 pub use self::answer::{Answered, HoldAnswer, Say};
+pub use self::claim::{Claim, Claimed, Try};
 pub use self::recall::{How, Known, Recalled};
 pub use self::reserve::{Blocked, Grant, Reserved};
 pub use self::settle::{AnswerIn, Settle, Settled, Witness};
@@ -29,7 +31,7 @@ use crate::refusal::{Code, Fault};
 use crate::store::ask::Reserve;
 use crate::store::draft::Draft;
 use crate::store::freeze::Freeze;
-use crate::store::record::{Charged, Name, Record, Slot, State};
+use crate::store::record::{About, Charged, Name, Record, Slot, State};
 use crate::store::rows::{Alike, Changes, Key, OnResource, Row, Rows, key};
 
 /// The moment of a step.
@@ -79,6 +81,8 @@ pub enum Event {
     Freeze(Box<Freeze>),
     /// No longer stop that.
     Unfreeze(Box<str>),
+    /// May I look for its outcome?
+    Claim(Box<Claim>),
     /// Let go of what is over; the retention goes on from a cursor, so many rows.
     Sweep(Key, usize),
     /// The process that had the store is gone: what it had submitted is unknown.
@@ -96,6 +100,8 @@ pub enum Reply {
     Settled(Settled),
     /// To [`Event::Answer`].
     Answered(Answered),
+    /// To [`Event::Claim`].
+    Claimed(Claimed),
     /// To [`Event::Unfreeze`]: what was lifted.
     Lifted(Option<Freeze>),
     /// To [`Event::Sweep`] and [`Event::Restarted`].
@@ -122,6 +128,7 @@ pub fn step<R: Rows + ?Sized>(
         }
         Event::Settle(end) => Reply::Settled(settle::settle(&mut draft, end, now)?),
         Event::Answer(said) => Reply::Answered(answer::answer(&mut draft, said, now)?),
+        Event::Claim(ask) => Reply::Claimed(claim::claim(&mut draft, ask, now)?),
         Event::Collected(op) => collected(&mut draft, *op, now)?,
         Event::Freeze(freeze) => {
             let row = Row::Freeze(Freeze { at: now.at, ..(**freeze).clone() });
@@ -165,6 +172,16 @@ fn is_over(record: &Record, now: Now) -> bool {
         State::Submitted { lease, .. } => lease <= now.at,
         State::Unknown | State::Done { .. } | State::NotSent | State::Refused { .. } => false,
     }
+}
+
+/// The freeze that stops an operation, if one does.
+fn freeze_on<R: Rows + ?Sized>(
+    draft: &Draft<'_, R>,
+    about: &About,
+    now: Now,
+) -> Result<Option<Freeze>, Fault> {
+    let subject = about.subject();
+    Ok(draft.freezes()?.into_iter().find(|freeze| freeze.stops(&subject, now.at)))
 }
 
 /// Lets time have its effect on an operation: whoever looks at it sees the same, swept or not.

@@ -95,14 +95,17 @@ impl LogLine {
                 // The day is on the terminal's title; hours, minutes and seconds are what one reads.
                 let time = time.get(11..19).unwrap_or_default();
                 let mut line = format!("{time} {:<5}", self.level.name());
+                let mut next = String::new();
                 for (name, value) in &self.members {
                     let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
                     match name.as_str() {
                         "what" => line.push_str(&format!(" {value}")),
-                        "do" => line.push_str(&format!("\n{:15}-> {value}", "")),
+                        // On a line of its own, ready to be copied.
+                        "do" => next = format!("\n{:15}-> {value}", ""),
                         name => line.push_str(&format!(" | {name}: {value}")),
                     }
                 }
+                line.push_str(&next);
                 line
             }
         }

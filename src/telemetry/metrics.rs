@@ -35,7 +35,7 @@ const UPSTREAMS_MAX: usize = 64;
 /// What shadow mode will say otherwise.
 const MODE: &str = "enforce";
 /// The label of a call that was not understood.
-const NONE: &str = "none";
+pub(super) const NONE: &str = "none";
 
 /// A family that counts; `None` never happens, which the test of the names holds.
 type Counters = Option<IntCounterVec>;
@@ -62,7 +62,6 @@ pub(super) struct Metrics {
     frozen: Gauges,
     store_duration: Histograms,
     store_unsafe: Gauges,
-    reload: Counters,
     contradictions: Counters,
     lines_left_out: Counters,
     upstreams: ArcSwap<Vec<Arc<PerUpstream>>>,
@@ -125,7 +124,6 @@ impl Metrics {
             frozen: gauges(r, "tollhouse_frozen", &["scope_kind"]),
             store_duration: histograms(r, "tollhouse_store_duration_seconds", &["op"], STORE),
             store_unsafe: gauges(r, "tollhouse_store_unsafe", &[]),
-            reload: counters(r, "tollhouse_reload_total", &["result"]),
             contradictions: counters(r, "tollhouse_contradictions_total", &[]),
             lines_left_out: counters(r, "tollhouse_log_lines_left_out_total", &[]),
             upstreams: ArcSwap::default(),
@@ -204,10 +202,6 @@ impl Metrics {
 
     pub(super) fn contradiction(&self) {
         add(&self.contradictions, &[], 1);
-    }
-
-    pub(super) fn reloaded(&self, result: &str) {
-        add(&self.reload, &[result], 1);
     }
 
     pub(super) fn lines_left_out(&self, count: u64) {
@@ -348,7 +342,6 @@ fn help(name: &str) -> &'static str {
         "frozen" => "Freezes in force, by the sort of their scope",
         "store_unsafe" => "1 while the store may forget what it acknowledged",
         "store_duration_seconds" => "Time of one step of the store",
-        "reload_total" => "Configurations that were loaded or refused",
         "contradictions_total" => "Successes of what was proved not to have been sent",
         "log_lines_left_out_total" => "Log lines that nobody took in time",
         "build_info" => "The version that runs",

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use super::{Flaw, Sort, twin};
+use super::{Flaw, Sort, is_method_override, twin};
 use crate::bounds::{DEPTH_MAX, PAIRS_MAX};
 use crate::value::Value;
 
@@ -128,9 +128,8 @@ fn base_name(base: &str) -> Result<(), Flaw> {
     if base.is_empty() {
         return Err(Flaw::malformed("expected a name before every `=`"));
     }
-    // SECURITY: Rack's method override, read from a query and from a form.
-    if base == "_method" {
-        return Err(Flaw::ambiguous("expected the method in the request line only").within(base));
+    if is_method_override(base) {
+        return Err(Flaw::method_override(base));
     }
     // PHP drops leading blanks of a name. The others are never bare in one; JSON sent as a form has
     // them.
@@ -388,6 +387,7 @@ mod tests {
             ("a%0A=1", Malformed, "query /a?"),
             ("m[a%0A]=1", Malformed, "query /m/a?"),
             ("_method=DELETE", Ambiguous, "query /_method"),
+            ("_METHOD=DELETE", Ambiguous, "query /_METHOD"),
             ("_method[]=DELETE", Ambiguous, "query /_method"),
             (r#"{"amount":100,"note":"a=b"}"#, Malformed, r#"query /{"amount":100,"note":"a"#),
             ("a[]=1&a[0]=2", Ambiguous, "query /a/0"),

@@ -216,12 +216,14 @@ fn is_effect(sent: &Sent) -> bool {
 }
 
 pub fn left(world: &World) -> (Vec<Sent>, Vec<Sent>) {
-    let Outbound::Scripted(script) = &*world.gate.outbound else { unreachable!() };
+    let gate = world.gate();
+    let Outbound::Scripted(script) = &*gate.outbound else { unreachable!() };
     script.sent().into_iter().partition(is_effect)
 }
 
 fn tried(world: &World) -> Vec<Sent> {
-    let Outbound::Scripted(script) = &*world.gate.outbound else { unreachable!() };
+    let gate = world.gate();
+    let Outbound::Scripted(script) = &*gate.outbound else { unreachable!() };
     script.tried()
 }
 
@@ -310,7 +312,7 @@ fn headers(wanted: &Node, sent: &Sent) -> Vec<String> {
 
 async fn kept(world: &World, then: &Node) -> Vec<String> {
     let mut faults = Vec::new();
-    let mut records = world.gate.store.list(None, 1000).await.unwrap();
+    let mut records = world.gate().store.list(None, 1000).await.unwrap();
     records.sort_by_key(|record| record.created);
     if let Some(wanted) = get(then, "states") {
         let found: Vec<_> = records.iter().map(|record| record.state.name().to_owned()).collect();
@@ -350,7 +352,7 @@ fn recorded(world: &World, then: &Node) -> Vec<String> {
         let refused = record["kind"] == "refused";
         record[if refused { "code" } else { "kind" }].as_str().map(str::to_owned)
     };
-    let found: Vec<String> = world.gate.audit.lines().iter().filter_map(word).collect();
+    let found: Vec<String> = world.gate().audit.lines().iter().filter_map(word).collect();
     if found == tree::texts(wanted) {
         Vec::new()
     } else {
@@ -387,9 +389,33 @@ pub fn always(world: &World, answers: &[Seen], place: &str) -> Vec<String> {
         }
     }
     // BOUND: more refusals than this in one second are counted, not written one by one.
-    let (calls, lines) = (world.calls.load(Ordering::SeqCst), world.gate.audit.lines().len());
-    if calls <= 50 && lines < calls {
-        faults.push(format!("{calls} calls left {lines} records"));
+    let calls = world.calls.load(Ordering::SeqCst);
+    // What a full disk keeps from being written is kept until it can be.
+    let gate = world.gate();
+    let records = gate.audit.lines().len() + gate.audit.waiting();
+    if calls <= 50 && records < calls {
+        faults.push(format!("{calls} calls left {records} records"));
     }
+    if gate.audit.waiting() > 0 && gate.audit.health().is_ok() {
+        faults.push("what was accepted for the record is never written".into());
+    }
+    faults.extend(told(world, answers));
     faults.into_iter().map(|fault| format!("{place}: always: {fault}")).collect()
+}
+
+/// A refusal is on record by the code that the agent read.
+fn told(world: &World, answers: &[Seen]) -> Option<String> {
+    let [one] = answers else { return None };
+    let code = one.member("/code")?;
+    if world.calls.load(Ordering::SeqCst) != 1 || one.header("tollhouse-decision")? != "refuse" {
+        return None;
+    }
+    let gate = world.gate();
+    let lines = gate.audit.lines();
+    if gate.audit.health().is_err() {
+        return None;
+    }
+    let written = format!("\"code\":\"{code}\"");
+    let found = lines.iter().any(|line| line.contains(&written));
+    (!found).then(|| format!("`{code}` is on no record: {lines:?}"))
 }

@@ -19,6 +19,7 @@ const GIVEN: &[&str] = &[
     "upstream",
     "call",
     "limits",
+    "trusted",
     "breaker",
     "site_headers",
     "issuer",
@@ -47,15 +48,18 @@ const CALL: &[&str] = &[
 ];
 const EVENTS: &[(&str, &[&str])] = &[
     ("turn", &[]),
-    ("approve", &["by", "digest", "digest_of", "after"]),
+    ("approve", &["by", "digest", "digest_of"]),
     ("deny", &["by", "reason"]),
     ("withdraw", &["agent", "customer", "token"]),
     ("operation", &["agent", "customer", "token"]),
     ("freeze", &["reason", "for"]),
     ("unfreeze", &[]),
-    ("sweep", &["after"]),
+    ("show", &[]),
+    ("sweep", &[]),
     ("upstream", &[]),
     ("issuer", &[]),
+    ("contracts", &[]),
+    ("log", &[]),
     ("at_once", &[]),
 ];
 const THEN: &[&str] = &[
@@ -176,7 +180,11 @@ fn plan(file: &str, case: &Node, of_file: &Node, shared: &Node) -> Plan {
         let steps = steps(when, variant, &call, file);
         let then = over(then, get(variant, "then").unwrap_or(&blank), &[]);
         only(&then, THEN, file);
-        assert!(!entries(&then).is_empty(), "{}: no then", place(case));
+        assert!(
+            get(&then, "sent").is_some(),
+            "{}: its `then` does not state what was `sent`",
+            place(case)
+        );
         let place = if variant.place.line == 0 { place(case) } else { place(variant) };
         let same_as =
             get(case, "same_as").map(|plain| checked(&over(when, plain, &[]), &call, file));

@@ -31,10 +31,8 @@ pub async fn all(world: &Arc<World>, steps: &[Node], file: &str) -> (Vec<Seen>, 
             faults.extend(check::answers(world, then, &seen, &place));
             faults.extend(check::totals(world, then, &place).await);
         }
-        if plan::event(step).is_none()
-            || get(step, "at_once").is_some()
-            || get(step, "operation").is_some()
-        {
+        let answers = ["at_once", "operation", "show"].iter().any(|key| get(step, key).is_some());
+        if plan::event(step).is_none() || answers {
             last = seen;
         }
     }
@@ -80,9 +78,6 @@ fn numbered(step: &Node, n: usize) -> Node {
 
 async fn single(world: Arc<World>, step: Node) -> Seen {
     let said = |key: &str| text(&step, key);
-    if let Some(after) = said("after") {
-        tokio::time::sleep(humantime::parse_duration(&after).unwrap()).await;
-    }
     match plan::event(&step) {
         None => call(&world, &step).await,
         Some("turn") => {
@@ -103,15 +98,33 @@ async fn single(world: Arc<World>, step: Node) -> Seen {
         }
         Some("unfreeze") => {
             let id = world.freezes.lock().pop().expect("nothing is frozen");
-            assert!(world.gate.unfreeze(&id, &operator("ops")).await.unwrap(), "no freeze `{id}`");
+            assert!(
+                world.gate().unfreeze(&id, &operator("ops")).await.unwrap(),
+                "no freeze `{id}`"
+            );
             Seen::nothing()
         }
+        Some("show") => shown(&world, &said("show").unwrap()).await,
         Some("sweep") => {
-            world.gate.sweep().await;
+            if said("sweep").as_deref() == Some("woken") {
+                let gate = world.gate();
+                let woken = tokio::time::timeout(WAIT_MAX, gate.wake.notified()).await;
+                assert!(woken.is_ok(), "nobody wakes the sweep for {WAIT_MAX:?}");
+            }
+            world.gate().sweep().await;
             Seen::nothing()
         }
         Some("upstream") => {
             world.script.change(get(&step, "upstream").unwrap());
+            Seen::nothing()
+        }
+        Some("contracts") => {
+            world.reload(get(&step, "contracts").unwrap());
+            Seen::nothing()
+        }
+        Some("log") => {
+            let full = said("log").as_deref() == Some("full");
+            world.gate().audit.fail_with(full.then_some("no space left on device"));
             Seen::nothing()
         }
         Some("issuer") => {
@@ -129,7 +142,7 @@ async fn single(world: Arc<World>, step: Node) -> Seen {
 pub async fn freeze(world: &World, scope: &[String], span: Option<String>) {
     let scope = FreezeScope::parse(scope.iter().map(String::as_str)).unwrap();
     let span = span.map(|span| humantime::parse_duration(&span).unwrap());
-    let freeze = world.gate.freeze(scope, span, "stop", &operator("ops")).await.unwrap();
+    let freeze = world.gate().freeze(scope, span, "stop", &operator("ops")).await.unwrap();
     world.freezes.lock().push(freeze.id.to_string());
 }
 
@@ -140,18 +153,44 @@ fn operator(name: &str) -> Operator {
 /// The operation of that name; `held` is the one that waits for a person.
 async fn named(world: &World, name: &str) -> OperationId {
     if name == "held" {
-        let held = world.gate.store.list(Some("held"), 2).await.unwrap();
-        assert!(held.len() == 1, "{} operations are held", held.len());
-        return held[0].op;
+        return held(world).await;
     }
     *world.named.lock().get(name).unwrap_or_else(|| panic!("no operation is called `{name}`"))
+}
+
+/// The one that waits for a person, once it does.
+async fn held(world: &World) -> OperationId {
+    let one = async {
+        loop {
+            let held = world.gate().store.list(Some("held"), 2).await.unwrap();
+            assert!(held.len() < 2, "more than one operation is held");
+            if let [held] = held.as_slice() {
+                return held.op;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let found = tokio::time::timeout(WAIT_MAX, one).await;
+    found.unwrap_or_else(|_| panic!("nothing is held for {WAIT_MAX:?}"))
+}
+
+/// What a person reads of a hold.
+async fn shown(world: &World, name: &str) -> Seen {
+    let op = named(world, name).await;
+    let record = world.gate().store.show(op).await.unwrap().unwrap();
+    let request = world.gate().held_request(op).await.expect("a hold keeps its request");
+    let view = serde_json::json!({
+        "summary": record.about.summary, "agent_reason": record.about.said.reason,
+        "line": request.line, "body": request.body,
+    });
+    Seen { body: view.to_string().into(), ..Seen::nothing() }
 }
 
 async fn answer_hold(world: &World, step: &Node) -> Seen {
     let by = operator(&text(step, "by").unwrap_or_else(|| "ann".into()));
     let answered = if let Some(name) = text(step, "deny") {
         let reason = text(step, "reason").unwrap_or_default();
-        world.gate.deny(named(world, &name).await, &by, &reason).await
+        world.gate().deny(named(world, &name).await, &by, &reason).await
     } else {
         let op = named(world, &text(step, "approve").unwrap()).await;
         let about = match text(step, "digest_of") {
@@ -161,11 +200,11 @@ async fn answer_hold(world: &World, step: &Node) -> Seen {
         let shown = match text(step, "digest") {
             Some(digest) => Digest::parse(&digest).unwrap(),
             None => {
-                let record = world.gate.store.show(about).await.unwrap().unwrap();
+                let record = world.gate().store.show(about).await.unwrap().unwrap();
                 record.hold.as_ref().map_or(record.about.digest, |hold| hold.shown)
             }
         };
-        world.gate.approve(op, &by, shown, "").await
+        world.gate().approve(op, &by, shown, "").await
     };
     Seen { error: Some(answered.err().map(|objection| objection.to_string())), ..Seen::nothing() }
 }
@@ -198,7 +237,7 @@ async fn call(world: &World, step: &Node) -> Seen {
     if !request.target.starts_with("/.tollhouse/") {
         world.calls.fetch_add(1, Ordering::SeqCst);
     }
-    let answer = world.gate.handle(request).await;
+    let answer = world.gate().handle(request).await;
     let body = check::whole(answer.body).await;
     let seen = Seen { status: answer.status, headers: answer.headers, body, ..Seen::nothing() };
     let operation = seen.header("tollhouse-operation").or_else(|| seen.member("/operation"));
@@ -246,11 +285,7 @@ fn request(world: &World, step: &Node) -> Request {
     let (body, usual_type) = body(step);
     let mut headers = HeaderMap::new();
     let mut put = |name: HeaderName, value: &str| {
-        headers.append(
-            name,
-            HeaderValue::from_bytes(value.as_bytes())
-                .unwrap_or_else(|_| panic!("`{value}` is no header")),
-        );
+        headers.append(name, header_value(value));
     };
     put(HOST, "127.0.0.1:8700");
     if !bare {
@@ -270,16 +305,7 @@ fn request(world: &World, step: &Node) -> Request {
     if let Some(customer_token) = customer_token {
         put(HeaderName::from_static("tollhouse-customer"), &customer_token);
     }
-    for (name, _, value) in get(step, "headers").map(entries).unwrap_or_default() {
-        let name = HeaderName::try_from(name).unwrap();
-        headers.remove(&name);
-        if tree::is_null(value) {
-            continue;
-        }
-        for line in tree::texts(value) {
-            headers.append(&name, HeaderValue::from_bytes(filled(&line).as_bytes()).unwrap());
-        }
-    }
+    own_headers(step, &mut headers, filled);
     Request {
         listener: 0,
         method: http::Method::from_bytes(method.as_bytes()).unwrap(),
@@ -287,6 +313,23 @@ fn request(world: &World, step: &Node) -> Request {
         headers,
         body,
         peer: None,
+    }
+}
+
+fn header_value(text: &str) -> HeaderValue {
+    HeaderValue::from_bytes(text.as_bytes()).unwrap_or_else(|_| panic!("`{text}` is no header"))
+}
+
+/// What a step's `headers:` puts in the place of the usual ones.
+fn own_headers(step: &Node, headers: &mut HeaderMap, filled: impl Fn(&str) -> String) {
+    for (name, _, value) in get(step, "headers").map(entries).unwrap_or_default() {
+        let name = HeaderName::try_from(name).unwrap();
+        headers.remove(&name);
+        if !tree::is_null(value) {
+            for line in tree::texts(value) {
+                headers.append(&name, header_value(&filled(&line)));
+            }
+        }
     }
 }
 
@@ -306,3 +349,5 @@ fn body(step: &Node) -> (Bytes, Option<&'static str>) {
 
 /// BOUND: a case that hangs is a case that fails.
 pub const CASE_TIMEOUT: Duration = Duration::from_secs(60);
+/// BOUND: how long a step waits for another that goes on at the same time.
+const WAIT_MAX: Duration = Duration::from_secs(20);

@@ -57,12 +57,19 @@ fn okp(kid: &str, pair: &Ed25519KeyPair) -> Value {
     json!({ "kty": "OKP", "crv": "Ed25519", "kid": kid, "x": b64(pair.public_key()) })
 }
 
+/// Which keys an issuer publishes.
+#[derive(Clone, Copy)]
+pub enum Published {
+    Usual,
+    Rotated,
+}
+
 /// What the issuer publishes.
-pub fn published(issuer: &str, rotated: bool) -> String {
-    let keys = match (issuer, rotated) {
+pub fn published(issuer: &str, which: Published) -> String {
+    let keys = match (issuer, which) {
         (PARTNER, _) => vec![okp("partner", &KEYS.partner)],
-        (_, true) => vec![okp("ed-2", &KEYS.partner)],
-        (_, false) => {
+        (_, Published::Rotated) => vec![okp("ed-2", &KEYS.partner)],
+        (_, Published::Usual) => {
             let parts = RsaPublicKeyComponents::<Vec<u8>>::from(KEYS.rsa.public_key());
             let rsa = json!({ "kty": "RSA", "kid": "rsa", "use": "sig", "n": b64(parts.n), "e": b64(parts.e) });
             vec![okp("ed", &KEYS.shop), rsa]

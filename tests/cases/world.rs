@@ -1,36 +1,40 @@
 //! A whole gate for one case: a store in memory, a clock turned by hand, a script for the upstream.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
+use http::{HeaderName, HeaderValue};
 use parking_lot::Mutex;
 use tollhouse::approval::Approvals;
 use tollhouse::audit::Audit;
 use tollhouse::breaker::{Breaker, Settings};
-use tollhouse::call::OperationId;
+use tollhouse::call::{Digest, OperationId};
 use tollhouse::catalog::{Catalog, Pack, Road, pack};
 use tollhouse::clock::{Clock, Timestamp};
 use tollhouse::credentials::{ReadOnly, References, Vault};
 use tollhouse::facts::{self, Lookups};
 use tollhouse::freeze::Freezes;
-use tollhouse::gate::{Gate, Site};
+use tollhouse::gate::{Gate, Site, Unsettled};
 use tollhouse::identity::{Algorithm, Config, Fetch, Identity, Issuer, KeySource};
 use tollhouse::limits::{self, Rates};
 use tollhouse::outbound::{Outbound, Upstream};
 use tollhouse::policy::{ConsentRule, Contracts, Load, Policy, Shipped};
 use tollhouse::store::Store;
 use tollhouse::telemetry::{LogFormat, Telemetry};
-use tollhouse::yaml::{self, Faults, Node};
+use tollhouse::yaml::{self, Faults, Node, Place, Shape};
 
-use super::token::{self, ISSUER, PARTNER};
+use super::token::{self, ISSUER, PARTNER, Published};
 use super::tree::{self, entries, flag, get, text};
 use super::upstream::Script;
 
 /// Everything that a case can touch.
 pub struct World {
-    pub gate: Gate,
+    gate: ArcSwap<Gate>,
+    keeps: Keeps,
+    given: Mutex<Node>,
     pub clock: Clock,
     pub script: Script,
     pub issuer: Arc<IssuerState>,
@@ -45,6 +49,24 @@ pub struct World {
     pub calls: AtomicUsize,
 }
 
+/// What goes on when another policy is loaded.
+struct Keeps {
+    name: Arc<str>,
+    pack: Arc<Pack>,
+    upstream: Upstream,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    clock: Clock,
+    identity: Arc<Identity>,
+    /// Whether the vendor is trusted to know our keys.
+    trusted: bool,
+    rates: Arc<Rates>,
+    breaker: Arc<Breaker>,
+    store: Arc<Store>,
+    vault: Arc<Vault>,
+    outbound: Arc<Outbound>,
+    audit: Arc<Audit>,
+}
+
 /// How the issuer is, and how often it was asked.
 #[derive(Default)]
 pub struct IssuerState {
@@ -53,101 +75,37 @@ pub struct IssuerState {
     pub asked: AtomicUsize,
 }
 
+impl IssuerState {
+    fn keys(&self) -> Published {
+        if self.rotated.load(Ordering::SeqCst) { Published::Rotated } else { Published::Usual }
+    }
+}
+
 /// Packs and policies that were compiled already: many cases share them.
 #[derive(Default)]
-pub struct Compiled {
+struct Compiled {
     packs: HashMap<String, Arc<Pack>>,
     policies: HashMap<String, Arc<Policy>>,
 }
 
+static COMPILED: LazyLock<Mutex<Compiled>> = LazyLock::new(Mutex::default);
+
 impl World {
-    pub fn new(given: &Node, place: &str, compiled: &Mutex<Compiled>) -> Arc<Self> {
+    pub fn new(given: &Node, place: &str) -> Arc<Self> {
         let blank = tree::empty();
         let want =
             |key: &str| text(given, key).unwrap_or_else(|| panic!("{place}: given has no `{key}`"));
         let start = Timestamp::parse(&want("clock"))
             .unwrap_or_else(|| panic!("{place}: `clock` is no time"));
         let clock = Clock::by_hand(start);
-        let name: Arc<str> = want("pack").into();
-        let pack = compiled.lock().pack(&name);
         let script = Script::new(get(given, "upstream").unwrap_or(&blank).clone());
         let outbound = Arc::new(Outbound::Scripted(script.outbound()));
-        let upstream = Upstream::parse(&name, "http://127.0.0.1:9").unwrap();
-        let headers =
-            get(given, "site_headers").map(entries).unwrap_or_default().iter().map(
-                |(name, _, value)| (name.parse().unwrap(), tree::scalar(value).parse().unwrap()),
-            );
-        let headers: Vec<(http::HeaderName, http::HeaderValue)> = headers.collect();
-        let selectors = headers
-            .iter()
-            .filter(|(name, _)| pack.traits().selectors.contains(name))
-            .cloned()
-            .collect();
-        let road = Road {
-            upstream: Arc::clone(&name),
-            listener: 0,
-            prefix: "/".into(),
-            pack: Arc::clone(&pack),
-            selectors,
-        };
-        let catalog = Catalog::new(vec![road]).unwrap();
-        let policy = compiled.lock().policy(&name, given, &catalog);
-        let vault = Arc::new(vault(&name, &clock));
-        let fact_site = facts::Site {
-            upstream: upstream.clone(),
-            auth: pack.traits().auth.clone(),
-            headers: headers.clone(),
-            account: None,
-        };
-        let lookups = Lookups::new(
-            HashMap::from([(Arc::clone(&name), fact_site)]),
-            Arc::clone(&outbound),
-            ReadOnly::of(Arc::clone(&vault)),
-            clock.clone(),
-        );
         let issuer = Arc::new(IssuerState::default());
-        let single_use = get(given, "issuer").is_some_and(|issuer| flag(issuer, "single_use"));
-        let identity = Identity::new(identity(single_use), fetch(&issuer), clock.clone(), None);
-        let faults = Faults::of(place);
-        let limits = get(given, "limits")
-            .map(|node| limits::read(&faults, node, "limits"))
-            .unwrap_or_default();
-        let breaker = get(given, "breaker")
-            .map(|node| Settings::read(&faults, node, "breaker"))
-            .unwrap_or_default();
-        assert!(faults.is_empty(), "{}", faults.into_errors());
-        let store = Arc::new(Store::memory(clock.clone()).unwrap());
-        let site = Site {
-            upstream,
-            breaker: Breaker::new(Arc::clone(&name), breaker, clock.clone()),
-            trusted: false,
-            headers,
-        };
-        let gate = Gate {
-            identity: Arc::new(identity),
-            catalog,
-            freezes: Freezes::new(Arc::clone(&store), clock.clone()),
-            rates: Arc::new(Rates::new(limits, clock.clone(), None)),
-            sites: HashMap::from([(name, site)]),
-            lookups,
-            policy_digest: Arc::clone(policy.digest()),
-            policy,
-            approvals: Approvals::new(
-                Arc::clone(&store),
-                HashMap::from([("default".into(), Vec::new())]),
-            ),
-            vault,
-            outbound,
-            audit_dir: None,
-            audit: Arc::new(Audit::in_memory(clock.clone()).unwrap()),
-            telemetry: Arc::new(Telemetry::new(LogFormat::Off)),
-            wake: Arc::default(),
-            closing: tokio_util::sync::CancellationToken::new(),
-            store,
-            clock: clock.clone(),
-        };
+        let keeps = Keeps::new(want("pack").into(), given, (&clock, outbound, &issuer), place);
         Arc::new(Self {
-            gate,
+            gate: ArcSwap::from_pointee(keeps.gate(given)),
+            keeps,
+            given: Mutex::new(given.clone()),
             clock,
             script,
             issuer,
@@ -159,8 +117,127 @@ impl World {
         })
     }
 
+    /// The gate that serves now.
+    pub fn gate(&self) -> Arc<Gate> {
+        self.gate.load_full()
+    }
+
+    /// Other contracts from now on: a reload.
+    pub fn reload(&self, changes: &Node) {
+        let mut given = self.given.lock();
+        let place = changes.place;
+        let shape = Shape::Map(vec![("contracts".into(), place, changes.clone())]);
+        *given = tree::over(&given, &Node { place, shape }, &["contracts"]);
+        self.gate.store(Arc::new(self.keeps.gate(&given)));
+    }
+
     pub fn now(&self) -> i64 {
         self.clock.now().0.div_euclid(1000)
+    }
+}
+
+impl Keeps {
+    fn new(
+        name: Arc<str>,
+        given: &Node,
+        (clock, outbound, issuer): (&Clock, Arc<Outbound>, &Arc<IssuerState>),
+        place: &str,
+    ) -> Self {
+        let faults = Faults::of(place);
+        let limits = get(given, "limits")
+            .map(|node| limits::read(&faults, node, "limits"))
+            .unwrap_or_default();
+        let breaker = get(given, "breaker")
+            .map(|node| Settings::read(&faults, node, "breaker"))
+            .unwrap_or_default();
+        assert!(faults.is_empty(), "{}", faults.into_errors());
+        let headers = get(given, "site_headers").map(entries).unwrap_or_default().iter();
+        let header = |(name, _, value): &(String, Place, Node)| {
+            (name.parse().unwrap(), tree::scalar(value).parse().unwrap())
+        };
+        let identity = Identity::new(identity(given), fetch(issuer), clock.clone(), None);
+        Self {
+            trusted: get(given, "trusted").is_some_and(|node| tree::scalar(node) == "true"),
+            pack: COMPILED.lock().pack(&name),
+            upstream: Upstream::parse(&name, "http://127.0.0.1:9").unwrap(),
+            headers: headers.map(header).collect(),
+            clock: clock.clone(),
+            identity: Arc::new(identity),
+            rates: Arc::new(Rates::new(limits, clock.clone(), None)),
+            breaker: Breaker::new(Arc::clone(&name), breaker, clock.clone()),
+            store: Arc::new(Store::memory(clock.clone()).unwrap()),
+            vault: Arc::new(vault(&name, clock)),
+            outbound,
+            audit: Arc::new(Audit::in_memory(clock.clone()).unwrap()),
+            name,
+        }
+    }
+
+    fn gate(&self, given: &Node) -> Gate {
+        let catalog = Catalog::new(vec![self.road()]).unwrap();
+        let policy = COMPILED.lock().policy(&self.name, given, &catalog);
+        let (store, clock) = (Arc::clone(&self.store), self.clock.clone());
+        Gate {
+            identity: Arc::clone(&self.identity),
+            catalog,
+            freezes: Freezes::new(Arc::clone(&store), clock.clone()),
+            rates: Arc::clone(&self.rates),
+            sites: HashMap::from([(Arc::clone(&self.name), self.site())]),
+            lookups: self.lookups(),
+            policy_digest: Arc::clone(policy.digest()),
+            policy,
+            approvals: Approvals::new(
+                Arc::clone(&store),
+                HashMap::from([("default".into(), Vec::new())]),
+            ),
+            vault: Arc::clone(&self.vault),
+            outbound: Arc::clone(&self.outbound),
+            audit_dir: None,
+            audit: Arc::clone(&self.audit),
+            telemetry: Arc::new(Telemetry::new(LogFormat::Off)),
+            unsettled: Unsettled::default(),
+            wake: Arc::default(),
+            closing: tokio_util::sync::CancellationToken::new(),
+            store,
+            clock,
+        }
+    }
+
+    fn road(&self) -> Road {
+        let selects =
+            |(name, _): &&(HeaderName, HeaderValue)| self.pack.traits().selectors.contains(name);
+        Road {
+            upstream: Arc::clone(&self.name),
+            listener: 0,
+            prefix: "/".into(),
+            pack: Arc::clone(&self.pack),
+            selectors: self.headers.iter().filter(selects).cloned().collect(),
+        }
+    }
+
+    fn site(&self) -> Site {
+        Site {
+            upstream: self.upstream.clone(),
+            breaker: Arc::clone(&self.breaker),
+            trusted: self.trusted,
+            origin: Digest([0; 32]),
+            headers: self.headers.clone(),
+        }
+    }
+
+    fn lookups(&self) -> Lookups {
+        let site = facts::Site {
+            upstream: self.upstream.clone(),
+            auth: self.pack.traits().auth.clone(),
+            headers: self.headers.clone(),
+            account: None,
+        };
+        Lookups::new(
+            HashMap::from([(Arc::clone(&self.name), site)]),
+            Arc::clone(&self.outbound),
+            ReadOnly::of(Arc::clone(&self.vault)),
+            self.clock.clone(),
+        )
     }
 }
 
@@ -218,7 +295,8 @@ fn vault(upstream: &Arc<str>, clock: &Clock) -> Vault {
     Vault::load(vec![(Arc::clone(upstream), references)], &environment, clock.clone()).unwrap()
 }
 
-fn identity(single_use: bool) -> Config {
+fn identity(given: &Node) -> Config {
+    let single_use = get(given, "issuer").is_some_and(|issuer| flag(issuer, "single_use"));
     let issuer = |name: &str, audience: &str| Issuer {
         issuer: name.into(),
         audience: vec![audience.into()],
@@ -239,9 +317,7 @@ fn fetch(state: &Arc<IssuerState>) -> Fetch {
         assert!(issuer == ISSUER || issuer == PARTNER, "keys were asked for at `{url}`");
         let answer = match state.down.load(Ordering::SeqCst) {
             true => Err("connection refused".to_owned()),
-            false => {
-                Ok(Bytes::from(token::published(&issuer, state.rotated.load(Ordering::SeqCst))))
-            }
+            false => Ok(Bytes::from(token::published(&issuer, state.keys()))),
         };
         Box::pin(async move { answer })
     })

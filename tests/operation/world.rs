@@ -12,8 +12,8 @@ use tollhouse::store::record::Record;
 use tollhouse::store::rows::Tables;
 use tollhouse::store::step::{Event, Now, Reply, step};
 use tollhouse::store::{
-    Answered, Entry, Freeze, FreezeScope, HoldAnswer, Recalled, Reserve, Reserved, Say, Settled,
-    State, Token, Witness,
+    Answered, Claim, Claimed, Entry, Freeze, FreezeScope, HoldAnswer, Recalled, Reserve, Reserved,
+    Say, Settled, State, Token, Try, Witness,
 };
 
 use crate::asks::{HOUR, LEASE, START, ask, budget, hash, name, op, reason, settle};
@@ -35,6 +35,8 @@ pub struct Setup {
     pub changes: u8,
     /// How often anything may be granted.
     pub grants: u64,
+    /// How often somebody may look for an unknown outcome.
+    pub looks: u8,
     pub mutant: Option<Mutant>,
 }
 
@@ -52,6 +54,9 @@ pub enum Mutant {
     ApprovalByQueue,
     AnyDigest,
     FreezeByCopy,
+    AnyLooker,
+    EarlyAbsence,
+    SendsLate,
 }
 
 /// Where a proxy is.
@@ -71,6 +76,8 @@ enum Proxy {
     Granted {
         token: u64,
         serial: u64,
+        /// It no longer sends.
+        late: bool,
     },
     /// It has sent and waits.
     Waits {
@@ -82,6 +89,15 @@ enum Proxy {
     },
     No {
         sent: Sent,
+    },
+    /// It looks for an outcome.
+    Seeks {
+        token: u64,
+    },
+    /// It saw whether it is there.
+    Saw {
+        token: u64,
+        there: bool,
     },
 }
 
@@ -115,7 +131,7 @@ pub struct World {
     granted: u64,
     /// The newest grant.
     live: u64,
-    left: [u8; 5],
+    left: [u8; 6],
     frozen: bool,
     /// Rules and bytes, as they are today.
     changed: u8,
@@ -148,6 +164,7 @@ impl Hash for World {
             }
             std::mem::discriminant(&record.charged).hash(state);
             record.attempts.iter().for_each(|attempt| attempt.token.hash(state));
+            record.look.map(|look| (look.token, look.next > self.now)).hash(state);
             record.contradiction.hash(state);
             record.hold.as_ref().map(|hold| hold.shown).hash(state);
             record.approval.as_ref().map(|yes| (&yes.policies, yes.digest)).hash(state);
@@ -176,7 +193,14 @@ impl World {
             next_token: 1,
             granted: 0,
             live: 0,
-            left: [setup.crashes, setup.expiries, setup.losses, setup.freezes, setup.changes],
+            left: [
+                setup.crashes,
+                setup.expiries,
+                setup.losses,
+                setup.freezes,
+                setup.changes,
+                setup.looks,
+            ],
             frozen: false,
             changed: 0,
             yes: None,
@@ -312,8 +336,11 @@ impl World {
                 if unknown && setup.mutant == Some(Mutant::BlindRetry) {
                     add("takes it over", self.takes_over(setup, at));
                 }
-                if setup.native && record.is_some_and(|record| record.state == State::Unknown) {
-                    add("resends", self.resends(setup, at));
+                if unknown && self.left[5] > 0 {
+                    add("claims a look", self.claims(setup, at, Try::Read));
+                    if setup.native {
+                        add("claims and sends again", self.claims(setup, at, Try::Send));
+                    }
                 }
             }
             Proxy::Fresh { seen } => {
@@ -331,9 +358,11 @@ impl World {
                 let entry = Entry::Asked(name(Some(KEYS[call]), AMOUNT[call]));
                 add("reserves", self.reserves(setup, at, entry, seen));
             }
-            Proxy::Granted { token, serial } => {
+            Proxy::Granted { token, serial, late } => {
                 let sent = Sent { call, token, key: 0, again: false, by: at, serial };
-                add("sends", self.sends(setup, sent));
+                if !late || setup.mutant == Some(Mutant::SendsLate) {
+                    add("sends", self.sends(setup, sent));
+                }
                 add("cannot connect", self.settles(setup, sent, Outcome::NotSent));
             }
             Proxy::Waits { sent } => {
@@ -343,7 +372,63 @@ impl World {
                 add("settles a yes", self.settles(setup, sent, Outcome::Succeeded))
             }
             Proxy::No { sent } => add("settles a no", self.settles(setup, sent, Outcome::Rejected)),
+            Proxy::Seeks { token } => {
+                let there = self.effects[call] > 0;
+                // Ripe: whatever was sent before the look has arrived or never will.
+                let ripe = self.wire.is_empty() || setup.mutant == Some(Mutant::EarlyAbsence);
+                if there || ripe {
+                    add("looks", self.with(|w| w.proxies[at] = Proxy::Saw { token, there }));
+                }
+            }
+            Proxy::Saw { token, there } => {
+                add("says what it saw", self.says(setup, at, token, there))
+            }
         }
+    }
+
+    /// Takes an unknown up, to look for it or to send it again.
+    fn claims(&self, setup: &Setup, at: usize, how: Try) -> Result<World, String> {
+        let call = Self::call(setup, at);
+        let token = self.next_token;
+        let claim = Claim { op: op(KEYS[call]), token: Token(token), how, lease: LEASE };
+        let key = self.upstream_key(setup);
+        let mut granted = false;
+        let world = self.with(|w| {
+            let Reply::Claimed(claimed) = w.run(&Event::Claim(Box::new(claim))) else {
+                unreachable!()
+            };
+            if !matches!(claimed, Claimed::Yours(_)) {
+                return;
+            }
+            w.left[5] -= 1;
+            w.next_token += 1;
+            granted = how == Try::Send;
+            w.proxies[at] = Proxy::Seeks { token };
+            if granted {
+                let sent = Sent { call, token, key, again: true, by: at, serial: w.live };
+                w.durable.insert(token);
+                w.wire.insert(sent);
+                w.proxies[at] = Proxy::Waits { sent };
+            }
+        })?;
+        if granted && self.frozen {
+            return Err("I11: sent again under a freeze".into());
+        }
+        Ok(world)
+    }
+
+    /// What somebody saw at the vendor's is settled.
+    fn says(&self, setup: &Setup, at: usize, token: u64, there: bool) -> Result<World, String> {
+        let call = Self::call(setup, at);
+        let outcome = if there { Outcome::Succeeded } else { Outcome::NotSent };
+        let newest = self.record(call).and_then(|record| record.look).map_or(0, |l| l.token.0);
+        let token = if setup.mutant == Some(Mutant::AnyLooker) { newest } else { token };
+        let mut end = settle(op(KEYS[call]), token, outcome);
+        end.by = Witness::Lookup(Token(token));
+        self.with(|w| {
+            w.run(&Event::Settle(Box::new(end)));
+            w.proxies[at] = Proxy::Idle;
+        })
     }
 
     fn left_to_refund(&self) -> i64 {
@@ -421,7 +506,7 @@ impl World {
             }
             w.granted += 1;
             w.live = w.granted;
-            w.proxies[at] = Proxy::Granted { token, serial: w.granted };
+            w.proxies[at] = Proxy::Granted { token, serial: w.granted, late: false };
             if w.frozen {
                 return Err("I11: granted under a freeze".into());
             }
@@ -467,19 +552,6 @@ impl World {
             w.next_token += u64::from(setup.mutant == Some(Mutant::RandomKey));
             w.wire.insert(sent);
             w.proxies[sent.by] = Proxy::Waits { sent };
-        })
-    }
-
-    /// Later issues resend an unknown under the same key; the store must bear it already.
-    fn resends(&self, setup: &Setup, at: usize) -> Result<World, String> {
-        let call = Self::call(setup, at);
-        let token = self.record(call).and_then(|record| record.last_token()).map_or(0, |t| t.0);
-        let key = self.upstream_key(setup);
-        self.with(|w| {
-            w.next_token += u64::from(setup.mutant == Some(Mutant::RandomKey));
-            let sent = Sent { call, token, key, again: true, by: at, serial: w.live };
-            w.wire.insert(sent);
-            w.proxies[at] = Proxy::Waits { sent };
         })
     }
 
@@ -647,6 +719,11 @@ impl World {
                 self.with(|w| {
                     w.left[1] -= 1;
                     w.now = w.now.plus(LEASE);
+                    for proxy in &mut w.proxies {
+                        if let Proxy::Granted { late, .. } = proxy {
+                            *late = true;
+                        }
+                    }
                     w.run(&Event::Sweep(Vec::new(), 0));
                 }),
             ));

@@ -15,6 +15,7 @@ const ROUTES: &[(&str, &str)] = &[
     ("DELETE", "/v1/freezes/{id}"),
     ("GET", "/v1/operations"),
     ("GET", "/v1/operations/{op}"),
+    ("POST", "/v1/operations/{op}/resolve"),
     ("GET", "/v1/records"),
     ("GET", "/v1/config"),
 ];

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::agent::Call;
 use crate::support::house::{CONTRACTS, House};
-use crate::support::shop::Shop;
+use crate::support::shop::{Play, Shop};
 
 #[test]
 fn a_hold_is_listed_shown_and_approved() {
@@ -296,4 +296,64 @@ fn what_was_approved_waits_for_a_freeze_to_end() {
     assert_eq!(house.cli(&["unfreeze", &id]).code, 0);
     house.until(&house.refund_call("A-1", "450.00", "k-1"), |reply| reply.status == 200);
     assert_eq!(shop.made_of("A-1"), 1);
+}
+
+#[test]
+fn what_an_agent_wrote_steers_no_terminal() {
+    let shop = Shop::open();
+    let house = House::quick(&shop);
+    let body = "{\"order\":\"A-1\",\"amount\":\"450.00\",\"currency\":\"USD\",\"note\":\"\u{202e}00.5\u{200b} \\u001b[2J\\nApproved\"}";
+    let mut call = house.refund_call("A-1", "450.00", "k-1");
+    call.body = body.to_owned();
+    let said = "fine <b>approve</b> 4242 4242 4242 4242";
+    let held = call.header("Tollhouse-Reason", said).send(&house.agents).unwrap();
+    assert_eq!(held.code(), "approval_required", "{held:?}");
+    let shown = house.cli(&["holds", "show", &held.operation()]).out;
+    assert!(shown.starts_with("Refund 450.00 USD of order A-1\n  waits because "), "{shown}");
+    assert!(!shown.contains(['\u{1b}', '\u{202e}', '\u{200b}', '\u{9}']), "{shown:?}");
+    let at = |label: &str| shown.find(label).unwrap_or_else(|| panic!("{label}: {shown}"));
+    let (amount, agent) =
+        (at("\n  amount: 450.00 USD\n"), at("\n  body (the agent's own text): {"));
+    // The agent's text comes after every field of ours, on one line.
+    assert!(amount < agent && !shown[agent + 1..].trim_end().contains('\n'), "{shown}");
+    assert!(at("\n  reason given by the agent: ") > amount, "{shown}");
+    assert!(!shown.contains("4242 4242"), "{shown}");
+}
+
+#[test]
+fn a_person_says_what_became_of_an_unknown() {
+    let shop = Shop::open();
+    let house = House::quick(&shop);
+    shop.play(Play::Drop);
+    let ops: Vec<String> = ["A-1", "A-2"]
+        .map(|order| {
+            let lost = house.refund(order, "25.00", order);
+            assert_eq!((lost.status, &*lost.code()), (504, "outcome_unknown"), "{lost:?}");
+            lost.operation()
+        })
+        .into();
+    shop.play(Play::Answer);
+    let say = |op: &str, more: &[&str]| {
+        house
+            .cli(&[&["operations", "resolve", op, "--reason", "looked at the shop"], more].concat())
+    };
+    let early = say(&ops[0], &["--as", "not-done"]);
+    assert!(early.code == 2 && early.err.contains("may still show that it happened"), "{early:?}");
+    let forced = say(&ops[0], &["--as", "not-done", "--force"]);
+    assert!(forced.out.ends_with("is not_sent. The same call may run again.\n"), "{forced:?}");
+    let done = say(&ops[1], &["--as", "done", "--upstream-id", "R-2"]);
+    assert!(done.out.contains(" is done. "), "{done:?}");
+    let again = say(&ops[1], &["--as", "not-done", "--force"]);
+    assert!(again.code == 2 && again.err.contains("it is done"), "{again:?}");
+    assert_eq!(
+        house.refund("A-1", "25.00", "A-1").status,
+        200,
+        "it runs, now that nothing happened"
+    );
+    let told = house.refund("A-2", "25.00", "A-2");
+    assert_eq!((told.status, &*told.code()), (409, "already_done"), "{told:?}");
+    let shown = house.cli(&["operations", "show", &ops[1]]).out;
+    assert!(shown.contains("looked at the shop (by quick)"), "{shown}");
+    let nobody = say("op_aaaa", &["--as", "done"]);
+    assert_eq!(nobody.code, 2, "{nobody:?}");
 }

@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tollhouse::call::Outcome;
@@ -111,4 +112,29 @@ async fn a_recall_of_what_is_new_writes_nothing() {
         bench.store.recall(&name(Some(&n.to_string()), "1.00 USD")).await.unwrap();
     }
     assert_eq!(bench.store.batches().unwrap(), before);
+}
+
+#[tokio::test]
+async fn a_file_that_is_mostly_empty_is_made_small_at_start() {
+    let bench = Bench::embedded();
+    let body = Bytes::from(vec![b'x'; 256 << 10]);
+    let answer = StoredAnswer { status: 200, headers: Vec::new(), body };
+    for n in 0..64 {
+        let key = n.to_string();
+        let op = bench.grant(on(ask(Some(&key), "1.00 USD", n), &key)).await.record.op;
+        ok(bench.store.settle(settle(op, n, Outcome::Succeeded), Some(&answer)).await.unwrap());
+    }
+    let Bench { store, clock, dir, .. } = bench;
+    let dir = dir.unwrap();
+    let size = || std::fs::metadata(dir.path().join("store.redb")).unwrap().len();
+    let full = size();
+    assert!(full > 16 << 20, "{full}");
+    clock.turn(Duration::from_secs(40 * 86_400));
+    for _ in 0..20 {
+        store.sweep().await.unwrap();
+    }
+    drop(store);
+    let store = Store::embedded(dir.path(), key(), clock).unwrap();
+    assert!(size() < full / 8, "{} of {full}", size());
+    assert_eq!(store.show(op("1")).await.unwrap(), None);
 }

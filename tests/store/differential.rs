@@ -19,9 +19,9 @@ use tollhouse::clock::Clock;
 use tollhouse::contract::Over;
 use tollhouse::refusal::{Code, Fault};
 use tollhouse::store::{
-    Answered, Blocked, BudgetUse, Entry, Freeze, FreezeScope, HoldAnswer, HoldTerms, Likeness,
-    Listed, Name, Recalled, Reserve, Reserved, Say, Settle, Settled, Store, StoredAnswer, Take,
-    Token, Witness,
+    Answered, Blocked, BudgetUse, Claim, Claimed, Entry, Freeze, FreezeScope, HoldAnswer,
+    HoldTerms, Likeness, Listed, Name, Recalled, Reserve, Reserved, Say, Settle, Settled, Store,
+    StoredAnswer, Take, Token, Try, Witness,
 };
 
 use super::key;
@@ -89,6 +89,7 @@ enum Step {
     Withdraw(usize),
     Refuse(usize),
     Collected(usize),
+    Claim { nth: usize, token: u64, send: bool },
     Freeze(usize, Option<usize>),
     Unfreeze(usize),
     Sweep,
@@ -159,7 +160,7 @@ fn steps() -> impl Strategy<Value = Step> {
         4 => who().prop_map(Step::Recall),
         9 => (who(), what()).prop_map(|(who, what)| Step::Reserve(who, what)),
         4 => (nth(), what()).prop_map(|(nth, what)| Step::Release(nth, what)),
-        8 => (nth(), 0..2_usize, 0..6_usize, 0..5_usize, any::<bool>(), any::<bool>()).prop_map(
+        9 => (nth(), 0..2_usize, 0..10_usize, 0..5_usize, any::<bool>(), any::<bool>()).prop_map(
             |(nth, token, by, outcome, answer, collected)| {
                 Step::Settle { nth, token, by, outcome, answer, collected }
             }
@@ -169,6 +170,8 @@ fn steps() -> impl Strategy<Value = Step> {
         1 => nth().prop_map(Step::Withdraw),
         1 => nth().prop_map(Step::Refuse),
         1 => nth().prop_map(Step::Collected),
+        5 => (nth(), 0..4_u64, any::<bool>())
+            .prop_map(|(nth, token, send)| Step::Claim { nth, token, send }),
         1 => (0..SCOPES.len(), proptest::option::weighted(0.7, 0..14_usize))
             .prop_map(|(scope, until)| Step::Freeze(scope, until)),
         2 => (0..3_usize).prop_map(Step::Unfreeze),
@@ -218,6 +221,7 @@ enum Told {
     Reserved(Reserved),
     Settled(Settled),
     Answered(Answered),
+    Claimed(Claimed),
     Swept(Vec<Arc<tollhouse::store::Record>>),
     Lifted(Option<Freeze>),
     Looked(String),
@@ -228,6 +232,12 @@ enum Told {
 fn plain(mut freeze: Freeze) -> Freeze {
     freeze.id = "fz".into();
     freeze
+}
+
+/// Whichever of those that stop it.
+fn whichever(_: &Freeze) -> Freeze {
+    let (id, by, reason) = ("fz".into(), "".into(), "".into());
+    Freeze { id, scope: FreezeScope::default(), reason, by, at: START, until: None }
 }
 
 impl Side {
@@ -329,9 +339,14 @@ impl Side {
                 end.by = match by {
                     0 => Witness::Resend(own),
                     1 => Witness::Person("ana".into()),
+                    2..5 => {
+                        let look = record.as_ref().and_then(|record| record.look);
+                        Witness::Lookup(look.map_or(own, |look| look.token))
+                    }
                     _ => Witness::First(own),
                 };
                 end.collected = *collected;
+                end.made = [None, Some("re_1".into()), Some("re_2".into())][(nth + by) % 3].clone();
                 if *answer {
                     (end.status, end.request_id, end.note) = (None, None, "slow".into());
                 }
@@ -363,6 +378,15 @@ impl Side {
                 self.store.collected(at(*nth).unwrap_or(none).0).await?;
                 Told::Noted
             }
+            Step::Claim { nth, token, send } => {
+                let how = if *send { Try::Send } else { Try::Read };
+                let (op, token) = (at(*nth).unwrap_or(none).0, Token(token | 7 << 58));
+                let mut claimed = self.store.claim(Claim { op, token, how, lease: LEASE }).await?;
+                if let Claimed::Frozen(freeze) = &mut claimed {
+                    *freeze = whichever(freeze);
+                }
+                Told::Claimed(claimed)
+            }
             Step::Freeze(scope, until) => {
                 let scope = FreezeScope::parse([SCOPES[*scope]]).unwrap();
                 let until = until.map(|span| START.plus(spans(span)));
@@ -391,9 +415,7 @@ impl Side {
             Reserved::Blocked(Blocked::Frozen(freeze)) => {
                 // Of several that stop it the first by number is named, and numbers are random.
                 assert!(self.freezes.contains(&freeze.id));
-                let scope = FreezeScope::default();
-                let (id, by, reason) = ("fz".into(), "".into(), "".into());
-                *freeze = Freeze { id, scope, reason, by, at: START, until: None };
+                *freeze = whichever(freeze);
             }
             _ => {}
         }
@@ -410,8 +432,10 @@ impl Side {
 
     /// An operation with its answer and its request, every list, every count.
     async fn look(&self, op: OperationId) -> Result<String, Fault> {
+        let sought: Vec<_> = self.store.sought(500).await?.iter().map(|r| (r.op, r.look)).collect();
+        let made = self.store.made_by(&about("60.00 USD"), "re_1").await?;
         let mut seen = format!(
-            "{:?}\n{:?}\n{:?}\n{:?}\n",
+            "{:?}\n{:?}\n{:?}\n{:?}\n{sought:?}\n{made:?}\n",
             self.store.show_answer(op).await?,
             self.store.request(op).await?,
             self.store.counts().await?,
@@ -462,6 +486,7 @@ fn sort(told: &Told) -> String {
         Told::Reserved(reply) => format!("{reply:?}"),
         Told::Settled(reply) => format!("Settled{reply:?}"),
         Told::Answered(reply) => format!("Answered{reply:?}"),
+        Told::Claimed(reply) => format!("Claimed{reply:?}"),
         Told::Swept(changed) => format!("Swept{}", changed.len().min(2)),
         Told::Lifted(lifted) => format!("Lifted{}", lifted.is_some()),
         Told::Looked(_) | Told::Noted => String::new(),

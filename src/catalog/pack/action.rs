@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::action::{
-    Action, Also, AmountRule, AnswerPlace, FactRule, Find, Items, Lookup, Only, OutcomeRule, Owner,
-    PackTraits, Piece, Raise, ResourceRule, Sign, Source, Sum, Template, Unit,
+    Action, Also, AmountRule, AnswerPlace, FactRule, Find, Items, Lookup, Made, Only, OutcomeRule,
+    Owner, PackTraits, Piece, Raise, ResourceRule, Sign, Source, Sum, Template, Unit,
 };
 use crate::call::{Class, Kind};
 use crate::value::{Pointer, Syntax};
@@ -24,15 +24,16 @@ pub(super) struct Shared<'p> {
 
 /// One action.
 pub(super) fn read(name: &str, section: Section<'_>, shared: &Shared<'_>) -> Option<Action> {
-    let name = Some(name).filter(|name| is_name(name));
-    if name.is_none() {
+    let is_named = is_name(name);
+    if !is_named {
         section.fault("match", "an action is named `vendor.noun.verb`, in small letters");
     }
     let matched = section.required("match", |node| method_and_path(node.text()?));
-    let class = section.required("class", class);
+    let said_class = section.required("class", class);
     let kind = section.optional("kind", kind);
+    // Without its path nothing of the rest can be read; without its class all of it can.
     let (method, path_template, path) = matched?;
-    let (name, class) = (name?, class?);
+    let class = said_class.unwrap_or(Class::Financial);
     let place = match method {
         http::Method::GET => Parameters::Query,
         _ => Parameters::Tree,
@@ -79,9 +80,11 @@ pub(super) fn read(name: &str, section: Section<'_>, shared: &Shared<'_>) -> Opt
         undo: section.optional("undo", Node::name).map(String::into_boxed_str),
         pack: Arc::clone(&shared.traits),
     };
-    check(&action, &section);
+    if said_class.is_some() {
+        check(&action, &section);
+    }
     section.finish();
-    Some(action)
+    (is_named && said_class.is_some()).then_some(action)
 }
 
 /// What cannot be seen from one key alone.
@@ -304,7 +307,7 @@ fn amount_of_fact(text: &str, known: &Known) -> Result<AmountRule, String> {
 }
 
 fn lookup(section: Section<'_>, known: &Known) -> Option<Lookup> {
-    let get = section.required("get", |node| known.target(node));
+    let get = section.required("get", |node| known.search(node));
     let settle = section.required("settle", Node::duration);
     let items = section.optional("items", |node| pointer(node.text()?));
     let made = section.section("match").map(|fit| made(fit, items.clone(), known));
@@ -329,9 +332,11 @@ fn made(fit: Section<'_>, items: Option<Pointer>, known: &Known) -> Option<Find>
     let place = |key| fit.optional(key, |node| pointer(node.text()?));
     let id = fit.required("id", |node| pointer(node.text()?));
     let (amount, currency, created) = (place("amount"), place("currency"), place("created"));
+    let mark = place("mark");
     let same = same(&fit, known);
     fit.finish();
-    Some(Find::Made { items: items?, id: id?, amount, currency, created, same })
+    let (items, id) = (items?, id?);
+    Some(Find::Made(Box::new(Made { items, id, mark, amount, currency, created, same })))
 }
 
 fn same(fit: &Section<'_>, known: &Known) -> Vec<(Pointer, Source)> {

@@ -133,9 +133,12 @@ impl Known {
         node.texts()?.iter().map(|text| self.source(text)).collect()
     }
 
-    /// A template of a look-up.
-    pub(super) fn target(&self, node: &Node) -> Result<Template, String> {
-        target(node.text()?, |name| self.source(name).map(Piece::Source))
+    /// A look-up's path and query. `{mark}` stays as it is: the operation has no name yet.
+    pub(super) fn search(&self, node: &Node) -> Result<Template, String> {
+        target(node.text()?, |name| match name {
+            "mark" => Ok(Piece::Text("{mark}".into())),
+            name => self.source(name).map(Piece::Source),
+        })
     }
 
     /// A line for people: `{amount}`, a source, or the short name of a parameter.

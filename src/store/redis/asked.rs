@@ -11,9 +11,9 @@ use crate::contract::Over;
 use crate::money::MINOR_UNITS_MAX;
 use crate::refusal::Fault;
 use crate::store::ask::{BudgetUse, Reserve, Take};
-use crate::store::record::{Hold, Name, Record, Slot};
+use crate::store::record::{About, Hold, Name, Record, Slot};
 use crate::store::step::reserve::{alike_slot, charge, resource_slot};
-use crate::store::step::{AnswerIn, HoldAnswer, Say, Settle, Witness};
+use crate::store::step::{AnswerIn, Claim, HoldAnswer, Say, Settle, Try, Witness};
 
 /// Arguments of a script.
 pub type Args = Vec<(&'static str, Item)>;
@@ -31,7 +31,6 @@ pub fn name(name: &Name) -> Args {
 /// Of a reserve, but for its name, its request and its token's guess.
 pub fn reserve(ask: &Reserve) -> Result<Args, Fault> {
     let about = &ask.about;
-    let class = |class: &Class| (class.name(), Item::Bool(true));
     let budgets: Result<Vec<Item>, Fault> =
         ask.budgets.iter().map(|budget| budget_use(ask, budget)).collect();
     if let Some(amount) = about.amount {
@@ -65,6 +64,15 @@ pub fn reserve(ask: &Reserve) -> Result<Args, Fault> {
         ("alike", Item::maybe(alike_slot(about), slot)),
         ("on", Item::maybe(resource_slot(about), slot)),
         ("budgets", Item::List(budgets?)),
+        ("maker", slot(kept::maker(about))),
+        ("subject", subject(about)),
+    ])
+}
+
+/// What a freeze is compared with.
+fn subject(about: &About) -> Item {
+    let class = |class: &Class| (class.name(), Item::Bool(true));
+    Item::map([
         ("agent", Item::from(&*about.caller.agent)),
         ("tenant", Item::from(&*about.caller.tenant)),
         ("customer", Item::from(&*about.caller.customer)),
@@ -72,6 +80,22 @@ pub fn reserve(ask: &Reserve) -> Result<Args, Fault> {
         ("upstream", Item::from(&*about.upstream)),
         ("classes", Item::map(about.classes.iter().map(class))),
     ])
+}
+
+/// Of a claim; `seen` is the record as it was looked at before.
+pub fn claim(claim: &Claim, seen: &Record) -> Args {
+    let how = match claim.how {
+        Try::Read => "read",
+        Try::Send => "send",
+    };
+    vec![
+        ("op", operation(claim.op)),
+        ("token", kept::token(claim.token)),
+        ("how", how.into()),
+        ("lease", span(claim.lease)),
+        ("seen", Item::bytes(kept::rest(&seen.about))),
+        ("subject", subject(&seen.about)),
+    ]
 }
 
 fn budget_use(ask: &Reserve, budget: &BudgetUse) -> Result<Item, Fault> {
@@ -108,12 +132,13 @@ pub fn settle(end: &Settle) -> Args {
     let (by, token, person) = match &end.by {
         Witness::First(token) => ("first", kept::token(*token), Item::Nil),
         Witness::Resend(token) => ("resend", kept::token(*token), Item::Nil),
+        Witness::Lookup(token) => ("lookup", kept::token(*token), Item::Nil),
         Witness::Person(name) => ("person", Item::Nil, Item::from(&**name)),
     };
     let (answer, sealed) = match &end.answer {
-        AnswerIn::None => ("none", Item::Nil),
-        AnswerIn::TooLarge => ("gone", Item::Nil),
-        AnswerIn::Keep(sealed) => ("kept", Item::bytes(sealed)),
+        AnswerIn::None => (Item::Nil, Item::Nil),
+        AnswerIn::TooLarge => ("gone".into(), Item::Nil),
+        AnswerIn::Keep(sealed) => ("kept".into(), Item::bytes(sealed)),
     };
     let outcome = match end.outcome {
         Outcome::Succeeded
@@ -130,7 +155,8 @@ pub fn settle(end: &Settle) -> Args {
         ("outcome", outcome.into()),
         ("status", Item::maybe(end.status, |status| Item::Int(i64::from(status)))),
         ("request_id", Item::maybe(end.request_id.as_deref(), Item::from)),
-        ("answer", answer.into()),
+        ("made", Item::maybe(end.made.as_deref(), Item::from)),
+        ("answer", answer),
         ("sealed", sealed),
         ("collected", Item::Bool(end.collected)),
         ("note", Item::from(&*end.note)),

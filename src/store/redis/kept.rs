@@ -14,8 +14,8 @@ use crate::refusal::Code;
 use crate::store::codec::{packed, read, write};
 use crate::store::freeze::{Freeze, FreezeScope};
 use crate::store::record::{
-    About, AnswerKept, Approval, Attempt, Charge, Charged, Hold, Moment, Record, Said, Slot, State,
-    Token,
+    About, AnswerKept, Approval, Attempt, Charge, Charged, Hold, Look, Moment, Record, Said, Slot,
+    State, Token,
 };
 use crate::store::step::reasons;
 
@@ -33,17 +33,18 @@ struct Rest {
     said: Said,
     facts: Option<Digest>,
     policy: Option<Box<str>>,
+    origin: Option<Digest>,
 }
 
 packed!(struct Rest {
-    caller, upstream, account, action, class, classes, kind, owner, resource, said, facts, policy,
+    caller, upstream, account, action, class, classes, kind, owner, resource, said, facts, policy, origin,
 });
 
 /// The bytes of what no script looks at.
 pub fn rest(about: &About) -> Vec<u8> {
     let About { caller, upstream, account, action, class, classes, kind, owner, .. } =
         about.clone();
-    let About { resource, said, facts, policy, .. } = about.clone();
+    let About { resource, said, facts, policy, origin, .. } = about.clone();
     write(&Rest {
         caller,
         upstream,
@@ -57,7 +58,14 @@ pub fn rest(about: &About) -> Vec<u8> {
         said,
         facts,
         policy,
+        origin,
     })
+}
+
+/// Who made what a vendor names: the same for operations whose vendor's names must differ.
+pub fn maker(about: &About) -> Slot {
+    let kind = about.kind.map_or("", Kind::name);
+    Slot::of(b'u', &[about.upstream.as_bytes(), kind.as_bytes()])
 }
 
 /// How a script writes a token: all 64 bits, which no double holds.
@@ -111,6 +119,15 @@ pub fn record(bytes: &[u8]) -> Option<Record> {
         collected: kept.member("collected").bool()?,
         contradiction: kept.member("contradiction").bool()?,
         aliases: u32::try_from(kept.member("aliases").int()?).ok()?,
+        made: kept.member("made").text().map(Into::into),
+        look: match kept.member("look").there() {
+            None => None,
+            Some(look) => Some(Look {
+                token: read_token(look.member("token"))?,
+                tries: u32::try_from(look.member("tries").int()?).ok()?,
+                next: moment(look.member("next"))?,
+            }),
+        },
         created: moment(kept.member("created"))?,
         updated: moment(kept.member("updated"))?,
         settled: moment(kept.member("settled")),
@@ -146,6 +163,7 @@ fn about(kept: &Item) -> Option<About> {
         digest: Digest(array(kept.member("digest"))?),
         facts: rest.facts,
         policy: rest.policy,
+        origin: rest.origin,
     })
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use redis::{Value, cmd};
 
 use super::pack::Item;
-use super::{Inside, Redis, kept, open, script};
+use super::{Inside, Redis, claim, kept, open, script};
 use crate::call::OperationId;
 use crate::refusal::Fault;
 use crate::store::record::{Record, State, StoredAnswer};
@@ -61,26 +61,7 @@ impl Redis {
             Listed::Tenant(tenant) => ("all", Some(vec![Arc::from(tenant)])),
             Listed::All => ("all", None),
         };
-        let tenants = match tenants {
-            Some(tenants) => tenants,
-            None => self.inside.tenants().await?,
-        };
-        let mut found: Vec<Arc<Record>> = Vec::new();
-        for tenant in tenants {
-            let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-            let args = vec![("list", list.into()), ("limit", Item::near(limit))];
-            let prefix = self.inside.prefix(&tenant);
-            let said = self.inside.call(&script::LIST, &prefix, args).await?;
-            for raw in &said.rest {
-                found.push(kept::shared(raw).ok_or_else(damaged)?);
-            }
-        }
-        match list {
-            "all" => found.sort_by_key(|record| (Reverse(record.created), record.op)),
-            _ => found.sort_by_key(|record| (due(record), record.op)),
-        }
-        found.truncate(limit);
-        Ok(found)
+        self.inside.indexed(list, tenants, limit, "ever").await
     }
 
     /// Operations by the names of [`State::NAMES`].
@@ -100,6 +81,36 @@ impl Redis {
 }
 
 impl Inside {
+    /// What an index has, of these tenants or of all: due `ever`, or `now`.
+    pub(super) async fn indexed(
+        &self,
+        list: &'static str,
+        tenants: Option<Vec<Arc<str>>>,
+        limit: usize,
+        due: &'static str,
+    ) -> Result<Vec<Arc<Record>>, Fault> {
+        let tenants = match tenants {
+            Some(tenants) => tenants,
+            None => self.tenants().await?,
+        };
+        let most = i64::try_from(limit).unwrap_or(i64::MAX);
+        let mut found: Vec<Arc<Record>> = Vec::new();
+        for tenant in tenants {
+            let args =
+                vec![("list", list.into()), ("limit", Item::near(most)), ("due", due.into())];
+            let said = self.call(&script::LIST, &self.prefix(&tenant), args).await?;
+            for raw in &said.rest {
+                found.push(kept::shared(raw).ok_or_else(damaged)?);
+            }
+        }
+        match list {
+            "all" => found.sort_by_key(|record| (Reverse(record.created), record.op)),
+            _ => found.sort_by_key(|record| (claim::due(record), record.op)),
+        }
+        found.truncate(limit);
+        Ok(found)
+    }
+
     pub(super) async fn show(&self, op: OperationId) -> Result<Option<Arc<Record>>, Fault> {
         let Some(prefix) = self.prefix_of(op).await? else {
             return Ok(None);
@@ -133,14 +144,4 @@ impl Inside {
         }
         Ok(None)
     }
-}
-
-fn due(record: &Record) -> i64 {
-    let at = match record.state {
-        State::Held => record.hold.as_ref().map(|hold| hold.deadline),
-        State::Approved => record.approval.as_ref().map(|yes| yes.until),
-        State::Submitted { lease, .. } => Some(lease),
-        State::Unknown | State::Done { .. } | State::NotSent | State::Refused { .. } => None,
-    };
-    at.unwrap_or(record.created).0
 }

@@ -8,7 +8,7 @@ local P, A = KEYS[1], cmsgpack.unpack(ARGV[1])
 local call, pack, unpack_row = redis.call, cmsgpack.pack, cmsgpack.unpack
 local DAY = 86400000
 local LEAP, WITHIN_MAX, BUCKETS_MAX, ALIKES_MAX, ALIASES_MAX = 60000, 31 * DAY, 128, 256, 10000
-local TIMELINE_MAX, KEEP_DONE, KEEP_FINANCIAL = 64, 2 * DAY, 35 * DAY
+local ATTEMPTS_MAX, TIMELINE_MAX, KEEP_DONE, KEEP_FINANCIAL = 160, 64, 2 * DAY, 35 * DAY
 local SAME_WINDOW, UNCOLLECTED_WINDOW, APPROVAL_TTL, EXACT = 600000, DAY, 3600000, 2 ^ 53
 
 local function text(n) return string.format('%.0f', n) end
@@ -55,13 +55,16 @@ local function place(r)
   if r.state == 'held' then return 'held', r.hold.deadline end
   if r.state == 'approved' then return 'approved', r.yes.ends end
   if r.state == 'submitted' then return 'submitted', r.lease end
-  if r.state == 'unknown' then return 'unknown', r.created end
-  if r.state == 'done' and r.outcome == 'accepted' then return 'accepted', r.created end
+  -- When the next search for its outcome is due.
+  local next_look = r.look and r.look.next or r.created
+  if r.state == 'unknown' then return 'unknown', next_look end
+  if r.state == 'done' and r.outcome == 'accepted' then return 'accepted', next_look end
 end
 
 -- When the retention looks at it next: an answer goes after two days, money's record after 35.
 local function looked_at(r)
-  if not ENDED[r.state] then return nil end
+  -- What is pending is kept however old.
+  if not ENDED[r.state] or r.state == 'done' and r.outcome == 'accepted' then return nil end
   if r.financial and r.answer ~= 'kept' then return r.settled + KEEP_FINANCIAL end
   return r.settled + KEEP_DONE
 end
@@ -115,10 +118,22 @@ local function save(r)
   return r
 end
 
+-- The same again is the same moment, later.
 local function note(r, what, by)
   r.updated = now.at
+  local last = r.timeline[#r.timeline]
+  if last and last[2] == what and last[3] == by then
+    last[1] = now.at
+    return
+  end
   if #r.timeline >= TIMELINE_MAX then table.remove(r.timeline, TIMELINE_MAX / 2 + 1) end
   table.insert(r.timeline, { now.at, what, by })
+end
+
+-- Of very many attempts the first and the latest are kept.
+local function attempt(r, token)
+  if #r.attempts >= ATTEMPTS_MAX then table.remove(r.attempts, 2) end
+  table.insert(r.attempts, { token, now.at })
 end
 
 -- Budgets: what is reserved always counts, what was spent counts while it is in the window. Two lists of
@@ -276,6 +291,22 @@ local function ripen(r)
   if not timed or due > now.at then return r end
   if r.state == 'submitted' then return unknown(r, 'the lease is over, the outcome is unknown') end
   return refuse(r, 'approval_expired', 'nobody answered in time', '')
+end
+
+-- INVARIANT: I11, once a freeze is durable nothing that it matches enters submitted.
+local function frozen(freezes)
+  local parts = A.subject
+  for _, freeze in ipairs(freezes) do
+    local stops = not freeze.ends or now.at < freeze.ends
+    for kind, name in freeze.scope:gmatch('(%l+)/(%S+)') do
+      if kind == 'class' then
+        stops = stops and parts.classes[name] ~= nil
+      else
+        stops = stops and parts[kind] == name
+      end
+    end
+    if stops then return freeze end
+  end
 end
 
 local function answer_of(r)

@@ -37,22 +37,6 @@ local function locate()
   return nil, r, nil, nil, how
 end
 
--- INVARIANT: I11, once a freeze is durable nothing that it matches enters submitted.
-local function frozen(freezes)
-  local parts = { agent = A.agent, tenant = A.tenant, customer = A.customer, action = A.action, upstream = A.upstream }
-  for _, freeze in ipairs(freezes) do
-    local stops = not freeze.ends or now.at < freeze.ends
-    for kind, name in freeze.scope:gmatch('(%l+)/(%S+)') do
-      if kind == 'class' then
-        stops = stops and A.classes[name] ~= nil
-      else
-        stops = stops and parts[kind] == name
-      end
-    end
-    if stops then return freeze end
-  end
-end
-
 -- INVARIANT: I13, at most one open financial effect per resource, and none that was judged by facts
 -- from before the last one ended.
 local function busy(own)
@@ -129,7 +113,7 @@ end
 
 local function blank(op, ordinal)
   local r = {
-    op = op, same = ordinal and A.same or nil, about = A.about, summary = A.summary, fp = A.about_fp,
+    op = op, same = ordinal and A.same or nil, about = A.about, maker = A.maker, summary = A.summary, fp = A.about_fp,
     digest = A.digest, financial = A.financial, minor = A.minor, currency = A.currency, owner = A.token,
     attempts = {}, charges = {}, charged = 'freed', alike = A.if_alike and A.alike or nil, on = A.on, reason = '',
     answer = 'none', collected = false, contradiction = false, aliases = 0, created = now.at, updated = now.at,
@@ -160,7 +144,7 @@ end
 -- INVARIANT: I8, this row is durable before the first byte leaves.
 local function submit(r)
   r.state, r.token, r.lease = 'submitted', A.token, now.at + A.lease
-  table.insert(r.attempts, { A.token, now.at })
+  attempt(r, A.token)
   note(r, 'submitted', '')
   if A.financial then touch(r, 'set') end
   save(r)

@@ -51,6 +51,8 @@ scripts! {
     SETTLE: ["settle.lua"];
     /// A hold is answered.
     ANSWER: ["answer.lua"];
+    /// Somebody looks for its outcome.
+    CLAIM: ["claim.lua"];
     /// The agent has its answer.
     COLLECTED: ["collected.lua"];
     /// What is over ends.

@@ -10,6 +10,8 @@ local function forget(r)
   unlist_alike(r)
   local same = r.same and call('GET', key('s', r.same))
   if same and same:match('^%d+ (.*)$') == r.op then call('DEL', key('s', r.same)) end
+  local made = r.made and key('u', r.maker .. r.made)
+  if made and call('GET', made) == r.op then call('DEL', made) end
   for _, name in ipairs(call('SMEMBERS', key('b', r.op))) do call('DEL', key('r', name)) end
   call('DEL', key('b', r.op))
 end

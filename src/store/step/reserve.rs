@@ -11,13 +11,13 @@ use crate::refusal::Fault;
 use crate::store::ask::{BudgetUse, Entry, Likeness, Reserve, Take};
 use crate::store::draft::Draft;
 use crate::store::freeze::{Freeze, Subject};
-use crate::store::record::{
-    About, AnswerKept, Attempt, Charge, Charged, Hold, Record, Slot, State, Token,
-};
+use crate::store::record::{About, AnswerKept, Charge, Charged, Hold, Record, Slot, State, Token};
 use crate::store::rows::{Row, Rows, Same, key};
 use crate::store::step::reasons;
 use crate::store::step::recall::{Found, How, Known, find, join, known};
-use crate::store::step::{Now, Open, free, keep_request, reserve_room, resource, ripen, touch};
+use crate::store::step::{
+    Now, Open, free, freeze_on, keep_request, reserve_room, resource, ripen, touch,
+};
 
 /// What a reserve comes to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,8 +91,9 @@ pub(super) fn reserve<R: Rows + ?Sized>(
     if sealed_for.is_some_and(|op| op != place.op) {
         return Ok(Reserved::Blocked(Blocked::Stale(draft.meta()?.settled)));
     }
-    if let Some(blocked) = frozen(draft, &ask.about, now)? {
-        return Ok(Reserved::Blocked(blocked));
+    // INVARIANT: I11, once a freeze is durable nothing that it matches enters submitted.
+    if let Some(freeze) = freeze_on(draft, &ask.about, now)? {
+        return Ok(Reserved::Blocked(Blocked::Frozen(freeze)));
     }
     if let Some(blocked) = busy(draft, ask, (place.op, now))? {
         return Ok(Reserved::Blocked(blocked));
@@ -179,17 +180,6 @@ fn asked_twice(record: &Arc<Record>, token: Token) -> Option<Reserved> {
         | State::NotSent
         | State::Refused { .. } => None,
     }
-}
-
-// INVARIANT: I11, once a freeze is durable nothing that it matches enters submitted.
-fn frozen<R: Rows + ?Sized>(
-    draft: &Draft<'_, R>,
-    about: &About,
-    now: Now,
-) -> Result<Option<Blocked>, Fault> {
-    let subject = about.subject();
-    let stops = |freeze: &Freeze| freeze.stops(&subject, now.at);
-    Ok(draft.freezes()?.into_iter().find(stops).map(Blocked::Frozen))
 }
 
 // INVARIANT: I13, at most one open financial effect per resource, and none that was judged by facts
@@ -373,7 +363,7 @@ fn submit<R: Rows + ?Sized>(
 ) -> Result<Reserved, Fault> {
     let lease = now.at.plus(ask.lease);
     new.state = State::Submitted { token: ask.token, lease };
-    new.attempts.push(Attempt { token: ask.token, at: now.at });
+    new.attempt(ask.token, now.at);
     new.note(now.at, "submitted", "");
     if new.about.class == Class::Financial {
         touch(draft, &new, Open::Set, now)?;
@@ -415,6 +405,8 @@ fn blank(ask: &Reserve, place: &Place, now: Now) -> Record {
         collected: false,
         contradiction: false,
         aliases: 0,
+        made: None,
+        look: None,
         created: now.at,
         updated: now.at,
         settled: None,

@@ -9,7 +9,7 @@ use crate::refusal::Fault;
 use crate::store::draft::Draft;
 use crate::store::record::{AnswerKept, Record, State, Token};
 use crate::store::rows::{Row, Rows, key};
-use crate::store::step::{Now, Open, free, ripen, spend, touch, unknown};
+use crate::store::step::{Now, Open, claim, free, ripen, spend, touch, unknown};
 
 /// What became of an operation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub struct Settle {
     pub request_id: Option<Box<str>>,
     /// What came back; sealed by the store.
     pub answer: AnswerIn,
+    /// The vendor's own name of what it made.
+    pub made: Option<Box<str>>,
     /// Whether the agent is there to take it.
     pub collected: bool,
     /// One line for the timeline: `upstream closed before an answer`.
@@ -39,6 +41,8 @@ pub enum Witness {
     First(Token),
     /// A later attempt, of the same bytes under the same key.
     Resend(Token),
+    /// A look-up in the system of record, by whoever claimed the search.
+    Lookup(Token),
     /// A person who looked.
     Person(Box<str>),
 }
@@ -77,7 +81,11 @@ pub(super) fn settle<R: Rows + ?Sized>(
     if asked_twice(&old, end) {
         return Ok(Settled::Ok(old));
     }
-    if !may_settle(&old, end) {
+    if let (Witness::Lookup(token), Outcome::Unknown) = (&end.by, end.outcome) {
+        let noted = claim::no_answer(draft, &old, (*token, &end.note), now)?;
+        return Ok(noted.map_or(Settled::Fenced(old), Settled::Ok));
+    }
+    if !may_settle(&old, end) || !is_its_own(draft, &old, end)? {
         return Ok(Settled::Fenced(old));
     }
     if end.outcome == Outcome::Unknown {
@@ -116,6 +124,11 @@ pub(super) fn settle<R: Rows + ?Sized>(
 fn asked_twice(old: &Record, end: &Settle) -> bool {
     let own = match &end.by {
         Witness::First(token) | Witness::Resend(token) => old.last_token() == Some(*token),
+        // What it found changed the state, or it goes on.
+        Witness::Lookup(token) => {
+            let own = old.look.is_some_and(|look| look.token == *token);
+            own && end.outcome != Outcome::Unknown
+        }
         Witness::Person(_) => false,
     };
     let there = match old.state {
@@ -132,11 +145,12 @@ fn may_settle(old: &Record, end: &Settle) -> bool {
     let (token, first) = match &end.by {
         Witness::First(token) => (*token, true),
         Witness::Resend(token) => (*token, false),
-        // A person answers only what nobody else knows.
-        Witness::Person(_) => {
-            let word = matches!(end.outcome, Outcome::Succeeded | Outcome::NotSent);
-            return word && old.state == State::Unknown;
+        // INVARIANT: only the newest claim speaks, and only of what is still sought.
+        Witness::Lookup(token) => {
+            return old.look.is_some_and(|look| look.token == *token) && may_end(old, end.outcome);
         }
+        // A person answers only what nobody else knows.
+        Witness::Person(_) => return may_end(old, end.outcome),
     };
     // SECURITY: only what was once granted may speak at all.
     if !old.attempts.iter().any(|attempt| attempt.token == token) {
@@ -181,6 +195,46 @@ fn may_settle(old: &Record, end: &Settle) -> bool {
     }
 }
 
+/// Whether what is sought may end so, by the word of somebody who looked.
+fn may_end(old: &Record, outcome: Outcome) -> bool {
+    let found = matches!(outcome, Outcome::Succeeded | Outcome::Rejected);
+    match old.state {
+        State::Unknown => found || matches!(outcome, Outcome::Accepted | Outcome::NotSent),
+        State::Done { outcome: Outcome::Accepted } => found,
+        State::Held
+        | State::Approved
+        | State::Submitted { .. }
+        | State::Done { .. }
+        | State::NotSent
+        | State::Refused { .. } => false,
+    }
+}
+
+/// What a look-up found is no other operation's doing; what the vendor answered is ours whatever it is
+/// called.
+fn is_its_own<R: Rows + ?Sized>(
+    draft: &mut Draft<'_, R>,
+    old: &Record,
+    end: &Settle,
+) -> Result<bool, Fault> {
+    let Some(made) = end.made.as_ref().filter(|_| is_success(end.outcome)) else {
+        return Ok(true);
+    };
+    let slot = old.about.made(made);
+    match draft.made(slot)? {
+        Some(other) if other != old.op => Ok(!matches!(end.by, Witness::Lookup(_))),
+        Some(_) => Ok(true),
+        None => {
+            draft.put(key::made(slot), Some(Row::Alias(old.op)));
+            Ok(true)
+        }
+    }
+}
+
+fn is_success(outcome: Outcome) -> bool {
+    matches!(outcome, Outcome::Succeeded | Outcome::Accepted)
+}
+
 fn finish<R: Rows + ?Sized>(
     draft: &mut Draft<'_, R>,
     end: &Settle,
@@ -190,22 +244,31 @@ fn finish<R: Rows + ?Sized>(
 ) {
     new.status = end.status.or(new.status);
     new.request_id = end.request_id.clone().or_else(|| new.request_id.take());
+    new.made = end.made.clone().filter(|_| is_success(end.outcome)).or_else(|| new.made.take());
+    new.look = None;
     new.settled = Some(now.at);
     new.collected = end.collected;
     let by = match &end.by {
         Witness::Person(name) => &**name,
-        Witness::First(_) | Witness::Resend(_) => "",
+        Witness::First(_) | Witness::Resend(_) | Witness::Lookup(_) => "",
     };
     let note =
         if end.note.is_empty() { words.to_owned() } else { format!("{words}: {}", end.note) };
     new.note(now.at, note, by);
-    // What was pending may end without an answer: the first one is not its answer any more.
-    let (answer, row) = match &end.answer {
-        AnswerIn::None => (AnswerKept::None, None),
-        AnswerIn::TooLarge => (AnswerKept::Gone, None),
-        AnswerIn::Keep(sealed) => (AnswerKept::Kept, Some(Row::Sealed(sealed.clone()))),
+    new.answer = match &end.answer {
+        // What it answered while it was pending is still what it answered.
+        AnswerIn::None => new.answer,
+        AnswerIn::TooLarge => {
+            draft.put(key::answer(new.op), None);
+            AnswerKept::Gone
+        }
+        AnswerIn::Keep(sealed) => {
+            draft.put(key::answer(new.op), Some(Row::Sealed(sealed.clone())));
+            AnswerKept::Kept
+        }
     };
-    new.answer = answer;
-    draft.put(key::answer(new.op), row);
-    draft.put(key::request(new.op), None);
+    // What is pending is followed up by what its request says.
+    if end.outcome != Outcome::Accepted {
+        draft.put(key::request(new.op), None);
+    }
 }

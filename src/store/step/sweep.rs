@@ -12,7 +12,7 @@ use crate::store::budget::WITHIN_MAX_DAYS;
 use crate::store::draft::Draft;
 use crate::store::record::{AnswerKept, Record, State, Token};
 use crate::store::rows::{Key, Row, Rows, key};
-use crate::store::step::{Now, ripen, unknown};
+use crate::store::step::{Now, claim, ripen, unknown};
 
 /// What a sweep did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -152,7 +152,7 @@ fn keep_record<R: Rows + ?Sized>(
     let Some(age) = record.settled.map(|end| now.at.since(end)) else {
         return Ok(());
     };
-    if record.state.is_open() {
+    if record.state.is_open() || claim::is_sought(&record) {
         return Ok(());
     }
     let keep = match record.about.class {
