@@ -5,6 +5,7 @@
 
 mod dice;
 mod drive;
+mod fleet;
 mod judge;
 mod plain;
 mod stand;
@@ -41,7 +42,7 @@ fn short() {
 #[test]
 #[ignore = "minutes long: see CONTRIBUTING.md"]
 fn long() {
-    let (count, patience) = (number("FAULTS_OPERATIONS", 10_000), Duration::from_secs(240));
+    let (count, patience) = (number("FAULTS_OPERATIONS", 10_000), Duration::from_secs(90));
     campaign(seed(), &Size { count, agents: 96, patience }, Stand::embedded);
 }
 
@@ -96,10 +97,10 @@ fn wild(run: &Arc<Run>, agents: usize) {
     std::thread::scope(|scope| {
         let agents: Vec<_> = (0..agents).map(|_| scope.spawn(|| run.drive())).collect();
         let others = [scope.spawn(|| run.desk()), scope.spawn(|| run.freezer())];
-        let trouble = scope.spawn(|| run.trouble(true));
+        let trouble = [scope.spawn(|| run.trouble()), scope.spawn(|| run.redis_trouble())];
         let ended: Vec<_> = agents.into_iter().map(|agent| agent.join()).collect();
         run.is_wild.store(false, Ordering::SeqCst);
-        others.into_iter().chain([trouble]).for_each(|other| other.join().unwrap());
+        others.into_iter().chain(trouble).for_each(|other| other.join().unwrap());
         ended.into_iter().for_each(|agent| agent.unwrap());
     });
 }

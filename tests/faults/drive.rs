@@ -149,7 +149,7 @@ impl Run {
         *self.counts.lock().entry(what.to_owned()).or_default() += 1;
     }
 
-    fn is_wild(&self) -> bool {
+    pub fn is_wild(&self) -> bool {
         self.is_wild.load(Ordering::SeqCst)
     }
 
@@ -336,7 +336,8 @@ impl Run {
     }
 
     /// Whoever pulls plugs: signals, disks, listeners.
-    pub fn trouble(&self, has_disk: bool) {
+    pub fn trouble(&self) {
+        let has_disk = self.stand.redis.is_none();
         let mut dice = Dice::of(self.seed, "trouble", 0);
         while self.is_wild() {
             self.pause(dice.within(700, 2_500));
@@ -383,7 +384,7 @@ impl Run {
         }
     }
 
-    fn pause(&self, milliseconds: u64) {
+    pub fn pause(&self, milliseconds: u64) {
         for _ in 0..milliseconds / 20 {
             if self.is_wild() {
                 std::thread::sleep(Duration::from_millis(20));

@@ -13,6 +13,7 @@ use super::dice::Dice;
 use super::vendor::{Mode, Vendor};
 use crate::support::agent::{Call, Reply};
 use crate::support::house::House;
+use crate::support::redis::Server;
 
 /// Up to this no person is asked, in cents.
 pub const AUTO: i64 = 30_00;
@@ -29,6 +30,8 @@ struct Replica {
 /// All of them.
 pub struct Stand {
     replicas: Vec<Replica>,
+    /// What they share, when it is not a file of one's own.
+    pub redis: Option<Mutex<Server>>,
     tokens: Vec<(&'static str, String)>,
     seed: u64,
     is_over: AtomicBool,
@@ -42,10 +45,22 @@ impl Stand {
         let text = configuration(vendor, "store: embedded:data/store");
         // A file that reaches its limit raises a signal, which a full disk does not.
         let house = House::written(folder(), &text, "trap '' XFSZ;");
-        Self::of(vec![house], seed)
+        Self::of(vec![house], None, seed)
     }
 
-    fn of(houses: Vec<House>, seed: u64) -> Arc<Self> {
+    /// Two replicas before one Redis.
+    pub fn fleet(vendor: &Vendor, seed: u64, redis: Server) -> Arc<Self> {
+        let store = format!(
+            "fleet: shop\nstore: {{ url: \"redis://127.0.0.1:{}\", encryption_key: file:seal.key }}",
+            redis.port
+        );
+        let text = configuration(vendor, &store);
+        let here = House::replica_in(folder(), &text, None);
+        let there = House::replica_in(folder(), &text, Some(&here));
+        Self::of(vec![here, there], Some(redis), seed)
+    }
+
+    fn of(houses: Vec<House>, redis: Option<Server>, seed: u64) -> Arc<Self> {
         let tokens = CUSTOMERS.map(|name| (name, houses[0].token_of(name))).to_vec();
         let replica = |house: House| Replica {
             urls: RwLock::new(addresses(&house)),
@@ -53,7 +68,8 @@ impl Stand {
             is_dead: AtomicBool::new(false),
         };
         let replicas = houses.into_iter().map(replica).collect();
-        Arc::new(Self { replicas, tokens, seed, is_over: AtomicBool::new(false) })
+        let (redis, is_over) = (redis.map(Mutex::new), AtomicBool::new(false));
+        Arc::new(Self { replicas, redis, tokens, seed, is_over })
     }
 
     pub fn token(&self, customer: &str) -> &str {

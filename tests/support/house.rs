@@ -77,6 +77,29 @@ impl House {
         Self::open(home, How::Config, before)
     }
 
+    /// A replica of a fleet, with `store` as its store; it knows the same agents as `other`.
+    pub fn replica(upstream: &str, store: &str, other: Option<&Self>) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let text = configuration(upstream, "").replace("store: embedded:data/store", store);
+        Self::replica_in(home, &text, other)
+    }
+
+    /// The same from a configuration as it stands, in a folder with whatever it names.
+    pub fn replica_in(home: TempDir, text: &str, other: Option<&Self>) -> Self {
+        let state = home.path().join("state");
+        if let Some(other) = other {
+            std::fs::create_dir(&state).unwrap();
+            for file in std::fs::read_dir(other.state()).unwrap() {
+                let file = file.unwrap();
+                std::fs::copy(file.path(), state.join(file.file_name())).unwrap();
+            }
+        }
+        // 32 bytes, the same for every replica.
+        let seal = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=";
+        std::fs::write(home.path().join("seal.key"), seal).unwrap();
+        Self::written(home, text, "")
+    }
+
     fn open(home: TempDir, how: How, before: &str) -> Self {
         std::fs::write(home.path().join("shop-key"), SECRET).unwrap();
         let (process, agents) = start(home.path(), &how, before);
