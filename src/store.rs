@@ -10,6 +10,7 @@ pub mod codec;
 pub mod draft;
 pub mod embedded;
 pub mod freeze;
+mod loss;
 pub mod memory;
 pub mod record;
 pub mod rows;
@@ -219,6 +220,7 @@ impl Store {
             | Reply::Settled(_)
             | Reply::Answered(_)
             | Reply::Claimed(_)
+            | Reply::Restored(_)
             | Reply::Lifted(_)
             | Reply::Swept(_)
             | Reply::Noted => None,
@@ -481,6 +483,7 @@ impl Store {
         let key = match what {
             Purpose::Request => key::request(op),
             Purpose::Answer => key::answer(op),
+            Purpose::Intent => return Ok(None),
         };
         match self.read(|rows| rows.find(&key))? {
             Some(Row::Sealed(sealed)) => self.seal.open(op, what, &sealed).map(Some),

@@ -10,7 +10,7 @@ use crate::disclosure::Ran;
 use crate::gate::{Evidence, Gate};
 use crate::refusal::{Fault, Refusal};
 use crate::store::{Freeze, Listed, Record, State};
-use crate::telemetry::Seen;
+use crate::telemetry::{Level, LogLine, Seen};
 
 /// BOUND: holds that are counted by queue; more are counted together, as operations.
 const HOLDS_COUNTED_MAX: usize = 1_000;
@@ -49,6 +49,17 @@ impl Gate {
     pub(super) fn tell_frozen(&self, event: Event, freeze: &Freeze, by: &Arc<str>) {
         let reason = crate::redact::text(&freeze.reason);
         self.telemetry.froze(event.name(), &freeze.scope, &reason, by);
+    }
+
+    /// Operators are told at start that the store lost what it knew, until somebody has seen to it.
+    pub fn tell_loss(&self) {
+        if let Ok(Some(since)) = self.store.lost() {
+            let what = "the store lost what it knew; what was about to be sent is unknown now, and money \
+                        waits for a person where the vendor's keys are not trusted";
+            let mut line = LogLine::new(Level::Error, what);
+            line.text("since", Some(&since.to_string())).text("do", Some("tollhouse store show"));
+            self.telemetry.tell(line);
+        }
     }
 
     pub(super) fn count_answer(&self, queue: &str, event: Event, waited: Duration) {
