@@ -1,5 +1,6 @@
 //! How many durable operations a second? Reserve and settle on the embedded store, alone and at once,
-//! and what one operation weighs. `cargo run --release --example store_speed [DIR]`
+//! and what one operation weighs. On Redis: what a reserve costs beside its bare script.
+//! `cargo run --release --example store_speed [DIR | redis://HOST:PORT]`; that Redis should be empty.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use tollhouse::clock::Clock;
 use tollhouse::contract::Over;
 use tollhouse::money::Money;
 use tollhouse::store::{
-    About, AnswerIn, BudgetUse, Entry, HoldTerms, Likeness, Name, Reserve, Reserved, Said,
+    About, Address, AnswerIn, BudgetUse, Entry, HoldTerms, Likeness, Name, Reserve, Reserved, Said,
     SealingKey, Settle, Store, StoredAnswer, Take, Token, Witness,
 };
 
@@ -39,6 +40,7 @@ fn ask(n: u64) -> Option<Reserve> {
         origin: None,
     };
     let name = Name {
+        tenant: "".into(),
         scope: b"scope".to_vec().into(),
         key: Some(n.to_string().into()),
         intent: None,
@@ -69,12 +71,17 @@ fn ask(n: u64) -> Option<Reserve> {
 }
 
 async fn one(store: &Store, n: u64) -> Option<()> {
-    let Reserved::Granted(grant) = store.reserve(ask(n)?).await.ok()? else { return None };
+    let Reserved::Granted(_) = store.reserve(ask(n)?).await.ok()? else { return None };
+    settled(store, n).await
+}
+
+async fn settled(store: &Store, n: u64) -> Option<()> {
+    let Entry::Asked(name) = ask(n)?.entry else { return None };
     let headers = vec![("request-id".into(), Bytes::from_static(b"req_0123456789"))];
     let answer = StoredAnswer { status: 200, headers, body: Bytes::from(vec![b'a'; 1024]) };
     let end = Settle {
-        op: grant.record.op,
-        by: Witness::First(grant.token),
+        op: name.operation(0),
+        by: Witness::First(Token(n)),
         outcome: Outcome::Succeeded,
         status: Some(200),
         request_id: Some("req_0123456789".into()),
@@ -103,9 +110,89 @@ async fn round(store: &Arc<Store>, at_once: u64, first: u64, operations: u64) ->
     done.then(|| start.elapsed())
 }
 
+/// The middle of some spans, in microseconds.
+fn middle(mut spans: Vec<Duration>) -> u128 {
+    spans.sort();
+    spans.get(spans.len() / 2).map_or(0, Duration::as_micros)
+}
+
+/// Sends a reserve and a bare one in turn, `at_once` of each at a time: the middle of each.
+async fn beside(store: &Arc<Store>, at_once: u64, first: u64, rounds: u64) -> Option<(u128, u128)> {
+    let (mut whole, mut bare) = (Vec::new(), Vec::new());
+    for round in 0..rounds {
+        let from = first.checked_add(round.checked_mul(at_once)?.checked_mul(2)?)?;
+        let mut all = tokio::task::JoinSet::new();
+        #[expect(clippy::disallowed_methods, reason = "this measures")]
+        let start = Instant::now();
+        for lane in 0..at_once {
+            let (store, ask) = (Arc::clone(store), ask(from.checked_add(lane)?)?);
+            all.spawn(async move { store.reserve(ask).await.is_ok() });
+        }
+        if !all.join_all().await.into_iter().all(|done| done) {
+            return None;
+        }
+        whole.push(start.elapsed());
+        let mut ready = Vec::new();
+        for lane in at_once..at_once.checked_mul(2)? {
+            ready.push(store.bare(&ask(from.checked_add(lane)?)?).ok()??);
+        }
+        let mut all = tokio::task::JoinSet::new();
+        #[expect(clippy::disallowed_methods, reason = "this measures")]
+        let start = Instant::now();
+        for one in ready {
+            all.spawn(async move { one.send().await.is_ok() });
+        }
+        if !all.join_all().await.into_iter().all(|done| done) {
+            return None;
+        }
+        bare.push(start.elapsed());
+        // Settled, so that budgets hold what they do in service.
+        for lane in 0..at_once.checked_mul(2)? {
+            settled(store, from.checked_add(lane)?).await?;
+        }
+    }
+    Some((middle(whole), middle(bare)))
+}
+
+async fn used(client: &redis::Client) -> Result<u64, Box<dyn std::error::Error>> {
+    let mut connection = client.get_multiplexed_async_connection().await?;
+    let info: String = redis::cmd("INFO").arg("memory").query_async(&mut connection).await?;
+    let used = info.lines().find_map(|line| line.strip_prefix("used_memory:"));
+    Ok(used.ok_or("no used_memory")?.trim().parse()?)
+}
+
+async fn on_redis(url: &str) -> Result<(), Box<dyn std::error::Error>> {
+    let address = Address::parse(url, "speed")?;
+    let store = Arc::new(Store::redis(&address, SealingKey::random()?, Clock::System)?);
+    let mut first = 0_u64;
+    for (at_once, rounds) in [(1_u64, 4_000_u64), (16, 400), (64, 150)] {
+        let (whole, bare) =
+            beside(&store, at_once, first, rounds).await.ok_or("a reserve did not run")?;
+        first = first.saturating_add(rounds.saturating_mul(at_once).saturating_mul(2));
+        let ratio = whole.saturating_mul(100).checked_div(bare).unwrap_or(0);
+        println!("{at_once:3} at once: reserve {whole} us, bare script {bare} us: {ratio} %");
+    }
+    let client = redis::Client::open(url)?;
+    let before = used(&client).await?;
+    for (at_once, operations) in [(1_u64, 4_000_u64), (16, 8_000), (64, 8_000)] {
+        let took = round(&store, at_once, first, operations).await.ok_or("it did not run")?;
+        first = first.saturating_add(operations);
+        let events = operations.saturating_mul(2).saturating_mul(1_000_000);
+        let a_second = u128::from(events).checked_div(took.as_micros()).unwrap_or(0);
+        println!("{at_once:3} at once: {a_second:6} events a second");
+    }
+    let each = used(&client).await?.saturating_sub(before) / 20_000;
+    println!("{each} bytes of Redis's memory each, a 1 KiB answer kept");
+    Ok(())
+}
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let dir = std::env::args().nth(1).map_or_else(std::env::temp_dir, PathBuf::from);
+    let told = std::env::args().nth(1);
+    if let Some(url) = told.as_deref().filter(|told| told.starts_with("redis")) {
+        return on_redis(url).await;
+    }
+    let dir = told.map_or_else(std::env::temp_dir, PathBuf::from);
     let dir = dir.join(format!("store-speed-{}", std::process::id()));
     let store = Arc::new(Store::embedded(&dir, SealingKey::random()?, Clock::System)?);
     let mut first = 0_u64;

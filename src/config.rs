@@ -6,6 +6,7 @@
 mod build;
 mod load;
 mod quick;
+mod redis;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -91,6 +92,23 @@ pub enum StorePlace {
         /// The sealing key, 32 bytes in base64; beside the store when `None`.
         key: Option<crate::credentials::Reference>,
     },
+    /// A fleet's rows in Redis.
+    Redis(Box<RedisPlace>),
+}
+
+/// A Redis, and who we are there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RedisPlace {
+    /// Where it is; its password and its authorities are read when it is opened.
+    pub address: crate::store::Address,
+    /// The password.
+    pub password: Option<crate::credentials::Reference>,
+    /// The authorities that its certificate is judged by; the system's when `None`.
+    pub authorities: Option<PathBuf>,
+    /// The sealing key, 32 bytes in base64: every replica's is the same.
+    pub key: crate::credentials::Reference,
+    /// What financial calls need of it.
+    pub needs: crate::store::Needs,
 }
 
 /// One upstream.

@@ -128,7 +128,7 @@ async fn ready(State(console): State<Arc<Console>>) -> Response {
 }
 
 async fn metrics(State(console): State<Arc<Console>>) -> Response {
-    let text = console.gate.metrics();
+    let text = console.gate.metrics().await;
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
 }
 

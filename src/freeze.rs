@@ -31,7 +31,7 @@ impl Freezes {
     ///
     /// # Errors
     ///
-    /// `frozen`, with the scope in words.
+    /// `frozen`, with the scope in words; `undecidable` for a financial call while nobody can tell.
     pub fn check(&self, call: &Call, caller: &Caller) -> Result<(), Refusal> {
         let mut classes: SmallVec<[Class; 4]> = SmallVec::new();
         classes.push(call.class);
@@ -44,10 +44,14 @@ impl Freezes {
             action: &call.action.name,
             upstream: &call.upstream,
         };
-        match self.store.frozen(&subject) {
-            None => Ok(()),
-            Some(freeze) => Err(refusal(&freeze, self.clock.now())),
+        if let Some(freeze) = self.store.frozen(&subject) {
+            return Err(refusal(&freeze, self.clock.now()));
         }
+        // Money stays where it is while nobody knows what was stopped.
+        if classes.contains(&Class::Financial) {
+            self.store.fit_for_money()?;
+        }
+        Ok(())
     }
 
     /// Every freeze that holds.

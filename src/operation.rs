@@ -5,6 +5,8 @@
 
 pub mod search;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::header::SET_COOKIE;
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -39,6 +41,7 @@ pub fn name(call: &Call, caller: &Caller, account: Option<&str>) -> Name {
         piece(&mut scope, b'n', part.as_bytes());
     }
     Name {
+        tenant: Arc::clone(&key.tenant),
         scope: scope.into(),
         key: call.context.key.clone(),
         intent: call.context.intent,

@@ -10,9 +10,11 @@ pub mod codec;
 pub mod draft;
 pub mod embedded;
 pub mod freeze;
+mod look;
 mod loss;
 pub mod memory;
 pub mod record;
+pub mod redis;
 pub mod rows;
 pub mod seal;
 mod seek;
@@ -30,6 +32,7 @@ use parking_lot::Mutex;
 
 pub use self::ask::{BudgetUse, Entry, HoldTerms, Likeness, Reserve, Take};
 pub use self::freeze::{Freeze, FreezeScope, Subject};
+pub use self::look::Listed;
 pub use self::record::{
     About, AnswerKept, Approval, Hold, Moment, Name, Record, Said, State, StoredAnswer, Token,
 };
@@ -42,33 +45,45 @@ pub use self::step::{
 pub use self::wait::Waiter;
 
 use crate::bounds::STORED_ANSWER_BYTES_MAX;
-use crate::call::{OperationId, Outcome};
+use crate::call::OperationId;
 use crate::clock::{Clock, Timestamp};
 use crate::refusal::Fault;
 use crate::store::draft::Draft;
 use crate::store::embedded::Embedded;
 use crate::store::memory::Memory;
 use crate::store::record::sha256;
-use crate::store::rows::{Key, Meta, Row, Rows, key};
+use crate::store::redis::Redis;
+pub use crate::store::redis::{Address, Durability};
+use crate::store::rows::{Key, Meta, Rows};
 use crate::store::seal::Purpose;
 use crate::store::step::{Event, Reply};
 use crate::store::times::Times;
 
 /// BOUND: rows a sweep looks at for what was kept long enough; a million rows in some 80 minutes.
 const RETAIN_ROWS: usize = 200;
-/// BOUND: operations that a listing by an ended state looks at.
-const LOOKED_AT_MAX: usize = 5_000;
 
 /// The durable half of a gate.
 #[derive(Debug)]
 pub struct Store {
     shelf: Shelf,
     shared: Arc<Shared>,
-    seal: SealingKey,
+    seal: Arc<SealingKey>,
     interrupted: Mutex<Vec<Arc<Record>>>,
+    /// What money needs of it.
+    needs: Needs,
     /// Why the last effect found no room in it: the disk is full, say.
     failing: Mutex<Option<Fault>>,
     cursor: Mutex<Key>,
+}
+
+/// What financial calls need of a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Needs {
+    /// Whatever it is: its dangers are told, not acted on.
+    #[default]
+    Any,
+    /// That it forgets nothing that it acknowledged.
+    Durable,
 }
 
 /// Where the rows are.
@@ -76,25 +91,7 @@ pub struct Store {
 enum Shelf {
     Memory(Memory),
     Embedded(Embedded),
-}
-
-/// Which operations are listed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Listed<'t> {
-    /// Those that wait for a person; what ends first comes first.
-    Held,
-    /// Those that a person approved.
-    Approved,
-    /// Those that are being sent.
-    Submitted,
-    /// Those that may have happened; the oldest first.
-    Unknown,
-    /// Those that the vendor says are pending; the oldest first.
-    Accepted,
-    /// A tenant's, the newest first.
-    Tenant(&'t str),
-    /// All, the newest first.
-    All,
+    Redis(Box<Redis>),
 }
 
 /// Runs an event and takes the one reply that belongs to it.
@@ -112,7 +109,7 @@ impl Store {
     /// When the system has no random bytes.
     pub fn memory(clock: Clock) -> Result<Self, Fault> {
         let shared = Arc::new(Shared::new(Times::resume(clock, &Meta::default())));
-        Ok(Self::new(Shelf::Memory(Memory::default()), shared, SealingKey::random()?))
+        Ok(Self::new(Shelf::Memory(Memory::default()), shared, Arc::new(SealingKey::random()?)))
     }
 
     /// The store in `dir`; made if there is none. What the last process was sending is unknown now:
@@ -129,22 +126,44 @@ impl Store {
         let reply = embedded.run_blocking(Event::Restarted)?;
         let freezes = embedded.read(|rows| Draft::new(rows).freezes())?;
         shared.freezes.store(Arc::new(freezes));
-        let store = Self::new(Shelf::Embedded(embedded), shared, seal);
+        let store = Self::new(Shelf::Embedded(embedded), shared, Arc::new(seal));
         if let Reply::Swept(swept) = reply {
             *store.interrupted.lock() = swept.changed;
         }
         Ok(store)
     }
 
-    fn new(shelf: Shelf, shared: Arc<Shared>, seal: SealingKey) -> Self {
+    /// The rows of a fleet, in the Redis at `address`; connected when it is first asked, so that a start
+    /// does not hang on it. To be made inside a runtime.
+    ///
+    /// # Errors
+    ///
+    /// When the address cannot be used.
+    pub fn redis(address: &Address, seal: SealingKey, clock: Clock) -> Result<Self, Fault> {
+        let shared = Arc::new(Shared::new(Times::resume(clock.clone(), &Meta::default())));
+        let seal = Arc::new(seal);
+        let redis = Redis::new(address, Arc::clone(&seal), Arc::clone(&shared), clock)?;
+        Ok(Self::new(Shelf::Redis(Box::new(redis)), shared, seal))
+    }
+
+    /// The same, for financial calls only if it gives what they need.
+    #[must_use]
+    pub fn needing(mut self, needs: Needs) -> Self {
+        self.needs = needs;
+        self
+    }
+
+    fn new(shelf: Shelf, shared: Arc<Shared>, seal: Arc<SealingKey>) -> Self {
         let (interrupted, cursor) = (Mutex::default(), Mutex::default());
-        Self { shelf, shared, seal, interrupted, failing: Mutex::default(), cursor }
+        let (needs, failing) = (Needs::Any, Mutex::default());
+        Self { shelf, shared, seal, interrupted, needs, failing, cursor }
     }
 
     async fn run(&self, event: Event) -> Result<Reply, Fault> {
         match &self.shelf {
             Shelf::Memory(memory) => memory.run(&event, &self.shared),
             Shelf::Embedded(embedded) => embedded.run(event).await,
+            Shelf::Redis(redis) => redis.run(event).await,
         }
     }
 
@@ -152,6 +171,8 @@ impl Store {
         match &self.shelf {
             Shelf::Memory(memory) => memory.read(look),
             Shelf::Embedded(embedded) => embedded.read(look),
+            // Asked by methods of its own: it has no rows to walk.
+            Shelf::Redis(_) => Err(astray()),
         }
     }
 
@@ -163,6 +184,9 @@ impl Store {
     /// When the store cannot say; then nothing may be sent.
     pub async fn recall(&self, name: &Name) -> Result<Recalled, Fault> {
         let event = Event::Recall(name.clone());
+        if let Shelf::Redis(_) = &self.shelf {
+            return asked!(self, event => Recalled);
+        }
         let now = self.shared.times.lock().tick();
         let (reply, changes) = self.read(|rows| step::step(rows, &event, now))?;
         let reply = if changes.is_empty() { reply } else { self.run(event).await? };
@@ -181,19 +205,11 @@ impl Store {
     /// # Errors
     ///
     /// When the store cannot say; then nothing may be sent.
-    pub async fn reserve(&self, mut ask: Reserve) -> Result<Reserved, Fault> {
-        let sealed_for = match &ask.entry {
-            // Known meanwhile: sealed for nobody, so that the step cannot keep it.
-            Entry::Asked(name) if !ask.request.is_empty() => {
-                Some(self.would_be(name)?.unwrap_or(OperationId([0; 32])))
-            }
-            Entry::Asked(_) | Entry::Approved(_) => None,
+    pub async fn reserve(&self, ask: Reserve) -> Result<Reserved, Fault> {
+        let reserved = match &self.shelf {
+            Shelf::Redis(_) => asked!(self, Event::Reserve(Box::new(ask), None) => Reserved),
+            Shelf::Memory(_) | Shelf::Embedded(_) => self.reserve_sealed(ask).await,
         };
-        ask.request = match sealed_for {
-            Some(op) => self.seal.seal(op, Purpose::Request, &ask.request)?.into(),
-            None => Bytes::new(),
-        };
-        let reserved = asked!(self, Event::Reserve(Box::new(ask), sealed_for) => Reserved);
         match &reserved {
             Err(fault) => *self.failing.lock() = Some(fault.clone()),
             Ok(Reserved::Granted(_) | Reserved::Held(_)) => *self.failing.lock() = None,
@@ -207,6 +223,22 @@ impl Store {
             return Ok(Reserved::Known(self.answered(known)?));
         }
         Ok(reserved)
+    }
+
+    /// Sealed for the operation that it would be, and asked.
+    async fn reserve_sealed(&self, mut ask: Reserve) -> Result<Reserved, Fault> {
+        let sealed_for = match &ask.entry {
+            // Known meanwhile: sealed for nobody, so that the step cannot keep it.
+            Entry::Asked(name) if !ask.request.is_empty() => {
+                Some(self.would_be(name)?.unwrap_or(OperationId([0; 32])))
+            }
+            Entry::Asked(_) | Entry::Approved(_) => None,
+        };
+        ask.request = match sealed_for {
+            Some(op) => self.seal.seal(op, Purpose::Request, &ask.request)?.into(),
+            None => Bytes::new(),
+        };
+        asked!(self, Event::Reserve(Box::new(ask), sealed_for) => Reserved)
     }
 
     /// The operation that a name would become now; `None` when it is one already.
@@ -283,115 +315,6 @@ impl Store {
         std::mem::take(&mut self.interrupted.lock())
     }
 
-    /// An operation.
-    ///
-    /// # Errors
-    ///
-    /// When the store cannot be read.
-    pub async fn show(&self, op: OperationId) -> Result<Option<Arc<Record>>, Fault> {
-        self.read(|rows| Draft::new(rows).record(op))
-    }
-
-    /// An operation and its answer, as a replay gives it.
-    ///
-    /// # Errors
-    ///
-    /// When the store cannot be read, or the answer does not open.
-    pub async fn show_answer(&self, op: OperationId) -> Result<Option<Known>, Fault> {
-        let Some(record) = self.show(op).await? else {
-            return Ok(None);
-        };
-        self.answered(Known { record, how: How::Own, answer: None }).map(Some)
-    }
-
-    /// What is to be sent after an approval.
-    ///
-    /// # Errors
-    ///
-    /// When the store cannot be read, or the request does not open.
-    pub async fn request(&self, op: OperationId) -> Result<Option<Bytes>, Fault> {
-        self.opened(op, Purpose::Request).map(|plain| plain.map(Bytes::from))
-    }
-
-    /// Operations in the state of that name, or all, `limit` at most: those that wait the oldest first,
-    /// others the newest first. A name that is none has none.
-    ///
-    /// # Errors
-    ///
-    /// When the store cannot be read.
-    pub async fn list(&self, state: Option<&str>, limit: usize) -> Result<Vec<Arc<Record>>, Fault> {
-        let which = match state {
-            None => return self.listed(Listed::All, limit),
-            Some("held") => Listed::Held,
-            Some("approved") => Listed::Approved,
-            Some("submitted") => Listed::Submitted,
-            Some("unknown") => Listed::Unknown,
-            Some(ended) => {
-                // BOUND: ended operations have no list of their own; this many are looked at.
-                let mut all = self.listed(Listed::All, LOOKED_AT_MAX)?;
-                all.retain(|record| record.state.name() == ended);
-                all.truncate(limit);
-                return Ok(all);
-            }
-        };
-        let mut open = self.listed(which, limit)?;
-        open.sort_by_key(|record| record.created);
-        Ok(open)
-    }
-
-    /// Operations as one of the lists has them, `limit` at most.
-    ///
-    /// # Errors
-    ///
-    /// When the store cannot be read.
-    pub fn listed(&self, which: Listed<'_>, limit: usize) -> Result<Vec<Arc<Record>>, Fault> {
-        let all = |state| key::due_before(state, Timestamp(i64::MAX));
-        let (token, lease) = (Token(0), Timestamp(0));
-        let (from, to) = match which {
-            Listed::Held => all(State::Held),
-            Listed::Approved => all(State::Approved),
-            Listed::Submitted => all(State::Submitted { token, lease }),
-            Listed::Unknown => all(State::Unknown),
-            Listed::Accepted => all(State::Done { outcome: Outcome::Accepted }),
-            Listed::Tenant(tenant) => {
-                let from = key::by_tenant(tenant, None);
-                let to = key::after(&from);
-                (from, to)
-            }
-            Listed::All => (vec![b'c'], key::after(b"c")),
-        };
-        self.read(|rows| Draft::new(rows).listed(&from, &to, limit))
-    }
-
-    /// Whether the last effect that was asked for could be written down.
-    ///
-    /// # Errors
-    ///
-    /// Why it could not.
-    pub fn health(&self) -> Result<(), Fault> {
-        self.failing.lock().clone().map_or(Ok(()), Err)
-    }
-
-    /// Operations by the names of [`State::NAMES`].
-    ///
-    /// # Errors
-    ///
-    /// When the store cannot be read.
-    pub fn counts(&self) -> Result<[(&'static str, u64); 7], Fault> {
-        let meta = self.read(|rows| Draft::new(rows).meta())?;
-        let mut counts = meta.counts.into_iter();
-        Ok(State::NAMES.map(|name| (name, counts.next().unwrap_or(0))))
-    }
-
-    /// How many commits there were: events that came together share one.
-    ///
-    /// # Errors
-    ///
-    /// When the store cannot be read.
-    pub fn batches(&self) -> Result<u64, Fault> {
-        self.read(|rows| Draft::new(rows).meta()).map(|meta| meta.batch)
-    }
-
     /// Stops a scope; durable once this returns. Its number is for [`Store::unfreeze`].
     ///
     /// # Errors
@@ -410,7 +333,9 @@ impl Store {
         let at = self.shared.times.lock().tick().at;
         let freeze = Freeze { id, scope, reason: reason.into(), by: by.into(), at, until };
         self.run(Event::Freeze(Box::new(freeze.clone()))).await?;
-        Ok(freeze)
+        // As it is kept: a fleet's store has a time of its own.
+        let kept = self.shared.freezes.load().iter().find(|kept| kept.id == freeze.id).cloned();
+        Ok(kept.unwrap_or(freeze))
     }
 
     /// No longer stops it; what it was, if there was one.
@@ -464,32 +389,12 @@ impl Store {
 
     /// The last time the clock was set forward by more than a minute: budgets are kept longer for it.
     pub fn leap(&self) -> Option<Jump> {
-        self.shared.times.lock().leap()
-    }
-
-    fn answered(&self, known: Known) -> Result<Known, Fault> {
-        let op = known.record.op;
-        let answer = match (known.record.state, known.record.answer) {
-            (State::Done { .. }, AnswerKept::Kept) => {
-                let plain = self.opened(op, Purpose::Answer)?;
-                plain.map(|plain| codec::read(&plain).ok_or_else(damaged)).transpose()?
-            }
-            (_, AnswerKept::Kept | AnswerKept::None | AnswerKept::Gone) => None,
-        };
-        Ok(Known { answer, ..known })
-    }
-
-    fn opened(&self, op: OperationId, what: Purpose) -> Result<Option<Vec<u8>>, Fault> {
-        let key = match what {
-            Purpose::Request => key::request(op),
-            Purpose::Answer => key::answer(op),
-            Purpose::Intent => return Ok(None),
-        };
-        match self.read(|rows| rows.find(&key))? {
-            Some(Row::Sealed(sealed)) => self.seal.open(op, what, &sealed).map(Some),
-            None => Ok(None),
-            Some(_) => Err(damaged()),
+        if let Shelf::Redis(redis) = &self.shelf
+            && let Some(leap) = redis.leap()
+        {
+            return Some(leap);
         }
+        self.shared.times.lock().leap()
     }
 }
 

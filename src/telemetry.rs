@@ -224,6 +224,11 @@ impl Telemetry {
         counts.iter().for_each(|(state, count)| self.metrics.operations(state, *count));
     }
 
+    /// In how many ways the store may forget what it acknowledged.
+    pub fn store_unsafe(&self, dangers: usize) {
+        self.metrics.store_unsafe(u64::try_from(dangers).unwrap_or(u64::MAX));
+    }
+
     /// Operations that wait for a person: the queue of each.
     pub fn holds_pending<'q>(&self, queues: impl IntoIterator<Item = &'q str>) {
         let mut counts: BTreeMap<&str, u64> = BTreeMap::new();

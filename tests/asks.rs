@@ -31,6 +31,7 @@ pub fn hash(text: &str) -> [u8; 32] {
 /// The name of a call with that body, under that key.
 pub fn name(key: Option<&str>, body: &str) -> Name {
     Name {
+        tenant: Arc::from("t"),
         scope: b"tenant,shop,cus_1,refund,bot,c1".to_vec().into(),
         key: key.map(Into::into),
         intent: None,

@@ -72,7 +72,7 @@ fn one_fault_hides_no_other() {
     let file = home.path().join("faulty.yaml");
     fs::write(
         &file,
-        "version: 2\nlisten: 0.0.0.0:8700\nfleet: x\nstore: redis://nowhere\naudit: { dir: audit }\n\
+        "version: 2\nlisten: 0.0.0.0:8700\nfleet: x y\nstore: redis://nowhere\naudit: { dir: audit }\n\
          identity: { issuers: [] }\nupstreams:\n  a: { url: ftp://x, pack: none, credentials: secret, timeout: { answer: soon } }\n\
          contracts: { class/financial: { outcome: maybe } }\nlimits: [ { name: a, per: planet, rate: 1/s } ]\nstray: 1\n",
     )

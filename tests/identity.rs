@@ -250,7 +250,7 @@ fn a_token_of_each_family_names_its_caller() {
             assert_eq!((caller.roles.clone(), caller.trust), (vec!["admin".into()], Some(4)));
             assert_eq!(caller.consent_until, Consent::Until(Timestamp::from_seconds(NOW + 60)));
             assert_eq!(caller.auth_time, Some(Timestamp::from_seconds(NOW - 5)));
-            assert_eq!(caller.contacts, vec!["a@b.example".into()]);
+            assert_eq!(caller.contacts, vec![Box::<str>::from("a@b.example")]);
             assert_eq!(caller.expires, Timestamp::from_seconds(NOW + 600));
             assert_eq!(caller.jti.as_deref(), Some("j1"));
             assert_eq!(caller.narrowed, Some(vec!["stripe.refund.create".into()]));
@@ -996,7 +996,7 @@ fn a_development_token_is_minted_and_counts() {
         assert_eq!((&*caller.agent, caller.customer.as_deref()), ("support-bot", Some("cus_9")));
         assert_eq!(caller.account, AccountClaim::One("cus_S".into()));
         assert_eq!((&*caller.tenant, caller.trust), ("eu", Some(4)));
-        assert_eq!(caller.contacts, vec!["a@b.example".into()]);
+        assert_eq!(caller.contacts, vec![Box::<str>::from("a@b.example")]);
         // Another directory is another issuer.
         let other = tempfile::tempdir().unwrap();
         let foreign = identity::mint(other.path(), &wish, now).unwrap();

@@ -4,6 +4,7 @@ mod console;
 mod crash;
 mod disk;
 mod faults;
+mod fleet;
 mod people;
 mod serving;
 mod wire;

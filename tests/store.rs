@@ -1,7 +1,10 @@
-//! One contract, every store: each of these runs over Memory and over Embedded.
+//! One contract, every store: each of these runs over Memory, over Embedded and over Redis.
 
 mod alone;
 mod crash;
+mod differential;
+mod fleet;
+mod roads;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,12 +25,15 @@ use crate::asks::{
     HOUR, LEASE, START, about, ask, ask_held, budget, count, hash, likeness, money, name, on, op,
     reason, release, settle,
 };
+use crate::support::redis::Server;
 
 /// A store, its clock, its directory.
 pub struct Bench {
     pub store: Arc<Store>,
     pub clock: Clock,
     pub dir: Option<TempDir>,
+    /// Ends after the store.
+    pub server: Option<Server>,
 }
 
 pub fn key() -> SealingKey {
@@ -37,14 +43,25 @@ pub fn key() -> SealingKey {
 impl Bench {
     fn memory() -> Self {
         let clock = Clock::by_hand(START);
-        Self { store: Arc::new(Store::memory(clock.clone()).unwrap()), clock, dir: None }
+        Self {
+            store: Arc::new(Store::memory(clock.clone()).unwrap()),
+            clock,
+            dir: None,
+            server: None,
+        }
     }
 
     pub fn embedded() -> Self {
         let clock = Clock::by_hand(START);
         let dir = tempfile::tempdir().unwrap();
         let store = Store::embedded(dir.path(), key(), clock.clone()).unwrap();
-        Self { store: Arc::new(store), clock, dir: Some(dir) }
+        Self { store: Arc::new(store), clock, dir: Some(dir), server: None }
+    }
+
+    pub async fn redis() -> Self {
+        let (server, clock) = (Server::start(), Clock::by_hand(START));
+        let store = Store::redis(&server.address("fleet"), key(), clock.clone()).unwrap();
+        Self { store: Arc::new(store), clock, dir: None, server: Some(server) }
     }
 
     pub async fn grant(&self, ask: tollhouse::store::Reserve) -> Grant {
@@ -141,6 +158,9 @@ macro_rules! contract {
         }
         mod embedded {
             $(#[tokio::test] async fn $name() { super::$name(&super::Bench::embedded()).await; })*
+        }
+        mod on_redis {
+            $(#[tokio::test] async fn $name() { super::$name(&super::Bench::redis().await).await; })*
         }
     };
 }
@@ -348,7 +368,7 @@ contract! {
         assert!(matches!(early, Settled::Fenced(_)), "it may be under way");
         ok(bench.end(first, 1, Outcome::Unknown).await);
         let record = ok(by_person(Outcome::Succeeded).await.unwrap());
-        assert_eq!(record.timeline.last().unwrap().by, "ana".into());
+        assert_eq!(&*record.timeline.last().unwrap().by, "ana");
         assert!(matches!(by_person(Outcome::NotSent).await.unwrap(), Settled::Fenced(_)));
     }
 
@@ -490,7 +510,7 @@ contract! {
         let wrong = bench.say(held.op, approve(held.about.digest)).await;
         assert!(matches!(wrong, Answered::Changed(_)), "the call's digest alone is not what was shown");
         let approved = bench.approve(&held).await;
-        assert_eq!(approved.approval.as_ref().unwrap().by, "ana".into());
+        assert_eq!(&*approved.approval.as_ref().unwrap().by, "ana");
         let late = bench.say(held.op, approve(held.hold.as_ref().unwrap().shown)).await;
         assert!(matches!(late, Answered::TooLate(_)));
         assert!(matches!(bench.say(held.op, Say::Withdraw).await, Answered::TooLate(_)));
@@ -635,6 +655,8 @@ contract! {
         }
         let mut foreign = on(ask(Some("f"), "9.00 USD", 9), "f");
         foreign.about.caller.tenant = "another".into();
+        let Entry::Asked(named) = &mut foreign.entry else { panic!() };
+        named.tenant = "another".into();
         let foreign = bench.grant(foreign).await.record.op;
         ok(bench.end(foreign, 9, Outcome::Succeeded).await);
         let all = bench.store.list(None, 10).await.unwrap();
@@ -644,9 +666,9 @@ contract! {
         assert_eq!(open.len(), 4);
         assert!(open.is_sorted_by_key(|record| record.created));
         assert_eq!(bench.store.list(Some("done"), 10).await.unwrap().len(), 1);
-        assert_eq!(bench.store.listed(Listed::Tenant("another"), 10).unwrap().len(), 1);
-        assert_eq!(bench.store.listed(Listed::Tenant("t"), 10).unwrap().len(), 4);
-        let counts = bench.store.counts().unwrap();
+        assert_eq!(bench.store.listed(Listed::Tenant("another"), 10).await.unwrap().len(), 1);
+        assert_eq!(bench.store.listed(Listed::Tenant("t"), 10).await.unwrap().len(), 4);
+        let counts = bench.store.counts().await.unwrap();
         assert_eq!(counts.iter().filter(|(_, n)| *n > 0).count(), 2);
         assert!(counts.contains(&("submitted", 4)) && counts.contains(&("done", 1)));
     }
@@ -671,9 +693,24 @@ contract! {
         bench.store.sweep().await.unwrap();
         assert_eq!(bench.store.show(first).await.unwrap(), None);
         assert!(bench.store.list(None, 9).await.unwrap().is_empty());
-        assert!(bench.store.counts().unwrap().iter().all(|(_, n)| *n == 0));
+        assert!(bench.store.counts().await.unwrap().iter().all(|(_, n)| *n == 0));
         let again = bench.store.recall(&name(Some("k2"), "60.00 USD")).await.unwrap();
         assert!(matches!(again, Recalled::Fresh { .. }));
+    }
+
+    async fn a_hold_that_ends_in_a_sweep_gives_its_room_back(bench) {
+        let with = |mut asked: tollhouse::store::Reserve, amount: &str| {
+            asked.budgets = vec![budget(amount, 100_00, Over::Refuse)];
+            asked
+        };
+        let first = with(on(ask(Some("a"), "60.00 USD", 1), "a"), "60.00 USD");
+        let first = bench.grant(first).await.record.op;
+        ok(bench.end(first, 1, Outcome::Succeeded).await);
+        bench.hold(with(on(ask_held(Some("h"), "40.00 USD", 2), "h"), "40.00 USD")).await;
+        // In one sweep the hold ends and the old spending leaves the budget's memory.
+        bench.clock.turn(HOUR * 24 * 32);
+        assert_eq!(bench.store.sweep().await.unwrap().len(), 1);
+        bench.grant(with(on(ask(Some("n"), "100.00 USD", 3), "n"), "100.00 USD")).await;
     }
 
     async fn an_answer_that_is_too_large_is_never_a_second_run(bench) {
@@ -734,7 +771,7 @@ contract! {
         assert!(matches!(bench.claim(first, 3, Try::Read).await, Claimed::NotNow(_)));
         assert_eq!(bench.store.sought(9).await.unwrap(), []);
         let record = ok(bench.look(first, 2, Outcome::Unknown, None).await);
-        assert_eq!(record.timeline.last().unwrap().what, "looked".into());
+        assert_eq!(&*record.timeline.last().unwrap().what, "looked");
         assert!(matches!(bench.claim(first, 3, Try::Read).await, Claimed::NotNow(_)), "a pause");
         bench.clock.turn(Duration::from_secs(3));
         assert!(matches!(bench.claim(first, 3, Try::Read).await, Claimed::Yours(_)));

@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod house;
+pub mod redis;
 pub mod shop;
 
 use std::io::{BufRead, BufReader};

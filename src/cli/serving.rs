@@ -42,7 +42,10 @@ impl Running {
         let vault = config::vault(&config)?;
         let drain = config.drain;
         // On a thread of its own, which ends: what reading and compiling needed goes back to the system.
+        let runtime = tokio::runtime::Handle::current();
         let built = std::thread::spawn(move || {
+            // A fleet's store has tasks of its own, on the runtime that serves.
+            let _inside = runtime.enter();
             config::gate(config, vault, config::Keep::Configured, clock)
         });
         let built = built.join();
@@ -55,6 +58,8 @@ impl Running {
         let probes_door = wanted.probes.map(|at| tcp_door("probes", at)).transpose()?;
         // Keys are fetched before the first call needs them; an issuer that is down is not fatal.
         let _keys = gate.identity.connect().await;
+        // Nor is a store that is not there yet: readiness says so, and why.
+        gate.look_at_store().await;
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
         let mut console = Console { gate: Arc::clone(&gate), tokens };

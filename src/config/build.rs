@@ -10,7 +10,7 @@ use crate::breaker::Breaker;
 use crate::call::{Class, Digest};
 use crate::catalog::{Catalog, Road};
 use crate::clock::Clock;
-use crate::credentials::{ReadOnly, Vault};
+use crate::credentials::{ReadOnly, Reference, Vault};
 use crate::facts::{self, Lookups};
 use crate::freeze::Freezes;
 use crate::gate::{Gate, Site, Unsettled};
@@ -19,7 +19,7 @@ use crate::limits::Rates;
 use crate::outbound::{Addresses, Connection, Exchange, Network, Outbound, Outgoing, Upstream};
 use crate::policy::{self, Policy, Shipped};
 use crate::store::record::sha256;
-use crate::store::{SealingKey, Store};
+use crate::store::{Needs, SealingKey, Store};
 use crate::telemetry::Telemetry;
 use crate::value::piece;
 use crate::yaml::{ConfigErrors, Faults, Place};
@@ -31,6 +31,8 @@ pub struct Checked {
     pub gate: Gate,
     /// What is worth saying of it, a line each.
     pub said: Vec<String>,
+    /// The store that is named, not opened.
+    place: StorePlace,
 }
 
 /// Where a gate keeps what outlives a call.
@@ -60,11 +62,18 @@ pub fn check(config: Config) -> Result<Checked, ConfigErrors> {
             one.pack.actions().len()
         ));
     }
-    if let StorePlace::Embedded { dir, .. } = &config.store {
-        said.push(format!("store: embedded in {}; it must outlive the process", dir.display()));
+    match &config.store {
+        StorePlace::Memory => {}
+        StorePlace::Embedded { dir, .. } => {
+            said.push(format!("store: embedded in {}; it must outlive the process", dir.display()));
+        }
+        StorePlace::Redis(place) => {
+            said.push(format!("store: {}, fleet {}", place.address, place.address.fleet));
+        }
     }
+    let place = config.store.clone();
     let vault = vault(&config)?;
-    gate(config, vault, Keep::Nothing, Clock::System).map(|gate| Checked { gate, said })
+    gate(config, vault, Keep::Nothing, Clock::System).map(|gate| Checked { gate, said, place })
 }
 
 /// The same from a file, or from a pack alone, with contracts at their safe defaults and no secret.
@@ -80,13 +89,14 @@ pub fn checked(config: Option<&Path>, pack: Option<&str>) -> Result<Checked, Con
     };
     let clock = Clock::System;
     let vault = Vault::load(Vec::new(), &super::environment, clock.clone()).map_err(faults)?;
-    gate(config, vault, Keep::Nothing, clock).map(|gate| Checked { gate, said: Vec::new() })
+    let place = StorePlace::Memory;
+    gate(config, vault, Keep::Nothing, clock).map(|gate| Checked { gate, said: Vec::new(), place })
 }
 
 impl Checked {
-    /// Tries the issuers' keys and the upstreams.
+    /// Tries the store, the issuers' keys and the upstreams.
     pub async fn connect(&self) -> Vec<(String, Result<String, String>)> {
-        let mut found = Vec::new();
+        let mut found = self.connect_store().await;
         for (issuer, keys) in self.gate.identity.connect().await {
             let said = keys.map(|count| format!("{count} keys")).map_err(|e| e.to_string());
             found.push((format!("issuer {issuer}"), said));
@@ -110,6 +120,32 @@ impl Checked {
     }
 }
 
+impl Checked {
+    /// Tries a Redis, and judges what it may forget.
+    async fn connect_store(&self) -> Vec<(String, Result<String, String>)> {
+        let StorePlace::Redis(place) = &self.place else { return Vec::new() };
+        let line = |said| vec![("store".to_owned(), said)];
+        let store = match open_store(&self.place, &Clock::System) {
+            Ok(store) => store,
+            Err(why) => return line(Err(why)),
+        };
+        let judged = match store.durability().await {
+            Ok(Some(judged)) => judged,
+            Ok(None) => return Vec::new(),
+            Err(fault) => return line(Err(fault.to_string())),
+        };
+        let mut found = line(Ok(format!("answers ({})", judged.settings)));
+        found.extend(judged.notes.into_iter().map(|note| ("store".to_owned(), Ok(note))));
+        let refused = match place.needs {
+            Needs::Any => "",
+            Needs::Durable => " (financial calls are refused until then)",
+        };
+        let danger = |danger| ("store".to_owned(), Err(format!("{danger}{refused}")));
+        found.extend(judged.dangers.into_iter().map(danger));
+        found
+    }
+}
+
 fn in_memory(clock: &Clock) -> Result<(Store, Audit), ConfigErrors> {
     let store = Store::memory(clock.clone()).map_err(|e| fault("store", &e.to_string()))?;
     let audit = Audit::in_memory(clock.clone()).map_err(|e| fault("audit", &e.to_string()))?;
@@ -129,14 +165,7 @@ pub fn vault(config: &Config) -> Result<Vault, ConfigErrors> {
 
 /// Opens the store and the log that the configuration names.
 fn open(config: &Config, clock: &Clock) -> Result<(Store, Audit), ConfigErrors> {
-    let store = match &config.store {
-        StorePlace::Memory => Store::memory(clock.clone()),
-        StorePlace::Embedded { dir, key } => {
-            let key = sealing_key(dir, key.as_ref()).map_err(|e| fault("store", &e))?;
-            Store::embedded(dir, key, clock.clone())
-        }
-    };
-    let store = store.map_err(|e| fault("store", &e.to_string()))?;
+    let store = open_store(&config.store, clock).map_err(|why| fault("store", &why))?;
     begin(&store, config).map_err(|e| fault("store", &e))?;
     let audit = Audit::open(&config.audit_dir, clock.clone());
     Ok((store, audit.map_err(|e| fault("audit", &e.to_string()))?))
@@ -161,6 +190,20 @@ fn begin(store: &Store, config: &Config) -> Result<(), String> {
         let intents = known.open.iter().map(|one| (one.operation, one.sealed.as_slice()));
         store.begin_again(intents).await.map(drop).map_err(|e| told(&e))
     })
+}
+
+fn open_store(place: &StorePlace, clock: &Clock) -> Result<Store, String> {
+    let store = match place {
+        StorePlace::Memory => Store::memory(clock.clone()),
+        StorePlace::Embedded { dir, key } => {
+            Store::embedded(dir, sealing_key(dir, key.as_ref())?, clock.clone())
+        }
+        StorePlace::Redis(place) => {
+            let seal = |key: &Reference| sealing_key(Path::new(""), Some(key));
+            return super::redis::open(place, seal, clock);
+        }
+    };
+    store.map_err(|fault| fault.to_string())
 }
 
 /// The named key, or one kept beside the store and made with it.

@@ -18,7 +18,7 @@ use crate::policy::Contracts;
 use crate::yaml::{ConfigErrors, Faults, Node, Section, Shape};
 
 /// Keys that the contracts page knows and that are not built yet: refused with these words.
-const NOT_BUILT: &[&str] = &["fleet", "tls", "tenants", "rollout", "hooks"];
+const NOT_BUILT: &[&str] = &["tls", "tenants", "rollout", "hooks"];
 
 /// Reads the configuration at `path`, and everything it names.
 ///
@@ -182,25 +182,49 @@ impl File<'_> {
             top.fault("store", "is required and missing; expected `embedded:DIR`");
             return None;
         };
-        let (url, key) = if let Shape::Map(_) = node.shape {
-            let section = top.faults().section(node, "store");
-            let url = section.required("url", Node::name);
-            let key = section.optional("encryption_key", |n| self.reference(n));
-            section.finish();
-            (url?, key)
-        } else {
-            (top.required("store", Node::name)?, None)
+        let fleet = top.optional("fleet", super::redis::fleet);
+        let Shape::Map(_) = node.shape else {
+            let url = top.required("store", Node::name)?;
+            if url.starts_with("redis") {
+                let say =
+                    "expected `{ url: REDIS, encryption_key: file:PATH }`: replicas share the key";
+                top.fault("store", say);
+                return None;
+            }
+            if fleet.is_some() {
+                top.fault("fleet", "needs a store that replicas share: a Redis");
+            }
+            return self.embedded(top, "store", (&url, None));
         };
+        let section = top.faults().section(node, "store");
+        let url = section.required("url", Node::name);
+        let key = section.optional("encryption_key", |n| self.reference(n));
+        let place = match url.as_deref() {
+            Some(url) if url.starts_with("redis") => {
+                super::redis::read(&section, self.base, (url, fleet.as_deref(), key))
+            }
+            Some(url) => self.embedded(&section, "url", (url, key)),
+            None => None,
+        };
+        if fleet.is_some() && matches!(place, Some(StorePlace::Embedded { .. })) {
+            top.fault("fleet", "needs a store that replicas share: a Redis");
+        }
+        section.finish();
+        place
+    }
+
+    fn embedded(
+        &self,
+        section: &Section<'_>,
+        at: &str,
+        (url, key): (&str, Option<Reference>),
+    ) -> Option<StorePlace> {
         match url.split_once(':') {
             Some(("embedded", dir)) if !dir.is_empty() => {
                 Some(StorePlace::Embedded { dir: self.base.join(dir), key })
             }
-            Some(("redis" | "rediss" | "redis-cluster" | "redis-sentinel", _)) => {
-                top.fault("store", "Redis is not built yet; expected `embedded:DIR`");
-                None
-            }
             Some(_) | None => {
-                top.fault("store", format!("expected `embedded:DIR`, got `{url}`"));
+                section.fault(at, format!("expected `embedded:DIR` or a Redis, got `{url}`"));
                 None
             }
         }

@@ -226,7 +226,6 @@ impl Gate {
     ///
     /// What is not well, for whoever reads the probe.
     pub fn ready(&self) -> Result<(), String> {
-        self.store.counts().map_err(|fault| fault.to_string())?;
         self.store.health().map_err(|fault| fault.to_string())?;
         self.audit.health().map_err(|fault| fault.to_string())?;
         match self.identity.without_keys().into_iter().next() {
@@ -236,11 +235,11 @@ impl Gate {
     }
 
     /// Everything that is counted, in the exposition format of Prometheus.
-    pub fn metrics(&self) -> String {
-        if let Ok(counts) = self.store.counts() {
+    pub async fn metrics(&self) -> String {
+        if let Ok(counts) = self.store.counts().await {
             self.telemetry.operations(&counts);
         }
-        self.count_standing();
+        self.count_standing().await;
         for (name, site) in &self.sites {
             self.telemetry.breaker(name, site.breaker.shown().name());
         }

@@ -87,12 +87,36 @@ impl Gate {
     }
 
     /// What stands now, for whoever scrapes: holds by queue, freezes by scope.
-    pub(super) fn count_standing(&self) {
-        if let Ok(held) = self.store.listed(Listed::Held, HOLDS_COUNTED_MAX) {
+    pub(super) async fn count_standing(&self) {
+        if let Ok(held) = self.store.listed(Listed::Held, HOLDS_COUNTED_MAX).await {
             let queues = held.iter().filter_map(|record| Some(&*record.hold.as_ref()?.queue));
             self.telemetry.holds_pending(queues);
         }
         self.telemetry.freezes(self.store.freezes().iter().map(|freeze| &freeze.scope));
+        self.telemetry.store_unsafe(self.store.judged().map_or(0, |found| found.dangers.len()));
+    }
+
+    /// Says what the store may forget, for whoever reads the log of a start.
+    pub async fn look_at_store(&self) {
+        match self.store.durability().await {
+            Ok(None) => {}
+            Ok(Some(found)) => {
+                let mut line = LogLine::new(Level::Info, "the store answers");
+                line.text("settings", Some(&found.settings));
+                self.telemetry.tell(line);
+                let notes = found.notes.iter().map(|note| (Level::Info, note));
+                let dangers = found.dangers.iter().map(|danger| (Level::Warn, danger));
+                for (level, why) in notes.chain(dangers) {
+                    let mut line = LogLine::new(level, "what the store may forget");
+                    line.text("why", Some(why));
+                    self.telemetry.tell(line);
+                }
+            }
+            Err(fault) => {
+                self.telemetry
+                    .fault("the store does not answer; effects wait until it does", &fault);
+            }
+        }
     }
 
     pub(super) fn tell_answered(

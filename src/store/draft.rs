@@ -51,7 +51,12 @@ impl<'r, R: Rows + ?Sized> Draft<'r, R> {
         self.pending
     }
 
-    fn find(&self, key: &[u8]) -> Result<Option<Row>, Fault> {
+    /// A row as it will be.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read.
+    pub fn find(&self, key: &[u8]) -> Result<Option<Row>, Fault> {
         match self.pending.get(key) {
             Some(row) => Ok(row.clone()),
             None => self.rows.find(key),

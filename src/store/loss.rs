@@ -19,7 +19,7 @@ impl Store {
     /// When the store cannot be read.
     pub fn is_begun(&self) -> Result<bool, Fault> {
         match &self.shelf {
-            Shelf::Memory(_) => Ok(true),
+            Shelf::Memory(_) | Shelf::Redis(_) => Ok(true),
             Shelf::Embedded(_) => self.read(|rows| Draft::new(rows).meta()).map(|m| m.epoch > 0),
         }
     }
@@ -65,7 +65,7 @@ impl Store {
     /// When the store cannot be read.
     pub fn lost(&self) -> Result<Option<Timestamp>, Fault> {
         match &self.shelf {
-            Shelf::Memory(_) => Ok(None),
+            Shelf::Memory(_) | Shelf::Redis(_) => Ok(None),
             Shelf::Embedded(_) => self.read(|rows| Draft::new(rows).meta()).map(|meta| meta.lost),
         }
     }
@@ -86,7 +86,7 @@ impl Store {
     /// When the system has no random bytes.
     pub fn intent(&self, record: &Record) -> Result<Option<Vec<u8>>, Fault> {
         match &self.shelf {
-            Shelf::Memory(_) => Ok(None),
+            Shelf::Memory(_) | Shelf::Redis(_) => Ok(None),
             Shelf::Embedded(_) => {
                 let plain = codec::write(record);
                 self.seal.seal(record.op, Purpose::Intent, &plain).map(Some)

@@ -3,6 +3,7 @@
 //! Words of the store: the record, its states, and what a stage hands in. Never a decision.
 
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use ring::rand::{SecureRandom, SystemRandom};
@@ -70,6 +71,8 @@ pub fn sha256(bytes: &[u8]) -> [u8; 32] {
 /// What names an operation: who asks what of whom, and under which key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Name {
+    /// The tenant: whose rows it is among.
+    pub tenant: Arc<str>,
     /// Tenant, upstream, account, action, agent, customer, each length-prefixed.
     pub scope: Box<[u8]>,
     /// The agent's key.

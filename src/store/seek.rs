@@ -7,7 +7,7 @@ use crate::clock::Timestamp;
 use crate::refusal::Fault;
 use crate::store::draft::Draft;
 use crate::store::step::{Event, Reply};
-use crate::store::{About, Claim, Claimed, Record, State, Store, astray};
+use crate::store::{About, Claim, Claimed, Record, Shelf, State, Store, astray};
 
 impl Store {
     /// Whose outcome is to be looked for now, `limit` at most.
@@ -16,6 +16,9 @@ impl Store {
     ///
     /// When the store cannot be read.
     pub async fn sought(&self, limit: usize) -> Result<Vec<Arc<Record>>, Fault> {
+        if let Shelf::Redis(redis) = &self.shelf {
+            return redis.sought(limit).await;
+        }
         let before = Timestamp(self.shared.times.lock().tick().at.0.saturating_add(1));
         let accepted = State::Done { outcome: Outcome::Accepted };
         self.read(|rows| {
@@ -45,6 +48,9 @@ impl Store {
     ///
     /// When the store cannot be read.
     pub async fn made_by(&self, about: &About, id: &str) -> Result<Option<OperationId>, Fault> {
+        if let Shelf::Redis(redis) = &self.shelf {
+            return redis.made_by(about, id).await;
+        }
         let slot = about.made(id);
         self.read(|rows| Draft::new(rows).made(slot))
     }

@@ -6,8 +6,9 @@
 
 mod answer;
 mod claim;
+pub(in crate::store) mod reasons;
 mod recall;
-mod reserve;
+pub(in crate::store) mod reserve;
 mod restore;
 mod settle;
 mod sweep;
@@ -25,13 +26,14 @@ pub use self::restore::Epoch;
 pub use self::settle::{AnswerIn, Settle, Settled, Witness};
 pub use self::sweep::Swept;
 
+use crate::bounds::KEEP_DONE;
 use crate::call::OperationId;
 use crate::clock::Timestamp;
 use crate::refusal::{Code, Fault};
 use crate::store::ask::Reserve;
 use crate::store::draft::Draft;
 use crate::store::freeze::Freeze;
-use crate::store::record::{About, Charged, Name, Record, State};
+use crate::store::record::{About, Charged, Name, Record, Slot, State};
 use crate::store::rows::{Alike, Changes, Key, OnResource, Row, Rows, key};
 
 /// The moment of a step.
@@ -251,6 +253,16 @@ enum Open {
     Set,
 }
 
+/// What is known of a resource. What nobody moved for long enough is not, swept or not.
+fn resource<R: Rows + ?Sized>(
+    draft: &Draft<'_, R>,
+    slot: Slot,
+    now: Now,
+) -> Result<Option<OnResource>, Fault> {
+    let over = |on: &OnResource| on.open.is_none() && now.at.since(on.at) > KEEP_DONE;
+    Ok(draft.resource(slot)?.filter(|on| !over(on)))
+}
+
 /// The resource moved, or is about to.
 fn touch<R: Rows + ?Sized>(
     draft: &mut Draft<'_, R>,
@@ -263,7 +275,7 @@ fn touch<R: Rows + ?Sized>(
     };
     let mut meta = draft.meta()?;
     let empty = OnResource { open: None, moved: 0, at: now.at };
-    let mut on = draft.resource(slot)?.unwrap_or(empty);
+    let mut on = resource(draft, slot, now)?.unwrap_or(empty);
     on.at = now.at;
     match open {
         Open::Set => on.open = Some(record.op),

@@ -40,6 +40,13 @@ impl Waiters {
             sender.send_replace(());
         }
     }
+
+    /// Wakes everybody: nobody knows what changed.
+    pub fn all_changed(&self) {
+        self.0.lock().values().for_each(|sender| {
+            sender.send_replace(());
+        });
+    }
 }
 
 impl Waiter {

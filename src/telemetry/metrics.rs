@@ -61,6 +61,7 @@ pub(super) struct Metrics {
     breaker: Gauges,
     frozen: Gauges,
     store_duration: Histograms,
+    store_unsafe: Gauges,
     contradictions: Counters,
     lines_left_out: Counters,
     upstreams: ArcSwap<Vec<Arc<PerUpstream>>>,
@@ -122,6 +123,7 @@ impl Metrics {
             breaker: gauges(r, "tollhouse_breaker_state", &["upstream"]),
             frozen: gauges(r, "tollhouse_frozen", &["scope_kind"]),
             store_duration: histograms(r, "tollhouse_store_duration_seconds", &["op"], STORE),
+            store_unsafe: gauges(r, "tollhouse_store_unsafe", &[]),
             contradictions: counters(r, "tollhouse_contradictions_total", &[]),
             lines_left_out: counters(r, "tollhouse_log_lines_left_out_total", &[]),
             upstreams: ArcSwap::default(),
@@ -212,6 +214,10 @@ impl Metrics {
 
     pub(super) fn store(&self, step: &str, span: Duration) {
         observe(child(&self.store_duration, &[step]).as_ref(), span);
+    }
+
+    pub(super) fn store_unsafe(&self, dangers: u64) {
+        set(&self.store_unsafe, &[], dangers.min(1));
     }
 
     pub(super) fn operations(&self, state: &str, count: u64) {
@@ -334,6 +340,7 @@ fn help(name: &str) -> &'static str {
         "evidence_gap_total" => "Records that could not be written",
         "breaker_state" => "0 closed, 1 half open, 2 open",
         "frozen" => "Freezes in force, by the sort of their scope",
+        "store_unsafe" => "1 while the store may forget what it acknowledged",
         "store_duration_seconds" => "Time of one step of the store",
         "contradictions_total" => "Successes of what was proved not to have been sent",
         "log_lines_left_out_total" => "Log lines that nobody took in time",

@@ -145,7 +145,7 @@ fn what_two_queues_must_lift_is_lifted_by_each() {
         panic!("not held anew")
     };
     assert_eq!((ids(&changed), &*queue), (vec!["own.large".into()], "trust"));
-    assert_eq!(ids(&reasons), vec!["financial.over-cap".into(), "own.large".into()]);
+    assert_eq!(ids(&reasons), vec![Box::<str>::from("financial.over-cap"), "own.large".into()]);
     assert_eq!(policy.release(&given.question(), &ids(&reasons)), Release::Run);
 }
 
@@ -197,7 +197,7 @@ fn a_policy_may_name_an_action_and_read_its_facts() {
     given.set("charge.disputed", Some(FactValue::Bool(true)));
     given.set("charge.remaining", Some(FactValue::Long(999)));
     given.resolved.amount.as_mut().unwrap().minor = 10;
-    assert_eq!(held(&policy, &given), vec!["financial.disputed".into()]);
+    assert_eq!(held(&policy, &given), vec![Box::<str>::from("financial.disputed")]);
 }
 
 #[test]

@@ -27,7 +27,7 @@ async fn everything_is_there_when_it_is_opened_again() {
     assert!(matches!(bench.store.reserve(held).await.unwrap(), Reserved::Held(_)));
     bench.store.freeze(FreezeScope::parse(["all"]).unwrap(), None, "r", "ana").await.unwrap();
 
-    let Bench { store, clock, dir } = bench;
+    let Bench { store, clock, dir, .. } = bench;
     let dir = dir.unwrap();
     drop(store);
     let store = Store::embedded(dir.path(), key(), clock).unwrap();
@@ -47,7 +47,7 @@ async fn everything_is_there_when_it_is_opened_again() {
 async fn nobody_reads_it_without_the_key() {
     let bench = Bench::embedded();
     bench.store.reserve(ask_held(Some("k"), "3.00 USD", 3)).await.unwrap();
-    let Bench { store, clock, dir } = bench;
+    let Bench { store, clock, dir, .. } = bench;
     let dir = dir.unwrap();
     drop(store);
     let file = dir.path().join("store.redb");
@@ -124,7 +124,7 @@ async fn a_file_that_is_mostly_empty_is_made_small_at_start() {
         let op = bench.grant(on(ask(Some(&key), "1.00 USD", n), &key)).await.record.op;
         ok(bench.store.settle(settle(op, n, Outcome::Succeeded), Some(&answer)).await.unwrap());
     }
-    let Bench { store, clock, dir } = bench;
+    let Bench { store, clock, dir, .. } = bench;
     let dir = dir.unwrap();
     let size = || std::fs::metadata(dir.path().join("store.redb")).unwrap().len();
     let full = size();

@@ -68,6 +68,27 @@ impl House {
         Self::open(home, How::Config, before)
     }
 
+    /// A replica of a fleet, with `store` as its store; it knows the same agents as `other`.
+    pub fn replica(upstream: &str, store: &str, other: Option<&Self>) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let state = home.path().join("state");
+        if let Some(other) = other {
+            std::fs::create_dir(&state).unwrap();
+            for file in std::fs::read_dir(other.state()).unwrap() {
+                let file = file.unwrap();
+                std::fs::copy(file.path(), state.join(file.file_name())).unwrap();
+            }
+        }
+        token(&state, "ann");
+        std::fs::write(home.path().join("ops-token"), OPS_TOKEN).unwrap();
+        // 32 bytes, the same for every replica.
+        let seal = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=";
+        std::fs::write(home.path().join("seal.key"), seal).unwrap();
+        let text = configuration(upstream, "").replace("store: embedded:data/store", store);
+        std::fs::write(home.path().join("tollhouse.yaml"), text).unwrap();
+        Self::open(home, How::Config, "")
+    }
+
     fn open(home: TempDir, how: How, before: &str) -> Self {
         std::fs::write(home.path().join("shop-key"), SECRET).unwrap();
         let (process, agents) = start(home.path(), &how, before);

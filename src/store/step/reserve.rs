@@ -13,8 +13,11 @@ use crate::store::draft::Draft;
 use crate::store::freeze::{Freeze, Subject};
 use crate::store::record::{About, AnswerKept, Charge, Charged, Hold, Record, Slot, State, Token};
 use crate::store::rows::{Row, Rows, Same, key};
+use crate::store::step::reasons;
 use crate::store::step::recall::{Found, How, Known, find, join, known};
-use crate::store::step::{Now, Open, free, freeze_on, keep_request, reserve_room, ripen, touch};
+use crate::store::step::{
+    Now, Open, free, freeze_on, keep_request, reserve_room, resource, ripen, touch,
+};
 
 /// What a reserve comes to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,13 +95,17 @@ pub(super) fn reserve<R: Rows + ?Sized>(
     if let Some(freeze) = freeze_on(draft, &ask.about, now)? {
         return Ok(Reserved::Blocked(Blocked::Frozen(freeze)));
     }
-    if let Some(blocked) = busy(draft, ask, place.op)? {
+    if let Some(blocked) = busy(draft, ask, (place.op, now))? {
         return Ok(Reserved::Blocked(blocked));
     }
-    let mut reasons = ask.reasons.clone();
+    let mut found = ask.reasons.clone();
     match alike(draft, ask, place.op, now)? {
         Some((Over::Refuse, other)) => return Ok(Reserved::Blocked(Blocked::Alike(other))),
-        Some((Over::Hold, other)) => reasons.push(alike_reason(&other)),
+        Some((Over::Hold, other)) => found.push(reasons::alike(
+            (other.op, other.created),
+            &other.about.summary,
+            other.state.name(),
+        )),
         Some((Over::Allow, _)) | None => {}
     }
     for budget in &ask.budgets {
@@ -110,13 +117,13 @@ pub(super) fn reserve<R: Rows + ?Sized>(
                 let id = budget.id.clone();
                 return Ok(Reserved::Blocked(Blocked::Over { id, until }));
             }
-            Over::Hold => reasons.push(budget_reason(budget)),
+            Over::Hold => found.push(reasons::budget(&budget.id)),
             Over::Allow => {}
         }
     }
-    reasons.sort();
-    reasons.dedup_by(|a, b| a.policy == b.policy);
-    write(draft, ask, place, reasons, now)
+    found.sort();
+    found.dedup_by(|a, b| a.policy == b.policy);
+    write(draft, ask, place, found, now)
 }
 
 /// The record this is about; an answer at once where it is known.
@@ -180,12 +187,12 @@ fn asked_twice(record: &Arc<Record>, token: Token) -> Option<Reserved> {
 fn busy<R: Rows + ?Sized>(
     draft: &Draft<'_, R>,
     ask: &Reserve,
-    own: OperationId,
+    (own, now): (OperationId, Now),
 ) -> Result<Option<Blocked>, Fault> {
     let Some(slot) = resource_slot(&ask.about) else {
         return Ok(None);
     };
-    let Some(on) = draft.resource(slot)? else {
+    let Some(on) = resource(draft, slot, now)? else {
         return Ok(None);
     };
     let financial = ask.about.class == Class::Financial;
@@ -200,7 +207,7 @@ fn busy<R: Rows + ?Sized>(
     Ok((on.moved > ask.seen).then_some(draft.meta()?.settled).map(Blocked::Stale))
 }
 
-fn resource_slot(about: &About) -> Option<Slot> {
+pub(in crate::store) fn resource_slot(about: &About) -> Option<Slot> {
     about.resource.as_ref().map(|Resource { kind, id }| {
         let pieces = [&*about.caller.tenant, &*about.upstream, &**kind, &**id];
         Slot::of(b'o', &pieces.map(str::as_bytes))
@@ -208,7 +215,7 @@ fn resource_slot(about: &About) -> Option<Slot> {
 }
 
 /// Same tenant, upstream, owner, kind, resource and currency; under any agent, action or key.
-fn alike_slot(about: &About) -> Option<Slot> {
+pub(in crate::store) fn alike_slot(about: &About) -> Option<Slot> {
     let kind = about.kind?;
     let owner = about.owner.as_deref().unwrap_or(&about.account);
     let (resource, id) =
@@ -282,33 +289,13 @@ fn over<R: Rows + ?Sized>(
     Ok(Some(frees.map(|last| Timestamp(last.plus(budget.within).0.saturating_add(1)))))
 }
 
-fn charge(about: &About, budget: &BudgetUse) -> Charge {
+pub(in crate::store) fn charge(about: &About, budget: &BudgetUse) -> Charge {
     let slot = Slot::of(b'm', &[about.caller.tenant.as_bytes(), budget.key.as_bytes()]);
     match budget.take {
         Take::Money { amount, .. } => {
             Charge { slot, unit: Some(amount.currency), count: amount.minor }
         }
         Take::One { .. } => Charge { slot, unit: None, count: 1 },
-    }
-}
-
-fn alike_reason(other: &Record) -> Reason {
-    let why = format!(
-        "like {} of {} ({}, {})",
-        other.op,
-        other.created,
-        other.about.summary,
-        other.state.name()
-    );
-    let tell = "the same was just done; a colleague must confirm that a second one is meant";
-    Reason { policy: "duplicates.alike".into(), why: why.into(), tell: tell.into() }
-}
-
-fn budget_reason(budget: &BudgetUse) -> Reason {
-    Reason {
-        policy: budget.id.clone(),
-        why: "it does not fit into what is left of the budget".into(),
-        tell: "this needs a colleague's approval".into(),
     }
 }
 
@@ -333,11 +320,7 @@ fn write<R: Rows + ?Sized>(
         reasons.iter().map(|r| r.policy.clone()).filter(|id| !lifted(id)).collect();
     if other_digest {
         changed.push("digest".into());
-        reasons.push(Reason {
-            policy: "approval.changed".into(),
-            why: "what would be sent is no longer what was approved".into(),
-            tell: "this needs a colleague's approval".into(),
-        });
+        reasons.push(reasons::changed());
         reasons.sort();
     }
     let mut new = blank(ask, &place, now);

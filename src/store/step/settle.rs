@@ -258,7 +258,10 @@ fn finish<R: Rows + ?Sized>(
     new.answer = match &end.answer {
         // What it answered while it was pending is still what it answered.
         AnswerIn::None => new.answer,
-        AnswerIn::TooLarge => AnswerKept::Gone,
+        AnswerIn::TooLarge => {
+            draft.put(key::answer(new.op), None);
+            AnswerKept::Gone
+        }
         AnswerIn::Keep(sealed) => {
             draft.put(key::answer(new.op), Some(Row::Sealed(sealed.clone())));
             AnswerKept::Kept

@@ -86,8 +86,11 @@ fn retain<R: Rows + ?Sized>(
         Some((last, _)) if seen.len() >= rows => [last.as_slice(), &[0]].concat(),
         Some(_) | None => Key::new(),
     };
-    for (key, row) in seen {
-        keep_or_drop(draft, key, row, now)?;
+    for (key, _) in seen {
+        // As this step has left it: what just ended has given its room back already.
+        if let Some(row) = draft.find(&key)? {
+            keep_or_drop(draft, key, row, now)?;
+        }
     }
     Ok(next)
 }
@@ -117,7 +120,15 @@ fn keep_or_drop<R: Rows + ?Sized>(
         Row::Alikes(mut alikes) => {
             let before = alikes.len();
             let edge = now.edge(WITHIN_MAX);
-            alikes.retain(|alike| alike.at >= edge);
+            // One that may still happen counts however old it is.
+            let mut kept = Vec::with_capacity(before);
+            for alike in alikes {
+                let open = draft.record(alike.op)?.is_some_and(|record| record.state.is_open());
+                if open || alike.at >= edge {
+                    kept.push(alike);
+                }
+            }
+            alikes = kept;
             if alikes.len() != before {
                 draft.put(key, (!alikes.is_empty()).then_some(Row::Alikes(alikes)));
             }
@@ -138,10 +149,6 @@ fn keep_record<R: Rows + ?Sized>(
     record: &Arc<Record>,
     now: Now,
 ) -> Result<(), Fault> {
-    // A sweep of the same step may have changed it.
-    let Some(record) = draft.record(record.op)? else {
-        return Ok(());
-    };
     let Some(age) = record.settled.map(|end| now.at.since(end)) else {
         return Ok(());
     };
@@ -153,13 +160,13 @@ fn keep_record<R: Rows + ?Sized>(
         Class::Read | Class::Write | Class::Communication => KEEP_DONE,
     };
     if age > keep {
-        return draft.forget(&record);
+        return draft.forget(record);
     }
     if age > KEEP_DONE && record.answer == AnswerKept::Kept {
-        let mut new = (*record).clone();
+        let mut new = (**record).clone();
         new.answer = AnswerKept::Gone;
         draft.put(key::answer(new.op), None);
-        draft.put_record(Some(&record), new)?;
+        draft.put_record(Some(record), new)?;
     }
     Ok(())
 }

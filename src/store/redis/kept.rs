@@ -1,0 +1,298 @@
+//! What does a script keep of an operation, and which record is that?
+//!
+//! What a script decides on stands in plain, by name; the rest of [`About`] it carries as bytes it never reads.
+//! Sentences are made here, from the same functions as the pure step's: no script writes English to an approver.
+
+use std::sync::Arc;
+
+use super::pack::Item;
+use crate::call::{CallerKey, Class, Digest, Fingerprint, Kind, OperationId, Outcome, Resource};
+use crate::clock::Timestamp;
+use crate::decision::Reason;
+use crate::money::{Currency, Money};
+use crate::refusal::Code;
+use crate::store::codec::{packed, read, write};
+use crate::store::freeze::{Freeze, FreezeScope};
+use crate::store::record::{
+    About, AnswerKept, Approval, Attempt, Charge, Charged, Hold, Look, Moment, Record, Said, Slot,
+    State, Token,
+};
+use crate::store::step::reasons;
+
+/// What no script looks at.
+struct Rest {
+    caller: CallerKey,
+    upstream: Box<str>,
+    account: Box<str>,
+    action: Box<str>,
+    class: Class,
+    classes: Vec<Class>,
+    kind: Option<Kind>,
+    owner: Option<Box<str>>,
+    resource: Option<Resource>,
+    said: Said,
+    facts: Option<Digest>,
+    policy: Option<Box<str>>,
+    origin: Option<Digest>,
+}
+
+packed!(struct Rest {
+    caller, upstream, account, action, class, classes, kind, owner, resource, said, facts, policy, origin,
+});
+
+/// The bytes of what no script looks at.
+pub fn rest(about: &About) -> Vec<u8> {
+    let About { caller, upstream, account, action, class, classes, kind, owner, .. } =
+        about.clone();
+    let About { resource, said, facts, policy, origin, .. } = about.clone();
+    write(&Rest {
+        caller,
+        upstream,
+        account,
+        action,
+        class,
+        classes,
+        kind,
+        owner,
+        resource,
+        said,
+        facts,
+        policy,
+        origin,
+    })
+}
+
+/// Who made what a vendor names: the same for operations whose vendor's names must differ.
+pub fn maker(about: &About) -> Slot {
+    let kind = about.kind.map_or("", Kind::name);
+    Slot::of(b'u', &[about.upstream.as_bytes(), kind.as_bytes()])
+}
+
+/// How a script writes a token: all 64 bits, which no double holds.
+pub fn token(token: Token) -> Item {
+    Item::bytes(format!("{:016x}", token.0))
+}
+
+/// The record that a script keeps as these bytes.
+pub fn record(bytes: &[u8]) -> Option<Record> {
+    let kept = Item::read(bytes)?;
+    let about = about(&kept)?;
+    let state = state(&kept)?;
+    let hold = match kept.member("hold").there() {
+        None => None,
+        Some(item) => Some(hold(item, &about.digest)?),
+    };
+    let approval = match kept.member("yes").there() {
+        None => None,
+        Some(item) => Some(approval(item)?),
+    };
+    let charged = match kept.member("charged").text()? {
+        "open" => Charged::Open,
+        "spent" => Charged::Spent { at: moment(kept.member("spent"))? },
+        "freed" => Charged::Freed,
+        _ => return None,
+    };
+    Some(Record {
+        op: operation(kept.member("op"))?,
+        same: slot(kept.member("same")).unwrap_or(Slot([0; 16])),
+        about,
+        state,
+        hold,
+        approval,
+        owner: read_token(kept.member("owner"))?,
+        attempts: all(kept.member("attempts"), |item| {
+            Some(Attempt { token: read_token(item.at(0))?, at: moment(item.at(1))? })
+        })?,
+        charges: all(kept.member("charges"), charge)?,
+        charged,
+        alike: slot(kept.member("alike")),
+        on: slot(kept.member("on")),
+        status: kept.member("status").int().and_then(|status| u16::try_from(status).ok()),
+        request_id: kept.member("request_id").text().map(Into::into),
+        reason: kept.member("reason").text()?.into(),
+        answer: match kept.member("answer").text()? {
+            "none" => AnswerKept::None,
+            "kept" => AnswerKept::Kept,
+            "gone" => AnswerKept::Gone,
+            _ => return None,
+        },
+        collected: kept.member("collected").bool()?,
+        contradiction: kept.member("contradiction").bool()?,
+        aliases: u32::try_from(kept.member("aliases").int()?).ok()?,
+        made: kept.member("made").text().map(Into::into),
+        look: match kept.member("look").there() {
+            None => None,
+            Some(look) => Some(Look {
+                token: read_token(look.member("token"))?,
+                tries: u32::try_from(look.member("tries").int()?).ok()?,
+                next: moment(look.member("next"))?,
+            }),
+        },
+        created: moment(kept.member("created"))?,
+        updated: moment(kept.member("updated"))?,
+        settled: moment(kept.member("settled")),
+        timeline: all(kept.member("timeline"), |item| {
+            let (what, by) = (item.at(1).text()?.into(), item.at(2).text()?.into());
+            Some(Moment { at: moment(item.at(0))?, what, by })
+        })?,
+    })
+}
+
+fn about(kept: &Item) -> Option<About> {
+    let rest: Rest = read(kept.member("about").raw()?)?;
+    let amount = match kept.member("minor").int() {
+        None => None,
+        Some(minor) => {
+            Some(Money { minor, currency: Currency::parse(kept.member("currency").text()?)? })
+        }
+    };
+    Some(About {
+        caller: rest.caller,
+        upstream: rest.upstream,
+        account: rest.account,
+        action: rest.action,
+        class: rest.class,
+        classes: rest.classes,
+        kind: rest.kind,
+        owner: rest.owner,
+        resource: rest.resource,
+        amount,
+        summary: kept.member("summary").text()?.into(),
+        said: rest.said,
+        fingerprint: Fingerprint(array(kept.member("fp"))?),
+        digest: Digest(array(kept.member("digest"))?),
+        facts: rest.facts,
+        policy: rest.policy,
+        origin: rest.origin,
+    })
+}
+
+fn state(kept: &Item) -> Option<State> {
+    Some(match kept.member("state").text()? {
+        "held" => State::Held,
+        "approved" => State::Approved,
+        "submitted" => State::Submitted {
+            token: read_token(kept.member("token"))?,
+            lease: moment(kept.member("lease"))?,
+        },
+        "unknown" => State::Unknown,
+        "done" => State::Done { outcome: outcome(kept.member("outcome").text()?)? },
+        "not_sent" => State::NotSent,
+        "refused" => {
+            let name = kept.member("code").text()?;
+            State::Refused { code: Code::ALL.into_iter().find(|code| code.spec().name == name)? }
+        }
+        _ => return None,
+    })
+}
+
+fn outcome(name: &str) -> Option<Outcome> {
+    [Outcome::Succeeded, Outcome::Accepted, Outcome::Rejected]
+        .into_iter()
+        .find(|outcome| outcome.name() == name)
+}
+
+fn hold(item: &Item, digest: &Digest) -> Option<Hold> {
+    let reasons = all(item.member("reasons"), reason)?;
+    Some(Hold {
+        // Redis has no such hash: what was shown is named by what it is the hash of.
+        shown: Hold::shown(digest, &reasons),
+        reasons,
+        queue: item.member("queue").text()?.into(),
+        deadline: moment(item.member("deadline"))?,
+        since: moment(item.member("since"))?,
+        joined: u32::try_from(item.member("joined").int()?).ok()?,
+        changed: all(item.member("changed"), |one| one.text().map(Into::into))?,
+    })
+}
+
+fn reason(item: &Item) -> Option<Reason> {
+    let policy = item.member("policy").text()?;
+    if let Some(why) = item.member("why").text() {
+        let tell = item.member("tell").text()?;
+        return Some(Reason { policy: policy.into(), why: why.into(), tell: tell.into() });
+    }
+    if let Some(like) = item.member("like").there() {
+        let (other, created) = (operation(like.at(0))?, moment(like.at(1))?);
+        return Some(reasons::alike((other, created), like.at(2).text()?, like.at(3).text()?));
+    }
+    let budget = item.member("budget").there();
+    Some(if budget.is_some() { reasons::budget(policy) } else { reasons::changed() })
+}
+
+fn approval(item: &Item) -> Option<Approval> {
+    Some(Approval {
+        by: item.member("by").text()?.into(),
+        at: moment(item.member("at"))?,
+        digest: Digest(array(item.member("digest"))?),
+        policies: all(item.member("policies"), |one| one.text().map(Into::into))?,
+        until: moment(item.member("ends"))?,
+    })
+}
+
+fn charge(item: &Item) -> Option<Charge> {
+    let unit = match item.at(1).text()? {
+        "" => None,
+        code => Some(Currency::parse(code)?),
+    };
+    Some(Charge { slot: slot(item.at(0))?, unit, count: item.at(2).int()? })
+}
+
+/// A freeze as the scripts keep it.
+pub fn freeze(freeze: &Freeze) -> Item {
+    Item::map([
+        ("id", Item::from(&*freeze.id)),
+        ("scope", Item::bytes(freeze.scope.to_string())),
+        ("reason", Item::from(&*freeze.reason)),
+        ("by", Item::from(&*freeze.by)),
+        ("at", Item::near(freeze.at.0)),
+        ("ends", Item::maybe(freeze.until, |until| Item::near(until.0))),
+    ])
+}
+
+/// The freeze that a script keeps so.
+pub fn read_freeze(item: &Item) -> Option<Freeze> {
+    Some(Freeze {
+        id: item.member("id").text()?.into(),
+        scope: FreezeScope::parse([item.member("scope").text()?]).ok()?,
+        reason: item.member("reason").text()?.into(),
+        by: item.member("by").text()?.into(),
+        at: moment(item.member("at"))?,
+        until: moment(item.member("ends")),
+    })
+}
+
+/// A list of the fleet's freezes, and its version.
+pub fn freezes(bytes: &[u8]) -> Option<(i64, Vec<Freeze>)> {
+    let kept = Item::read(bytes)?;
+    Some((kept.member("version").int()?, all(kept.member("list"), read_freeze)?))
+}
+
+fn all<T>(item: &Item, one: impl Fn(&Item) -> Option<T>) -> Option<Vec<T>> {
+    item.items()?.iter().map(one).collect()
+}
+
+fn array<const N: usize>(item: &Item) -> Option<[u8; N]> {
+    item.raw()?.try_into().ok()
+}
+
+fn operation(item: &Item) -> Option<OperationId> {
+    array(item).map(OperationId)
+}
+
+fn slot(item: &Item) -> Option<Slot> {
+    array(item).map(Slot)
+}
+
+fn moment(item: &Item) -> Option<Timestamp> {
+    item.int().map(Timestamp)
+}
+
+fn read_token(item: &Item) -> Option<Token> {
+    u64::from_str_radix(item.text()?, 16).ok().map(Token)
+}
+
+/// A record behind an [`Arc`], as replies have it.
+pub fn shared(bytes: &[u8]) -> Option<Arc<Record>> {
+    record(bytes).map(Arc::new)
+}

@@ -1,0 +1,226 @@
+-- May it be sent? Freezes, its own record, the resource, likeness, budgets, a hold: one atomic answer.
+
+-- The same reserve again, because its answer was lost: the same answer.
+local function asked_twice(r)
+  if r.state == 'submitted' and r.token == A.token then
+    return reply('granted', A.token, text(r.lease), RAW[r.op])
+  end
+  if r.state == 'held' and r.owner == A.token then return reply('held', RAW[r.op]) end
+end
+
+-- Where it will be written: an answer, or nil and op, old, alias, ordinal.
+local function locate()
+  if A.approved then
+    local old = record(A.approved)
+    if not old then return reply('lost') end
+    ripen(old)
+    local again = asked_twice(old)
+    if again then return again end
+    -- INVARIANT: of two sweeps that race, one finds it approved; the other finds it taken.
+    if old.state ~= 'approved' then return reply('known', 'own', RAW[old.op], answer_of(old)) end
+    return nil, old.op, old
+  end
+  local found, r, how, alias = find()
+  if found == 'mismatch' then return reply('mismatch', r.op) end
+  if found == 'known' then
+    local again = asked_twice(r)
+    if again then return again end
+    if r.state ~= 'not_sent' then return known(r, how, alias) end
+    return nil, r.op, r, alias
+  end
+  -- Without a key the name hangs on how many asked the same. A hash is not ours to make: the caller
+  -- names its guess, and comes again when it was another.
+  if not r then
+    if A.ordinal ~= how then return reply('ordinal', text(how)) end
+    r = A.guess
+  end
+  return nil, r, nil, nil, how
+end
+
+-- INVARIANT: I13, at most one open financial effect per resource, and none that was judged by facts
+-- from before the last one ended.
+local function busy(own)
+  local on = A.on and resource(A.on)
+  if not on then return nil end
+  if on.open and A.financial and on.open ~= own then
+    local other = record(on.open)
+    return reply(other and other.state == 'unknown' and 'outcome_unknown' or 'in_flight', on.open)
+  end
+  if on.moved > A.seen then return reply('stale', text(now.settled)) end
+end
+
+-- Two amounts within `near` per mille of the larger. An amount that is not known is near any.
+local function is_near(a, b)
+  if not a or not b then return true end
+  return math.abs(a - b) * 1000 <= math.max(a, b) * A.near
+end
+
+local function alike(own)
+  local raw = A.alike and A.if_alike and call('GET', key('l', A.alike))
+  if not raw then return nil end
+  local all, from = unpack_row(raw), edge(A.alike_within)
+  for i = #all, 1, -1 do
+    local op, at, minor = all[i][1], all[i][2], all[i][3]
+    if op ~= own and is_near(A.minor, minor) then
+      local other = record(op)
+      -- One that waits or is under way counts however old it is. To an approved one only what was
+      -- let go counts: asking for its like does not undo an approval.
+      if other and (at >= from or not ENDED[other.state]) and not (A.approved and other.state == 'held') then
+        return other
+      end
+    end
+  end
+end
+
+-- Whether it is past a budget, and until when, where waiting helps.
+local function over(budget, own)
+  if not budget.room then return true end
+  local l, from, used = ledger(budget.slot), edge(budget.within), 0
+  local open, spent = l.open, l.spent
+  for i = 1, #open, 3 do
+    if open[i] ~= own and open[i + 1] == budget.unit then used = used + open[i + 2] end
+  end
+  for i = 1, #spent, 3 do
+    if spent[i + 1] == budget.unit and spent[i] >= from then used = used + spent[i + 2] end
+  end
+  local excess = used + budget.count - budget.room
+  -- Past 2^53 a sum is not exact any more: no room.
+  if excess <= 0 and used + budget.count < EXACT then return false end
+  for i = 1, #spent, 3 do
+    if spent[i + 1] == budget.unit and spent[i] >= from then
+      excess = excess - spent[i + 2]
+      -- The edge itself still counts: room comes a millisecond after it.
+      if excess <= 0 then return true, spent[i] + budget.within + 1 end
+    end
+  end
+  return true
+end
+
+-- By bytes: Lua's own comparison follows the server's locale.
+local function before(a, b)
+  for i = 1, math.min(#a, #b) do
+    local x, y = a:byte(i), b:byte(i)
+    if x ~= y then return x < y end
+  end
+  return #a < #b
+end
+local function sort(reasons)
+  table.sort(reasons, function(a, b)
+    if a.policy ~= b.policy then return before(a.policy, b.policy) end
+    return before(a.why or '', b.why or '')
+  end)
+end
+
+local function blank(op, ordinal)
+  local r = {
+    op = op, same = ordinal and A.same or nil, about = A.about, maker = A.maker, summary = A.summary, fp = A.about_fp,
+    digest = A.digest, financial = A.financial, minor = A.minor, currency = A.currency, owner = A.token,
+    attempts = {}, charges = {}, charged = 'freed', alike = A.if_alike and A.alike or nil, on = A.on, reason = '',
+    answer = 'none', collected = false, contradiction = false, aliases = 0, created = now.at, updated = now.at,
+    timeline = {},
+  }
+  local seen = {}
+  for _, budget in ipairs(A.budgets) do
+    -- Two windows over one key: it is charged once.
+    local id = budget.slot .. budget.unit
+    if not seen[id] then r.charges[#r.charges + 1] = { budget.slot, budget.unit, budget.count } end
+    seen[id] = true
+  end
+  return r
+end
+
+local function reserve_room(r)
+  for _, charge in ipairs(r.charges) do
+    local l, from = ledger(charge[1]), edge(WITHIN_MAX)
+    while l.spent[1] and l.spent[1] < from do drop_three(l.spent, 1) end
+    release(l, r.op, charge[2])
+    for _, value in ipairs({ r.op, charge[2], charge[3] }) do table.insert(l.open, value) end
+    put_ledger(charge[1])
+  end
+  r.charged = 'open'
+  list_alike(r)
+end
+
+-- INVARIANT: I8, this row is durable before the first byte leaves.
+local function submit(r)
+  r.state, r.token, r.lease = 'submitted', A.token, now.at + A.lease
+  attempt(r, A.token)
+  note(r, 'submitted', '')
+  if A.financial then touch(r, 'set') end
+  save(r)
+  return reply('granted', A.token, text(r.lease), RAW[r.op])
+end
+
+local function hold(r, reasons, changed, joined)
+  local ids = {}
+  for i, reason in ipairs(reasons) do ids[i] = reason.policy end
+  r.state, r.yes = 'held', nil
+  note(r, 'held: ' .. table.concat(ids, ', '), '')
+  r.hold = {
+    reasons = reasons, queue = A.queue, deadline = A.deadline, since = now.at, joined = joined, changed = changed,
+  }
+  save(r)
+  return reply('held', RAW[r.op])
+end
+
+local function write(op, old, alias, ordinal, reasons)
+  local yes, lifted, changed = A.approved and old.yes, {}, {}
+  for _, id in ipairs(yes and yes.policies or {}) do lifted[id] = true end
+  -- INVARIANT: I12, an approval lifts exactly the policies it was given for, and nothing once the
+  -- digest is another one.
+  for _, reason in ipairs(reasons) do
+    if not lifted[reason.policy] then changed[#changed + 1] = reason.policy end
+  end
+  if yes and yes.digest ~= A.digest then
+    changed[#changed + 1] = 'digest'
+    table.insert(reasons, { policy = 'approval.changed' })
+    sort(reasons)
+  end
+  local r, joined = blank(op, ordinal), 0
+  if old then
+    free(old)
+    r.same, r.hold, r.yes, r.attempts, r.contradiction = old.same, old.hold, old.yes, old.attempts, old.contradiction
+    r.aliases, r.created, r.timeline = old.aliases, old.created, old.timeline
+    joined = old.hold and old.hold.joined or 0
+  end
+  join(r, alias)
+  reserve_room(r)
+  if ordinal then call('SET', key('s', A.same), text(ordinal) .. ' ' .. op) end
+  if A.request then call('SET', key('q', op), A.request) end
+  if #changed == 0 then return submit(r) end
+  return hold(r, reasons, yes and changed or {}, joined)
+end
+
+local function reserve()
+  -- A tenant's first: its copy of the freezes must be there before anything is sent for it.
+  local freezes = call('GET', P .. ':f')
+  if not freezes then return reply('stranger') end
+  local answer, op, old, alias, ordinal = locate()
+  if answer then return answer end
+  -- What came with it was sealed for another operation.
+  if A.request and A.sealed_for ~= op then return reply('reseal', op) end
+  local freeze = frozen(unpack_row(freezes).list)
+  if freeze then return reply('frozen', pack(freeze)) end
+  local blocked = busy(op)
+  if blocked then return blocked end
+  local other, reasons = alike(op), A.reasons
+  if other and A.if_alike == 'refuse' then return reply('alike', RAW[other.op]) end
+  if other and A.if_alike == 'hold' then
+    local like = { other.op, other.created, other.summary, other.state }
+    table.insert(reasons, { policy = 'duplicates.alike', like = like })
+  end
+  for _, budget in ipairs(A.budgets) do
+    local past, ends = over(budget, op)
+    if past and budget.over == 'refuse' then return reply('over', budget.id, ends and text(ends) or '') end
+    if past and budget.over == 'hold' then table.insert(reasons, { policy = budget.id, budget = true }) end
+  end
+  sort(reasons)
+  local last
+  reasons = keep(reasons, function(reason)
+    local first = reason.policy ~= last
+    last = reason.policy
+    return first
+  end)
+  return write(op, old, alias, ordinal, reasons)
+end
+return reserve()

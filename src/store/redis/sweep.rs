@@ -1,0 +1,112 @@
+//! What is over, and what did a person stop? Per tenant, and for the fleet.
+
+use std::sync::Arc;
+
+use redis::cmd;
+
+use super::pack::Item;
+use super::{DUE_MAX, Inside, kept, script};
+use crate::refusal::Fault;
+use crate::store::damaged;
+use crate::store::freeze::Freeze;
+use crate::store::step::Swept;
+
+/// The fleet's freezes: as bytes, their version, and what was lifted.
+pub(super) struct Stops {
+    raw: Vec<u8>,
+    version: i64,
+    lifted: Option<Freeze>,
+}
+
+impl Inside {
+    /// Reads or changes the fleet's list, and takes the copy in memory from it.
+    pub(super) async fn stops(&self, args: Vec<(&'static str, Item)>) -> Result<Stops, Fault> {
+        let said = self.call(&script::FREEZE, &self.fleet_prefix(), args).await?;
+        let raw = said.raw(1)?.to_vec();
+        let (version, freezes) = kept::freezes(&raw).ok_or_else(damaged)?;
+        let lifted = match said.raw(2)? {
+            [] => None,
+            raw => {
+                let item = Item::read(raw).ok_or_else(damaged)?;
+                Some(kept::read_freeze(&item).ok_or_else(damaged)?)
+            }
+        };
+        // Two reads at once may come in any order: the newest counts.
+        let mut copied = self.copied.lock();
+        if version >= copied.map_or(0, |copied| copied.version) {
+            self.shared.freezes.store(Arc::new(freezes));
+            *copied = Some(super::Copied { version, steady: self.clock.steady() });
+        }
+        drop(copied);
+        Ok(Stops { raw, version, lifted })
+    }
+
+    /// In force for every tenant once this returns, and in this process at once.
+    pub(super) async fn change_freezes(
+        &self,
+        change: Vec<(&'static str, Item)>,
+    ) -> Result<Option<Freeze>, Fault> {
+        let stops = self.stops(change).await?;
+        for tenant in self.tenants().await? {
+            self.copy(&tenant, &stops).await?;
+        }
+        Ok(stops.lifted)
+    }
+
+    async fn copy(&self, tenant: &str, stops: &Stops) -> Result<(), Fault> {
+        let args = stops.args();
+        self.call(&script::COPY, &self.prefix(tenant), args).await.map(drop)
+    }
+
+    /// A tenant's first: told to the fleet before its copy of the freezes is made, so that a freeze that
+    /// is written meanwhile either finds the tenant or is found by it.
+    pub(super) async fn register(&self, tenant: &Arc<str>) -> Result<(), Fault> {
+        self.enlist(tenant).await?;
+        let stops = self.stops(Vec::new()).await?;
+        self.copy(tenant, &stops).await?;
+        self.used.lock().insert(Arc::clone(tenant));
+        Ok(())
+    }
+
+    async fn enlist(&self, tenant: &str) -> Result<(), Fault> {
+        let key = format!("{}:tenants", self.fleet_prefix());
+        self.ask(cmd("SADD").arg(key).arg(tenant)).await.map(drop)
+    }
+
+    /// Every tenant's turn. One that fails does not keep the others from theirs.
+    pub(super) async fn sweep(&self, rows: usize) -> Result<Swept, Fault> {
+        let stops = self.stops(vec![("prune", Item::Bool(true))]).await?;
+        let tenants = self.tenants().await?;
+        // The list of tenants is on another node than their rows: what one lost, the other restores.
+        let used: Vec<Arc<str>> = self.used.lock().iter().cloned().collect();
+        for tenant in used.iter().filter(|tenant| !tenants.contains(tenant)) {
+            self.enlist(tenant).await?;
+        }
+        let (mut swept, mut failed) = (Swept::default(), None);
+        for tenant in tenants {
+            let mut args = stops.args();
+            args.push(("due_max", Item::Int(DUE_MAX)));
+            args.push(("look_max", Item::near(i64::try_from(rows).unwrap_or(i64::MAX))));
+            match self.call(&script::SWEEP, &self.prefix(&tenant), args).await {
+                Ok(said) => {
+                    for raw in &said.rest {
+                        let record = kept::shared(raw).ok_or_else(damaged)?;
+                        self.tell(&record);
+                        swept.changed.push(record);
+                    }
+                }
+                Err(fault) => failed = Some(fault),
+            }
+        }
+        match failed {
+            Some(fault) if swept.changed.is_empty() => Err(fault),
+            Some(_) | None => Ok(swept),
+        }
+    }
+}
+
+impl Stops {
+    fn args(&self) -> Vec<(&'static str, Item)> {
+        vec![("freezes", Item::bytes(&self.raw)), ("version", Item::near(self.version))]
+    }
+}
