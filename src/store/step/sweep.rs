@@ -152,7 +152,7 @@ fn keep_record<R: Rows + ?Sized>(
     let Some(age) = record.settled.map(|end| now.at.since(end)) else {
         return Ok(());
     };
-    if record.state.is_open() || claim::is_sought(&record) {
+    if record.state.is_open() || claim::is_sought(record) {
         return Ok(());
     }
     let keep = match record.about.class {
