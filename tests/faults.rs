@@ -35,7 +35,7 @@ struct Size {
 
 #[test]
 fn short() {
-    let (count, patience) = (number("FAULTS_OPERATIONS", 320), Duration::from_secs(30));
+    let (count, patience) = (number("FAULTS_OPERATIONS", 320), Duration::from_secs(18));
     campaign(seed(), &Size { count, agents: 48, patience }, Stand::embedded);
 }
 

@@ -25,7 +25,7 @@ fn short() {
     let size = Size {
         count: number("FAULTS_OPERATIONS", 160),
         agents: 32,
-        patience: Duration::from_secs(40),
+        patience: Duration::from_secs(20),
     };
     campaign(seed(), &size, stand);
 }

@@ -161,13 +161,16 @@ struct Line {
 /// Everything that is known at the end.
 struct Books {
     effects: Vec<Effect>,
+    by_note: BTreeMap<String, Vec<usize>>,
+    by_intent: BTreeMap<String, Vec<String>>,
     ops: BTreeMap<String, Value>,
     lines: BTreeMap<String, Vec<Line>>,
 }
 
 impl Books {
     fn of(&self, note: &str) -> Vec<&Effect> {
-        self.effects.iter().filter(|effect| effect.note == note).collect()
+        let places = self.by_note.get(note).into_iter().flatten();
+        places.map(|at| &self.effects[*at]).collect()
     }
 }
 
@@ -175,8 +178,16 @@ impl Books {
 pub fn judge(run: &Run) -> Judged {
     let mut judged = Judged::default();
     let lines = audit(run, &mut judged);
-    let ops = lines.keys().map(|op| (op.clone(), operation(run, op))).collect();
-    let books = Books { effects: run.vendor.effects(), ops, lines };
+    let ops: BTreeMap<_, _> = lines.keys().map(|op| (op.clone(), operation(run, op))).collect();
+    let (mut by_note, mut by_intent) = (BTreeMap::new(), BTreeMap::new());
+    let effects_made = run.vendor.effects();
+    for (at, effect) in effects_made.iter().enumerate() {
+        by_note.entry(effect.note.clone()).or_insert_with(Vec::new).push(at);
+    }
+    for (op, record) in &ops {
+        by_intent.entry(note_of(record)).or_insert_with(Vec::new).push(op.clone());
+    }
+    let books = Books { effects: effects_made, by_note, by_intent, ops, lines };
     effects(run, &books, &mut judged);
     operations(&books, &mut judged);
     answers(run, &books, &mut judged);
@@ -280,7 +291,8 @@ fn effects(run: &Run, books: &Books, judged: &mut Judged) {
 /// All that is known of an intent, for whoever looks for the reason.
 fn story(books: &Books, note: &str) -> String {
     let mut text = String::new();
-    for (op, record) in books.ops.iter().filter(|(_, record)| note_of(record) == note) {
+    for op in books.by_intent.get(note).into_iter().flatten() {
+        let record = &books.ops[op];
         text.push_str(&format!("    {op} {} {}\n", record["state"], record["outcome"]));
         for moment in record["timeline"].as_array().into_iter().flatten() {
             text.push_str(&format!("      {} {}\n", moment["at"], moment["what"]));
