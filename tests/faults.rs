@@ -1,7 +1,6 @@
 //! Whatever dies, whenever: real processes, a judging upstream, and faults that a seed repeats.
 //!
-//! `short` runs with every test; `long` is for `FAULTS_OPERATIONS=10000 cargo test --test main --
-//! --ignored faults::long --nocapture`. `FAULTS_SEED` repeats a schedule.
+//! `short` runs with every test, `long` on demand (CONTRIBUTING.md says how). `FAULTS_SEED` repeats a schedule.
 
 mod dice;
 mod drive;

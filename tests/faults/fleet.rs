@@ -115,6 +115,9 @@ fn fifty_partial_refunds_through_two_replicas_never_exceed_the_payment() {
     plain::partial_refunds(&stand(&vendor, 1), &vendor);
 }
 
+/// Its name, how it begins and how it ends.
+type Ill<'i> = (&'i str, &'i dyn Fn(), &'i dyn Fn());
+
 /// Down, slow, or saying that it takes no writes: nothing is sent, reads go on, and it comes back by itself.
 #[test]
 fn a_redis_that_is_not_well_costs_no_effect_and_no_read() {
@@ -125,7 +128,7 @@ fn a_redis_that_is_not_well_costs_no_effect_and_no_read() {
     let set = |what: &[&str]| {
         redis.lock().cli(&[&["CONFIG", "SET"], what].concat());
     };
-    let ills: [(&str, &dyn Fn(), &dyn Fn()); 4] = [
+    let ills: [Ill<'_>; 4] = [
         ("down", &|| redis.lock().kill(), &|| assert!(redis.lock().run())),
         ("slow", &|| redis.lock().signal("STOP"), &|| redis.lock().signal("CONT")),
         ("full", &|| set(&["maxmemory", "1"]), &|| set(&["maxmemory", "0"])),
