@@ -68,6 +68,8 @@ pub enum Code {
     MissingContext,
     /// Done before, the answer is gone.
     AlreadyDone,
+    /// Sent before, and it came to nothing.
+    AlreadyRejected,
     /// Body too large.
     TooLarge,
     /// Head too large.
@@ -137,7 +139,7 @@ const COMES_BACK: &str = "A colleague will come back to you.";
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::ApprovalRequired,
         Self::ApprovalDenied,
         Self::ApprovalExpired,
@@ -163,6 +165,7 @@ impl Code {
         Self::Ambiguous,
         Self::MissingContext,
         Self::AlreadyDone,
+        Self::AlreadyRejected,
         Self::TooLarge,
         Self::HeaderTooLarge,
         Self::TooSlow,
@@ -203,6 +206,7 @@ impl Code {
             Self::Ambiguous => spec("ambiguous", 400, "Unreadable request", FixRequest, false, ""),
             Self::MissingContext => spec("missing_context", 400, "A required header is missing", FixRequest, false, ""),
             Self::AlreadyDone => spec("already_done", 409, "Already done", Stop, false, ""),
+            Self::AlreadyRejected => spec("already_rejected", 409, "Rejected before, not done", Stop, false, ""),
             Self::TooLarge => spec("too_large", 413, "Request too large", FixRequest, false, ""),
             Self::HeaderTooLarge => spec("header_too_large", 431, "Request too large", FixRequest, false, ""),
             // RFC 9110 s15.5.9: the same request may be sent again, on another connection.
@@ -339,6 +343,7 @@ impl Refusal {
             | Code::Ambiguous
             | Code::MissingContext
             | Code::AlreadyDone
+            | Code::AlreadyRejected
             | Code::TooLarge
             | Code::HeaderTooLarge
             | Code::TooSlow
@@ -351,7 +356,9 @@ impl Refusal {
     pub fn sent(&self) -> &'static str {
         match self.code {
             Code::OutcomeUnknown | Code::OutcomeStillUnknown => "unknown",
-            Code::AlreadyDone | Code::InFlight | Code::UpstreamTimeout => "yes",
+            Code::AlreadyDone | Code::AlreadyRejected | Code::InFlight | Code::UpstreamTimeout => {
+                "yes"
+            }
             Code::ApprovalRequired
             | Code::ApprovalDenied
             | Code::ApprovalExpired

@@ -122,6 +122,10 @@ fn meaning(code: Code) -> &'static str {
         }
         Code::MissingContext => "The operator requires a header that was not sent.",
         Code::AlreadyDone => "It was done before, and its answer is no longer kept.",
+        Code::AlreadyRejected => {
+            "It was sent before, the upstream's answer was lost, and it turned out later that it came \
+             to nothing. It was not done."
+        }
         Code::TooLarge => "The body is larger than is accepted here.",
         Code::HeaderTooLarge => "The head of the request is larger than is accepted here.",
         Code::TooSlow => "The request did not arrive in time.",

@@ -112,7 +112,9 @@ fn add_vendor_error(body: &mut Map<String, Json>, refusal: &Refusal, shape: &Err
 fn stripe_words(code: Code) -> (&'static str, &'static str) {
     let spec = code.spec();
     let kind = match (code, spec.status) {
-        (Code::KeyReused | Code::InFlight | Code::AlreadyDone, _) => "idempotency_error",
+        (Code::KeyReused | Code::InFlight | Code::AlreadyDone | Code::AlreadyRejected, _) => {
+            "idempotency_error"
+        }
         (_, 401) => "authentication_error",
         (_, 429) => "rate_limit_error",
         (_, 400..=499) => "invalid_request_error",
@@ -218,6 +220,7 @@ fn sdk_may_retry(refusal: &Refusal, class: Option<Class>) -> bool {
         | Code::Ambiguous
         | Code::MissingContext
         | Code::AlreadyDone
+        | Code::AlreadyRejected
         | Code::TooLarge
         | Code::HeaderTooLarge => false,
     }
@@ -372,6 +375,7 @@ mod tests {
             (Refusal::upstream_unreachable("stripe", seconds(2)), Class::Financial, "true"),
             (Refusal::upstream_timeout("stripe", seconds(2)), Class::Read, "true"),
             (Refusal::already_done(OPERATION), Class::Financial, "false"),
+            (Refusal::already_rejected(OPERATION), Class::Financial, "false"),
         ] {
             let told = About { class: Some(class), ..about(&ErrorShape::Stripe) };
             let answer = refuse(&refusal, &told);

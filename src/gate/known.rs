@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::bounds::JOIN_WAIT;
-use crate::call::{Answer, OperationId};
+use crate::call::{Answer, OperationId, Outcome};
 use crate::decision::Reason;
 use crate::disclosure::{self, Question, Ran};
 use crate::gate::execute::kept;
@@ -117,6 +117,9 @@ impl Gate {
                 Refusal::in_flight(op, soon)
             }
             State::Unknown => Refusal::outcome_still_unknown(op),
+            State::Done { outcome: Outcome::Rejected } => Refusal::already_rejected(op),
+            // Pending, and nobody has an answer to tell: it is looked for.
+            State::Done { outcome: Outcome::Accepted } => Refusal::outcome_still_unknown(op),
             State::Done { .. } => Refusal::already_done(op),
             State::Refused { code } => refused(record, code),
         }

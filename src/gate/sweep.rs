@@ -260,6 +260,7 @@ fn may_pass(code: Code) -> bool {
         | Code::Ambiguous
         | Code::MissingContext
         | Code::AlreadyDone
+        | Code::AlreadyRejected
         | Code::TooLarge
         | Code::HeaderTooLarge
         | Code::TooSlow => false,

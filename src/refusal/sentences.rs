@@ -260,6 +260,16 @@ impl Refusal {
         Self::new(Code::AlreadyDone, detail).about(operation)
     }
 
+    /// Sent before, and it came to nothing; its answer was never seen, or is gone.
+    pub fn already_rejected(operation: OperationId) -> Self {
+        let detail = format!(
+            "This was sent before ({operation}) and was not done: the upstream rejected it. Nothing \
+             was sent now. GET {} tells.",
+            status_url(operation),
+        );
+        Self::new(Code::AlreadyRejected, detail).about(operation)
+    }
+
     /// `part` is too large: `The body`.
     pub fn too_large(part: &str) -> Self {
         let detail = format!("{} is too large. Nothing was sent.", place(part));
@@ -406,6 +416,7 @@ mod tests {
             Refusal::ambiguous(text, text),
             Refusal::missing_context(text, text),
             Refusal::already_done(OPERATION),
+            Refusal::already_rejected(OPERATION),
             Refusal::too_large(text),
             Refusal::header_too_large(text),
             Refusal::too_slow(text),

@@ -233,9 +233,8 @@ impl Run {
                 }
                 Next::Again(dice.within(100, 500))
             }
-            "forbidden" | "over_limit" | "approval_denied" | "withdrawn" | "already_done" => {
-                Next::Over
-            }
+            "forbidden" | "over_limit" | "approval_denied" | "withdrawn" | "already_done"
+            | "already_rejected" => Next::Over,
             other => panic!("{other} for {intent:?}: {reply:?}"),
         }
     }

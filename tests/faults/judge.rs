@@ -360,6 +360,11 @@ fn answers(run: &Run, books: &Books, judged: &mut Judged) {
             let first = yes.entry(told.intent).or_insert_with(|| body.clone());
             judged.must(first == body, || format!("{note} was told {first} and then {body}"));
         }
+        if told.code == "already_rejected" {
+            judged.must(!made.iter().any(|effect| !effect.is_failed()), || {
+                format!("{note} was told it is not done, and it is\n{}", story(books, &note))
+            });
+        }
         if told.code == "already_done" {
             judged.must(made.iter().any(|effect| !effect.is_failed()), || {
                 format!("{note} was told it is done, and it is not\n{}", story(books, &note))
