@@ -180,7 +180,12 @@ impl Approvals {
         self.opens(&hold.queue, operator)
     }
 
-    fn may_speak(&self, operator: &Operator) -> Result<(), Objection> {
+    /// Whether an operator speaks for people at all.
+    ///
+    /// # Errors
+    ///
+    /// Why not.
+    pub fn may_speak(&self, operator: &Operator) -> Result<(), Objection> {
         if operator.answers == Answers::Nothing {
             return Err(Objection::NotYours(format!(
                 "`{}` answers no holds: its token does not say `approves: true`",

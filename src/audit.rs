@@ -18,10 +18,12 @@ use crate::decision::Verdict;
 use crate::refusal::{Code, Fault};
 
 mod chain;
+mod intents;
 mod record;
 mod verify;
 mod writer;
 
+pub use intents::{Intent, Intents, intents};
 pub use record::{Entry, Event, RequestSeen, UpstreamSeen};
 pub use verify::{Finding, Report, tail, verify};
 

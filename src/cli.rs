@@ -16,6 +16,7 @@ mod policy;
 mod run;
 mod serving;
 mod shown;
+mod store;
 mod token;
 
 use std::process::ExitCode;
@@ -52,6 +53,8 @@ enum Command {
     Freezes(freeze::ListArgs),
     /// What became of each effect: list, show
     Operations(operations::Args),
+    /// Whether the store still knows what it knew, and what to do when not
+    Store(store::Args),
     /// The audit log: verify it, or watch it
     Audit(audit::Args),
     /// Packs: list them, or lint a file
@@ -83,6 +86,7 @@ pub fn main() -> ExitCode {
         Command::Unfreeze(args) => freeze::unfreeze(&args),
         Command::Freezes(args) => freeze::list(&args),
         Command::Operations(args) => operations::run(&args),
+        Command::Store(args) => store::run(&args),
         Command::Audit(args) => audit::run(&args),
         Command::Pack(args) => pack::run(&args),
         Command::Policy(args) => policy::run(&args),

@@ -34,6 +34,8 @@ pub struct Config {
     pub operators: Vec<OperatorToken>,
     /// The store.
     pub store: StorePlace,
+    /// Whether the store is said to be new, whatever is on record.
+    pub init_store: bool,
     /// The folder of the audit log.
     pub audit_dir: PathBuf,
     /// Issuers and claims.

@@ -85,6 +85,8 @@ impl Console {
             .route("/v1/operations", get(api::operations))
             .route("/v1/operations/{op}", get(api::operation))
             .route("/v1/operations/{op}/resolve", post(api::resolve))
+            .route("/v1/store", get(api::store))
+            .route("/v1/store/clear", post(api::clear_loss))
             .route("/v1/records", get(api::records))
             .route("/v1/config", get(api::config))
             .fallback(api::nothing)

@@ -11,6 +11,7 @@ pub mod draft;
 pub mod embedded;
 pub mod freeze;
 mod look;
+mod loss;
 pub mod memory;
 pub mod record;
 pub mod redis;
@@ -251,6 +252,7 @@ impl Store {
             | Reply::Settled(_)
             | Reply::Answered(_)
             | Reply::Claimed(_)
+            | Reply::Restored(_)
             | Reply::Lifted(_)
             | Reply::Swept(_)
             | Reply::Noted => None,

@@ -41,6 +41,8 @@ pub enum Event {
     Resent,
     /// A person said what became of an unknown outcome.
     Resolved,
+    /// A person saw to a store that was lost.
+    Cleared,
     /// A person stopped a scope.
     Frozen,
     /// A person let a scope run again.
@@ -67,6 +69,7 @@ impl Event {
             Self::LookedUp => "looked_up",
             Self::Resent => "resent",
             Self::Resolved => "resolved",
+            Self::Cleared => "cleared",
             Self::Frozen => "frozen",
             Self::Unfrozen => "unfrozen",
             Self::Reloaded => "reloaded",
@@ -125,6 +128,9 @@ pub struct Entry {
     pub model: Option<Box<str>>,
     /// Over the agent's idempotency key.
     pub key_digest: Option<Digest>,
+    /// What is known of an effect that is about to be sent, sealed by the store: a store that is lost
+    /// gets it back from here.
+    pub intent: Option<Box<str>>,
     /// What the upstream answered.
     pub upstream: Option<UpstreamSeen>,
     /// The trace id of `traceparent`.
@@ -183,6 +189,7 @@ impl Entry {
             confidence: None,
             model: None,
             key_digest: None,
+            intent: None,
             upstream: None,
             trace_id: None,
             count: None,
@@ -220,6 +227,7 @@ impl Entry {
         line.text("event_id", name);
         line.maybe_digest("facts_digest", self.facts_digest);
         line.maybe_digest("idempotency_key_digest", self.key_digest);
+        line.maybe("intent", self.intent.as_deref());
         line.text("kind", self.event.name());
         line.maybe("kind_of_effect", self.effect.map(Kind::name));
         line.maybe("model", self.model.as_deref());

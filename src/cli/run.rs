@@ -33,6 +33,9 @@ pub struct Args {
     /// Quick mode: the store, as embedded:DIR [default: in the state folder]
     #[arg(long, value_name = "URL", requires = "pack")]
     store: Option<String>,
+    /// The store is new, whatever the record says: nothing was lost
+    #[arg(long)]
+    init_store: bool,
     /// Quick mode: where agents are served
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8700")]
     listen: SocketAddr,
@@ -59,7 +62,7 @@ pub fn run(args: Args) -> anyhow::Result<Ended> {
     // It was read on a thread that has ended: its scratch memory is given back.
     let read = read.map_err(|_| anyhow::anyhow!("the configuration could not be read"))?;
     let config = match read {
-        Ok(config) => config,
+        Ok(config) => Config { init_store: args.init_store, ..config },
         Err(errors) => {
             shown::note(&errors.to_string());
             shown::note(&shown::faults(errors.0.len()));

@@ -51,6 +51,7 @@ impl Running {
         let built = built.join();
         let gate =
             Arc::new(built.unwrap_or_else(|_| Err(fault("", "the gate could not be built")))?);
+        gate.tell_loss();
         // Bound once all is sound: a port that is taken hides no fault of the configuration.
         let listeners = wanted.listeners()?;
         let console_door = wanted.console.as_ref().map(console_door).transpose()?;

@@ -116,6 +116,7 @@ impl File<'_> {
             console,
             operators,
             store: store?,
+            init_store: false,
             audit_dir,
             identity: identity?,
             upstreams,

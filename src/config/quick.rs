@@ -95,6 +95,7 @@ fn settings(
         console: Some(ConsoleListen::Tcp(told.operator)),
         operators: Vec::new(),
         store,
+        init_store: false,
         audit_dir: told.state.join("audit"),
         identity: crate::identity::Config::development(jwks),
         upstreams: vec![one],

@@ -211,6 +211,33 @@ pub async fn resolve(
     Ok(Json(view::operation(&record)).into_response())
 }
 
+pub async fn store(State(console): Shared, headers: HeaderMap) -> Answered {
+    console.operator(&headers)?;
+    let lost = console.gate.store.lost().map_err(|e| problem(503, &e.to_string()))?;
+    Ok(Json(json!({ "lost": lost.map(|at| at.to_string()) })).into_response())
+}
+
+/// What a person did about a store that was lost.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Clear {
+    reason: String,
+}
+
+pub async fn clear_loss(
+    State(console): Shared,
+    headers: HeaderMap,
+    body: Result<Json<Clear>, axum::extract::rejection::JsonRejection>,
+) -> Answered {
+    let operator = console.operator(&headers)?;
+    let Json(said) = body.map_err(|e| problem(400, &e.body_text()))?;
+    if said.reason.trim().is_empty() {
+        return Err(problem(400, "reason: expected what you did; it is put on record"));
+    }
+    console.gate.clear_loss(operator, &said.reason).await.map_err(objection)?;
+    Ok(Json(json!({ "lost": Value::Null })).into_response())
+}
+
 /// How many records.
 #[derive(Debug, Deserialize)]
 pub struct Last {

@@ -53,6 +53,8 @@ pub struct Evidence {
     pub operation: Option<OperationId>,
     /// Its state.
     pub state: Option<&'static str>,
+    /// What the log keeps of it before it is sent, sealed.
+    pub intent: Option<Box<str>>,
     /// The rates it was counted in.
     pub taken: Option<Taken>,
     /// The policies that a person lifted.
@@ -103,6 +105,7 @@ impl Evidence {
             digest: None,
             operation: None,
             state: None,
+            intent: None,
             taken: None,
             approvals: Vec::new(),
             by: None,

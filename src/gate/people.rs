@@ -140,6 +140,20 @@ impl Gate {
         }
     }
 
+    /// A person has seen to it that nothing is done twice after the store was lost.
+    ///
+    /// # Errors
+    ///
+    /// Why it does not count.
+    pub async fn clear_loss(&self, operator: &Operator, reason: &str) -> Result<(), Objection> {
+        self.approvals.may_speak(operator)?;
+        let mut entry = Entry::of(Event::Cleared);
+        entry.by = Some((*operator.name).into());
+        entry.note = Some(crate::redact::text(reason).into());
+        self.audit.record(entry).await?;
+        Ok(self.store.clear_loss().await?)
+    }
+
     /// Who is asked about such an operation.
     fn queue_of(&self, record: &Record) -> Arc<str> {
         let about = &record.about;

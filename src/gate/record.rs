@@ -41,7 +41,8 @@ impl Gate {
         evidence: &Evidence,
     ) -> Result<Permit, Refusal> {
         let Some(ticket) = permit.ticket else { return Ok(permit) };
-        let entry = evidence.entry(Event::Allowed, Verdict::Allow, &self.policy_digest);
+        let mut entry = evidence.entry(Event::Allowed, Verdict::Allow, &self.policy_digest);
+        entry.intent.clone_from(&evidence.intent);
         match self.audit.record(entry).await {
             Ok(()) => Ok(permit),
             Err(fault) => {

@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use crate::bounds::LEASE_MARGIN;
 use crate::breaker::{Health, Pass};
-use crate::call::{Consent, Digest, Facts, OperationId, Request, Resolved};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+
+use crate::call::{Class, Consent, Digest, Facts, OperationId, Request, Resolved};
 use crate::clock::Timestamp;
 use crate::contract::Contract;
 use crate::decision::{Decision, Reason};
@@ -145,6 +148,9 @@ impl Gate {
         match self.timed("reserve", self.store.reserve(reserve)).await? {
             Reserved::Granted(grant) => {
                 evidence.granted(&grant);
+                if let Some(sealed) = self.store.intent(&grant.record)? {
+                    evidence.intent = Some(STANDARD_NO_PAD.encode(sealed).into());
+                }
                 let (operation, token) = (grant.record.op, grant.token);
                 Ok(Room::Granted(Ticket { operation, token, until }))
             }
@@ -193,6 +199,12 @@ impl Gate {
     ) -> Result<Reserve, Refusal> {
         let (call, caller) = (&asked.call, &asked.caller);
         let site = self.site(call)?;
+        let mut reasons = judged.reasons.clone();
+        // What was done before is not known: only a vendor that knows our keys would not do it twice.
+        let is_keyed = site.trusted && operation::is_keyed(&call.action, &call.method);
+        if call.class == Class::Financial && !is_keyed && self.store.lost()?.is_some() {
+            reasons.push(lost_reason());
+        }
         let (entry, seen, request) = match entrance {
             Entrance::Asked { request, seen } => {
                 let name = operation::name(call, caller, asked.account.as_deref());
@@ -215,7 +227,7 @@ impl Gate {
                 .connect
                 .saturating_add(site.upstream.answer)
                 .saturating_add(LEASE_MARGIN),
-            reasons: judged.reasons.clone(),
+            reasons,
             hold: HoldTerms {
                 queue: (*judged.queue).into(),
                 deadline: self.deadline(&asked.contract, caller.consent_until),
@@ -294,5 +306,14 @@ impl Gate {
         })?;
         let permit = Permit::new(asked, judged, ticket, road, secret);
         Ok(Admission::Forward(Box::new(permit)))
+    }
+}
+
+/// Why money waits for a person after the store was lost.
+fn lost_reason() -> Reason {
+    Reason {
+        policy: "store.lost".into(),
+        why: "the store lost what it knew: whether this was done before is not known".into(),
+        tell: "this needs a colleague's approval".into(),
     }
 }

@@ -51,6 +51,17 @@ impl Gate {
         self.telemetry.froze(event.name(), &freeze.scope, &reason, by);
     }
 
+    /// Operators are told at start that the store lost what it knew, until somebody has seen to it.
+    pub fn tell_loss(&self) {
+        if let Ok(Some(since)) = self.store.lost() {
+            let what = "the store lost what it knew; what was about to be sent is unknown now, and money \
+                        waits for a person where the vendor's keys are not trusted";
+            let mut line = LogLine::new(Level::Error, what);
+            line.text("since", Some(&since.to_string())).text("do", Some("tollhouse store show"));
+            self.telemetry.tell(line);
+        }
+    }
+
     pub(super) fn count_answer(&self, queue: &str, event: Event, waited: Duration) {
         self.telemetry.hold_answered(queue, event.name(), waited);
     }

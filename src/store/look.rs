@@ -267,6 +267,7 @@ impl Store {
         let key = match what {
             Purpose::Request => key::request(op),
             Purpose::Answer => key::answer(op),
+            Purpose::Intent => return Ok(None),
         };
         match self.read(|rows| rows.find(&key))? {
             Some(Row::Sealed(sealed)) => self.seal.open(op, what, &sealed).map(Some),

@@ -200,6 +200,9 @@ impl Redis {
                 Reply::Lifted(inside.change_freezes(vec![("lift", Item::from(&*id))]).await?)
             }
             Event::Sweep(_, rows) => Reply::Swept(inside.sweep(rows).await?),
+            Event::Epoch(_) | Event::Restore(_) => {
+                return Err(Fault::StoreUnavailable("redis is not begun anew yet".to_owned()));
+            }
             // Leases say who is gone: nobody's end is another's.
             Event::Restarted => Reply::Swept(Swept::default()),
         })

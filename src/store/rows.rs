@@ -89,12 +89,16 @@ pub struct Meta {
     pub jumped_by: i64,
     /// Operations by [`State::index`].
     pub counts: Vec<u64>,
+    /// Whether it was begun: what is not begun is new, or was lost.
+    pub epoch: u64,
+    /// When it was found to have lost what it knew; until a person has seen to it.
+    pub lost: Option<Timestamp>,
 }
 
 packed!(struct Same { op, ordinal, at });
 packed!(struct OnResource { open, moved, at });
 packed!(struct Alike { op, minor, at });
-packed!(struct Meta { settled, batch, high, jumped_at, jumped_by, counts });
+packed!(struct Meta { settled, batch, high, jumped_at, jumped_by, counts, epoch, lost });
 
 impl Packed for Row {
     fn pack(&self, out: &mut Vec<u8>) {

@@ -20,6 +20,8 @@ pub enum Purpose {
     Request,
     /// What came back.
     Answer,
+    /// What is known of what is about to be sent.
+    Intent,
 }
 
 /// The key that requests and answers are sealed with.
@@ -112,6 +114,7 @@ fn bound(op: OperationId, what: Purpose) -> [u8; 33] {
     let tag = match what {
         Purpose::Request => b'q',
         Purpose::Answer => b'y',
+        Purpose::Intent => b'i',
     };
     for (slot, byte) in bytes.iter_mut().zip([tag].into_iter().chain(op.0)) {
         *slot = byte;

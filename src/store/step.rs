@@ -9,6 +9,7 @@ mod claim;
 pub(in crate::store) mod reasons;
 mod recall;
 pub(in crate::store) mod reserve;
+mod restore;
 mod settle;
 mod sweep;
 
@@ -21,6 +22,7 @@ pub use self::answer::{Answered, HoldAnswer, Say};
 pub use self::claim::{Claim, Claimed, Try};
 pub use self::recall::{How, Known, Recalled};
 pub use self::reserve::{Blocked, Grant, Reserved};
+pub use self::restore::Epoch;
 pub use self::settle::{AnswerIn, Settle, Settled, Witness};
 pub use self::sweep::Swept;
 
@@ -83,6 +85,10 @@ pub enum Event {
     Unfreeze(Box<str>),
     /// May I look for its outcome?
     Claim(Box<Claim>),
+    /// The store is new, or was lost.
+    Epoch(Epoch),
+    /// This was about to be sent when the store was lost.
+    Restore(Arc<Record>),
     /// Let go of what is over; the retention goes on from a cursor, so many rows.
     Sweep(Key, usize),
     /// The process that had the store is gone: what it had submitted is unknown.
@@ -102,6 +108,8 @@ pub enum Reply {
     Answered(Answered),
     /// To [`Event::Claim`].
     Claimed(Claimed),
+    /// To [`Event::Restore`]: whether it had to be.
+    Restored(bool),
     /// To [`Event::Unfreeze`]: what was lifted.
     Lifted(Option<Freeze>),
     /// To [`Event::Sweep`] and [`Event::Restarted`].
@@ -129,6 +137,11 @@ pub fn step<R: Rows + ?Sized>(
         Event::Settle(end) => Reply::Settled(settle::settle(&mut draft, end, now)?),
         Event::Answer(said) => Reply::Answered(answer::answer(&mut draft, said, now)?),
         Event::Claim(ask) => Reply::Claimed(claim::claim(&mut draft, ask, now)?),
+        Event::Epoch(change) => {
+            restore::epoch(&mut draft, *change, now)?;
+            Reply::Noted
+        }
+        Event::Restore(record) => Reply::Restored(restore::restore(&mut draft, record, now)?),
         Event::Collected(op) => collected(&mut draft, *op, now)?,
         Event::Freeze(freeze) => {
             let row = Row::Freeze(Freeze { at: now.at, ..(**freeze).clone() });

@@ -16,6 +16,8 @@ const ROUTES: &[(&str, &str)] = &[
     ("GET", "/v1/operations"),
     ("GET", "/v1/operations/{op}"),
     ("POST", "/v1/operations/{op}/resolve"),
+    ("GET", "/v1/store"),
+    ("POST", "/v1/store/clear"),
     ("GET", "/v1/records"),
     ("GET", "/v1/config"),
 ];

@@ -150,3 +150,40 @@ fn a_kill_right_after_an_approval_runs_it_at_most_once() {
     }
     assert_eq!(house.verify().code, 0);
 }
+
+#[test]
+fn a_store_that_was_lost_is_told_from_a_new_one_and_nothing_is_done_twice() {
+    let shop = Shop::open();
+    let mut house = House::quick(&shop);
+    assert_eq!(house.cli(&["store", "show"]).out, "The store knows what it knew.\n");
+    assert_eq!(house.refund("A-1", "25.00", "done").status, 200);
+    shop.play(Play::Drop);
+    let lost = house.refund("A-2", "25.00", "open");
+    assert_eq!(lost.code(), "outcome_unknown", "{lost:?}");
+    shop.play(Play::Answer);
+    house.process.kill();
+    std::fs::remove_file(house.state().join("store/store.redb")).unwrap();
+    house.again();
+
+    let shown = house.cli(&["store", "show"]);
+    assert!(shown.code == 1 && shown.out.starts_with("The store lost what it knew"), "{shown:?}");
+    // What may have happened is back, and in nobody's way twice.
+    let again = house.refund("A-2", "25.00", "open");
+    assert_eq!((again.code(), again.operation()), ("outcome_unknown".into(), lost.operation()));
+    // What was done is not known any more: money waits for a person.
+    for key in ["done", "another"] {
+        let held = house.refund("A-1", "25.00", key);
+        assert_eq!((held.status, &*held.code()), (403, "approval_required"), "{held:?}");
+        assert_eq!(held.json()["policies"], serde_json::json!(["store.lost"]));
+    }
+    assert_eq!(house.get("/orders/A-1").status, 200, "reads go on");
+    assert_eq!(shop.made_of("A-1"), 1);
+    // It stays so until somebody has seen to it, whoever starts it again.
+    house.crash();
+    assert_eq!(house.cli(&["store", "show"]).code, 1);
+    let cleared = house.cli(&["store", "clear", "--reason", "compared with the shop"]);
+    assert_eq!((cleared.code, house.cli(&["store", "show"]).code), (0, 0), "{cleared:?}");
+    assert_eq!(house.refund("A-3", "25.00", "new").status, 200);
+    let verified = house.verify();
+    assert_eq!(verified.code, 0, "{verified:?}");
+}
