@@ -18,8 +18,8 @@ local function key(kind, name) return P .. ':' .. kind .. ':' .. name end
 -- what its steady clock makes of the time it last heard (`ran`): a clock that was set is told from one that
 -- ran, and a window with a leap inside it reaches back as much further. Only tests pass `at`.
 local function read_time()
-  local m = call('HMGET', P .. ':z', 'high', 'jump_at', 'jump_by', 'settled')
-  local now = { settled = tonumber(m[4]) or 0, jump_at = tonumber(m[2]) or 0, jump_by = tonumber(m[3]) or 0 }
+  local m = call('HMGET', P .. ':z', 'high', 'jump_at', 'jump_by', 'settled', 'n')
+  local now = { settled = tonumber(m[4]) or 0, n = tonumber(m[5]) or 0, jump_at = tonumber(m[2]) or 0, jump_by = tonumber(m[3]) or 0 }
   if A.at then
     now.at, now.jump_at, now.jump_by = A.at, A.jump_at, A.jump_by
     return now
@@ -97,6 +97,8 @@ local function save(r)
   -- Open states have no end of keeping; what has one is taken away by the sweep, with all that names it.
   call('SET', key('r', r.op), RAW[r.op])
   call('HSET', P .. ':z', 'high', text(now.at))
+  -- Counted, so that a copy which missed it shows.
+  now.n = call('HINCRBY', P .. ':z', 'n', 1)
   remember(r)
   local is = WAS[r.op]
   if was and was.list and was.list ~= is.list then call('ZREM', key('i', was.list), r.op) end
@@ -228,6 +230,18 @@ local function free(r)
   unlist_alike(r)
 end
 
+local function reserve_room(r)
+  for _, charge in ipairs(r.charges) do
+    local l, from = ledger(charge[1]), edge(WITHIN_MAX)
+    while l.spent[1] and l.spent[1] < from do drop_three(l.spent, 1) end
+    release(l, r.op, charge[2])
+    for _, value in ipairs({ r.op, charge[2], charge[3] }) do table.insert(l.open, value) end
+    put_ledger(charge[1])
+  end
+  r.charged = 'open'
+  list_alike(r)
+end
+
 local function spend(r)
   if r.charged == 'spent' then return end
   for _, charge in ipairs(r.charges) do
@@ -318,5 +332,5 @@ local function copy_freezes()
   if not raw or unpack_row(raw).version < A.version then call('SET', P .. ':f', A.freezes) end
 end
 
--- Every reply begins with its word and the time.
-local function reply(word, ...) return { word, text(now.at), ... } end
+-- Every reply begins with its word, the time and the count of writes.
+local function reply(word, ...) return { word, text(now.at), text(now.n), ... } end
