@@ -69,8 +69,9 @@ impl Gate {
                 if known.name.is_none() || known.went_back {
                     self.store.begin_again().await?;
                 }
+                self.store.forgive();
                 let known = self.store.known().await?;
-                self.take_up(&Known { went_back: false, ..known }).await?;
+                self.take_up(&known).await?;
                 self.tell_loss();
                 Ok(())
             }

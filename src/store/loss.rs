@@ -55,6 +55,13 @@ impl Store {
         }
     }
 
+    /// What it forgot is seen to: it is held to what it knows from now on.
+    pub fn forgive(&self) {
+        if let Shelf::Redis(redis) = &self.shelf {
+            redis.forgive();
+        }
+    }
+
     /// Whether effects may rest on what it says.
     ///
     /// # Errors

@@ -72,6 +72,8 @@ struct Inside {
     clock: Clock,
     fleet: Box<str>,
     news: String,
+    /// This process, among those that count their writes.
+    me: String,
     heard: Mutex<Heard>,
     tenants: Cache<OperationId, Arc<str>>,
     ordinals: Cache<Slot, i64>,
@@ -82,7 +84,7 @@ struct Inside {
     /// Why Redis does not answer, while it does not.
     failing: Mutex<Option<Fault>>,
     judged: Mutex<Option<Durability>>,
-    /// The writes of each tenant's rows, as far as was heard.
+    /// This process's own writes of each tenant's rows, as far as was heard.
     counts: Mutex<HashMap<Box<str>, i64>>,
     /// Whether it has counted less than before.
     went_back: AtomicBool,
@@ -148,6 +150,7 @@ impl Redis {
             clock,
             fleet: address.fleet.clone(),
             news: format!("{}:changed", address.fleet),
+            me: epoch::new_name()?,
             heard: Mutex::default(),
             tenants: Cache::new(TENANTS_MAX),
             ordinals: Cache::new(ORDINALS_MAX),
@@ -269,6 +272,7 @@ impl Inside {
         };
         args.extend([("jump_at", number(jump.at.0)), ("jump_by", number(jump.by))]);
         args.push(("news", Item::bytes(&self.news)));
+        args.push(("me", Item::bytes(&self.me)));
         args
     }
 

@@ -1,5 +1,5 @@
-//! Does this Redis still know what it knew? Its name, and a count of its writes that only grows: a copy
-//! that was behind when it took over has counted less.
+//! Does this Redis still know what it knew? Its name, and for each process a count of its own writes: a
+//! copy that was behind when it took over has counted less of somebody's.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -43,9 +43,13 @@ impl Redis {
 
     /// It is the one that is known: effects may rest on it.
     pub fn accept(&self, known: &Known) {
+        *self.inside.begun.lock() = Some(known.lost);
+    }
+
+    /// What it forgot is seen to: its counts begin anew.
+    pub fn forgive(&self) {
         self.inside.counts.lock().clear();
         self.inside.went_back.store(false, Ordering::Release);
-        *self.inside.begun.lock() = Some(known.lost);
     }
 }
 
@@ -93,13 +97,13 @@ impl Inside {
         Ok(said.word == "restored")
     }
 
-    /// How many writes of a tenant's rows were heard of.
+    /// How many of this process's writes of a tenant's rows were heard of.
     pub(super) fn count_of(&self, prefix: &str) -> i64 {
         self.counts.lock().get(prefix).copied().unwrap_or(0)
     }
 
-    /// INVARIANT: writes are counted in the rows they change; a smaller count than was `heard` before it
-    /// was asked is a store that forgot some of them.
+    /// INVARIANT: who writes is counted with what is written, atomically; a smaller count than was `heard`
+    /// before it was asked is a store that forgot something that it had confirmed.
     pub(super) fn counted(&self, prefix: &str, heard: i64, count: i64) {
         if count < heard {
             self.went_back.store(true, Ordering::Release);
@@ -115,7 +119,7 @@ impl Inside {
     }
 }
 
-fn new_name() -> Result<String, Fault> {
+pub(super) fn new_name() -> Result<String, Fault> {
     let name = sha256(&write(&Token::random()?));
     Ok(name.iter().take(8).map(|byte| format!("{byte:02x}")).collect())
 }

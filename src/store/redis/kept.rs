@@ -80,7 +80,7 @@ pub fn record(bytes: &[u8]) -> Option<Record> {
     let state = state(&kept)?;
     let hold = match kept.member("hold").there() {
         None => None,
-        Some(item) => Some(hold(item, &about.digest)?),
+        Some(item) => Some(hold(item)?),
     };
     let approval = match kept.member("yes").there() {
         None => None,
@@ -192,11 +192,11 @@ fn outcome(name: &str) -> Option<Outcome> {
         .find(|outcome| outcome.name() == name)
 }
 
-fn hold(item: &Item, digest: &Digest) -> Option<Hold> {
+fn hold(item: &Item) -> Option<Hold> {
     let reasons = all(item.member("reasons"), reason)?;
     Some(Hold {
         // Redis has no such hash: what was shown is named by what it is the hash of.
-        shown: Hold::shown(digest, &reasons),
+        shown: Hold::shown(&Digest(array(item.member("digest"))?), &reasons),
         reasons,
         queue: item.member("queue").text()?.into(),
         deadline: moment(item.member("deadline"))?,

@@ -18,8 +18,8 @@ local function key(kind, name) return P .. ':' .. kind .. ':' .. name end
 -- what its steady clock makes of the time it last heard (`ran`): a clock that was set is told from one that
 -- ran, and a window with a leap inside it reaches back as much further. Only tests pass `at`.
 local function read_time()
-  local m = call('HMGET', P .. ':z', 'high', 'jump_at', 'jump_by', 'settled', 'n')
-  local now = { settled = tonumber(m[4]) or 0, n = tonumber(m[5]) or 0, jump_at = tonumber(m[2]) or 0, jump_by = tonumber(m[3]) or 0 }
+  local m = call('HMGET', P .. ':z', 'high', 'jump_at', 'jump_by', 'settled')
+  local now = { settled = tonumber(m[4]) or 0, jump_at = tonumber(m[2]) or 0, jump_by = tonumber(m[3]) or 0 }
   if A.at then
     now.at, now.jump_at, now.jump_by = A.at, A.jump_at, A.jump_by
     return now
@@ -37,6 +37,10 @@ local function read_time()
   return now
 end
 local now = read_time()
+
+-- How many of the caller's own writes are here. Nobody else counts there: a copy that missed one shows.
+local WRITES = key('w', A.me)
+local writes = tonumber(call('GET', WRITES)) or 0
 
 local function edge(within)
   local at = now.at - within
@@ -97,8 +101,7 @@ local function save(r)
   -- Open states have no end of keeping; what has one is taken away by the sweep, with all that names it.
   call('SET', key('r', r.op), RAW[r.op])
   call('HSET', P .. ':z', 'high', text(now.at))
-  -- Counted, so that a copy which missed it shows.
-  now.n = call('HINCRBY', P .. ':z', 'n', 1)
+  writes = call('INCR', WRITES)
   remember(r)
   local is = WAS[r.op]
   if was and was.list and was.list ~= is.list then call('ZREM', key('i', was.list), r.op) end
@@ -332,5 +335,5 @@ local function copy_freezes()
   if not raw or unpack_row(raw).version < A.version then call('SET', P .. ':f', A.freezes) end
 end
 
--- Every reply begins with its word, the time and the count of writes.
-local function reply(word, ...) return { word, text(now.at), text(now.n), ... } end
+-- Every reply begins with its word, the time and the count of the caller's writes.
+local function reply(word, ...) return { word, text(now.at), text(writes), ... } end

@@ -146,6 +146,8 @@ local function hold(r, reasons, changed, joined)
   note(r, 'held: ' .. table.concat(ids, ', '), '')
   r.hold = {
     reasons = reasons, queue = A.queue, deadline = A.deadline, since = now.at, joined = joined, changed = changed,
+    -- Of then: what is sent in the end may have another.
+    digest = A.digest,
   }
   save(r)
   return reply('held', RAW[r.op])
