@@ -23,6 +23,7 @@ mod cases;
 mod cli;
 mod config;
 mod demo;
+mod faults;
 mod floors;
 mod identity;
 mod operation;

@@ -61,6 +61,7 @@ impl Gate {
         let mut evidence = Evidence::of_record(&record, &self.clock);
         let search = self.search(&record, &mut evidence).await;
         let how = match &search {
+            Ok(search) if self.reading_may_tell(&record, search) => Try::Read,
             Ok(search) if self.may_send_again(&record, search) => Try::Send,
             Ok(_) | Err(_) => Try::Read,
         };
@@ -157,6 +158,19 @@ impl Gate {
         Parcel::open(&sealed).ok_or_else(lost)
     }
 
+    /// Whether this try only reads. Every sending begins the time anew in which the vendor need not show
+    /// what it did: one that keeps saying no to the second sending would never be asked what it did with
+    /// the first.
+    fn reading_may_tell(&self, record: &Record, search: &Search) -> bool {
+        let call = &search.asked.call;
+        let lookup = call.action.lookup.as_ref().filter(|_| search.sought.is_some());
+        let Some((lookup, site)) = lookup.zip(self.site(call).ok()) else { return false };
+        // Every other try: the answer to a sending is worth more than what a list shows.
+        let is_odd = record.look.is_some_and(|look| look.tries & 1 == 1);
+        let was_sent_again = record.attempts.len() > 1;
+        is_odd && was_sent_again && self.clock.now() >= self.ripe(record, site, Some(lookup))
+    }
+
     /// INVARIANT: only under a key that the vendor is trusted to know, while it must still know it, with
     /// the bytes that went first, to where they went first.
     fn may_send_again(&self, record: &Record, search: &Search) -> bool {
@@ -164,8 +178,10 @@ impl Gate {
         let Ok(site) = self.site(call) else { return false };
         let Some(first) = record.attempts.first() else { return false };
         let retention = call.action.pack.idempotency.retention;
+        // What is sent again may arrive as late as the vendor may show it: its key must be known then.
+        let arrives = lease(site).saturating_add(settle(call.action.lookup.as_ref()));
         let margin = retention.checked_div(4).unwrap_or_default().min(RETENTION_MARGIN);
-        let remembered = retention.saturating_sub(margin);
+        let remembered = retention.saturating_sub(margin.max(arrives));
         let fingerprint = operation::fingerprint(call, search.asked.account.as_deref());
         record.state == State::Unknown
             && site.trusted
@@ -275,17 +291,13 @@ impl Gate {
 
     /// How long one attempt of an operation may take.
     fn span(&self, record: &Record) -> Option<Duration> {
-        let site = self.sites.get(&*record.about.upstream)?;
-        let upstream = &site.upstream;
-        Some(upstream.connect.saturating_add(upstream.answer).saturating_add(LEASE_MARGIN))
+        self.sites.get(&*record.about.upstream).map(lease)
     }
 
     /// When the vendor must show whatever the last attempt has done.
     fn ripe(&self, record: &Record, site: &Site, lookup: Option<&Lookup>) -> Timestamp {
-        let upstream = &site.upstream;
-        let lease = upstream.connect.saturating_add(upstream.answer).saturating_add(LEASE_MARGIN);
         let last = record.attempts.last().map_or(record.updated, |last| last.at);
-        last.plus(lease).plus(lookup.map_or(SETTLE_USUAL, |lookup| lookup.settle))
+        last.plus(lease(site)).plus(settle(lookup))
     }
 
     /// From when on a person's word that it did not happen counts.
@@ -295,6 +307,17 @@ impl Gate {
         let lookup = action.and_then(|action| action.lookup.as_ref());
         site.map_or(record.updated, |site| self.ripe(record, site, lookup))
     }
+}
+
+/// How long one attempt may take.
+fn lease(site: &Site) -> Duration {
+    let upstream = &site.upstream;
+    upstream.connect.saturating_add(upstream.answer).saturating_add(LEASE_MARGIN)
+}
+
+/// How long the vendor may take to show what it did.
+fn settle(lookup: Option<&Lookup>) -> Duration {
+    lookup.map_or(SETTLE_USUAL, |lookup| lookup.settle)
 }
 
 /// What a verdict means for an operation as it stands.

@@ -79,9 +79,14 @@ impl<'c> Call<'c> {
 
     /// Sends it and reads the answer to its end; an error when the other side is not there or goes.
     pub fn send(&self, url: &str) -> std::io::Result<Reply> {
+        self.send_within(url, Duration::from_secs(60))
+    }
+
+    /// The same, for an agent that waits so long at most for the next bytes.
+    pub fn send_within(&self, url: &str, patience: Duration) -> std::io::Result<Reply> {
         let address = url.strip_prefix("http://").unwrap();
         let mut stream = TcpStream::connect(address)?;
-        stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+        stream.set_read_timeout(Some(patience))?;
         stream.write_all(&self.bytes(address, "close"))?;
         let mut bytes = Vec::new();
         stream.read_to_end(&mut bytes)?;

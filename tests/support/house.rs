@@ -72,9 +72,24 @@ impl House {
         Self::open(home, How::Config, before)
     }
 
+    /// From a configuration as it stands, in a folder with whatever it names.
+    pub fn written(home: TempDir, text: &str, before: &str) -> Self {
+        let at = home.path();
+        token(&at.join("state"), "ann");
+        std::fs::write(at.join("ops-token"), OPS_TOKEN).unwrap();
+        std::fs::write(at.join("tollhouse.yaml"), text).unwrap();
+        Self::open(home, How::Config, before)
+    }
+
     /// A replica of a fleet, with `store` as its store; it knows the same agents as `other`.
     pub fn replica(upstream: &str, store: &str, other: Option<&Self>) -> Self {
         let home = tempfile::tempdir().unwrap();
+        let text = configuration(upstream, "").replace("store: embedded:data/store", store);
+        Self::replica_in(home, &text, other)
+    }
+
+    /// The same from a configuration as it stands, in a folder with whatever it names.
+    pub fn replica_in(home: TempDir, text: &str, other: Option<&Self>) -> Self {
         let state = home.path().join("state");
         if let Some(other) = other {
             std::fs::create_dir(&state).unwrap();
@@ -83,12 +98,11 @@ impl House {
                 std::fs::copy(file.path(), state.join(file.file_name())).unwrap();
             }
         }
-        token(&state, "ann");
-        std::fs::write(home.path().join("ops-token"), OPS_TOKEN).unwrap();
         // 32 bytes, the same for every replica.
         let seal = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=";
         std::fs::write(home.path().join("seal.key"), seal).unwrap();
-        let text = configuration(upstream, "").replace("store: embedded:data/store", store);
+        token(&state, "ann");
+        std::fs::write(home.path().join("ops-token"), OPS_TOKEN).unwrap();
         std::fs::write(home.path().join("tollhouse.yaml"), text).unwrap();
         // Whoever is first says that the fleet's store is new.
         let how = if other.is_some() { How::Config } else { How::First };

@@ -49,9 +49,16 @@ local function may_settle(r)
   return A.outcome == 'unknown'
 end
 
+-- Whether what the vendor names was made by this operation. What a look-up found was, also where it came to
+-- nothing; a no to a call may name anything.
+local function names_its_own()
+  if A.outcome == 'rejected' then return A.by == 'lookup' end
+  return A.outcome == 'succeeded' or A.outcome == 'accepted'
+end
+
 -- What a look-up found is no other operation's doing; what the vendor answered is ours whatever it is called.
 local function is_its_own(r)
-  if not A.made or not (A.outcome == 'succeeded' or A.outcome == 'accepted') then return true end
+  if not A.made or not names_its_own() then return true end
   local at = key('u', r.maker .. A.made)
   local other = call('GET', at)
   if not other then call('SET', at, r.op) end
@@ -73,7 +80,7 @@ end
 
 local function finish(r, words)
   r.token, r.lease, r.code, r.look = nil, nil, nil, nil
-  if A.made and r.outcome ~= 'rejected' and r.state == 'done' then r.made = A.made end
+  if A.made and names_its_own() then r.made = A.made end
   r.status, r.request_id = A.status or r.status, A.request_id or r.request_id
   r.settled, r.collected = now.at, A.collected
   note(r, A.note == '' and words or words .. ': ' .. A.note, A.by == 'person' and A.person or '')

@@ -217,7 +217,7 @@ fn is_its_own<R: Rows + ?Sized>(
     old: &Record,
     end: &Settle,
 ) -> Result<bool, Fault> {
-    let Some(made) = end.made.as_ref().filter(|_| is_success(end.outcome)) else {
+    let Some(made) = end.made.as_ref().filter(|_| names_its_own(end)) else {
         return Ok(true);
     };
     let slot = old.about.made(made);
@@ -231,8 +231,14 @@ fn is_its_own<R: Rows + ?Sized>(
     }
 }
 
-fn is_success(outcome: Outcome) -> bool {
-    matches!(outcome, Outcome::Succeeded | Outcome::Accepted)
+/// Whether what the vendor names was made by this operation. What a look-up found was, also where it
+/// came to nothing; a no to a call may name anything.
+fn names_its_own(end: &Settle) -> bool {
+    match end.outcome {
+        Outcome::Succeeded | Outcome::Accepted => true,
+        Outcome::Rejected => matches!(end.by, Witness::Lookup(_)),
+        Outcome::NotSent | Outcome::Unknown => false,
+    }
 }
 
 fn finish<R: Rows + ?Sized>(
@@ -244,7 +250,7 @@ fn finish<R: Rows + ?Sized>(
 ) {
     new.status = end.status.or(new.status);
     new.request_id = end.request_id.clone().or_else(|| new.request_id.take());
-    new.made = end.made.clone().filter(|_| is_success(end.outcome)).or_else(|| new.made.take());
+    new.made = end.made.clone().filter(|_| names_its_own(end)).or_else(|| new.made.take());
     new.look = None;
     new.settled = Some(now.at);
     new.collected = end.collected;
