@@ -12,6 +12,7 @@ mod evidence;
 mod execute;
 mod explain;
 mod known;
+mod loss;
 mod own;
 mod parcel;
 mod people;
@@ -88,6 +89,8 @@ pub struct Gate {
     pub telemetry: Arc<Telemetry>,
     /// Over policies and contracts, as records and answers name it.
     pub policy_digest: Arc<str>,
+    /// Whether a person said that the store is new.
+    pub store_is_new: bool,
     /// Outcomes that the store did not take yet.
     pub unsettled: Unsettled,
     /// An approval wakes the sweep at once.

@@ -11,7 +11,7 @@ pub mod draft;
 pub mod embedded;
 pub mod freeze;
 mod look;
-mod loss;
+pub mod loss;
 pub mod memory;
 pub mod record;
 pub mod redis;
@@ -206,6 +206,7 @@ impl Store {
     ///
     /// When the store cannot say; then nothing may be sent.
     pub async fn reserve(&self, ask: Reserve) -> Result<Reserved, Fault> {
+        self.is_the_same()?;
         let reserved = match &self.shelf {
             Shelf::Redis(_) => asked!(self, Event::Reserve(Box::new(ask), None) => Reserved),
             Shelf::Memory(_) | Shelf::Embedded(_) => self.reserve_sealed(ask).await,
@@ -219,6 +220,8 @@ impl Store {
             ) => {}
         }
         let reserved = reserved?;
+        // SECURITY: what it just decided may rest on less than it once knew.
+        self.is_the_same()?;
         if let Reserved::Known(known) = reserved {
             return Ok(Reserved::Known(self.answered(known)?));
         }

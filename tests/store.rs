@@ -574,6 +574,16 @@ contract! {
         bench.grant(asked).await;
     }
 
+    async fn the_room_of_a_hold_is_there_for_its_release(bench) {
+        let mut asked = ask_held(Some("k"), "60.00 USD", 1);
+        asked.budgets = vec![budget("60.00 USD", 100_00, Over::Refuse)];
+        let held = bench.hold(asked.clone()).await;
+        bench.approve(&held).await;
+        let mut released = release(held.op, "60.00 USD", 2);
+        released.budgets = asked.budgets;
+        bench.grant(released).await;
+    }
+
     async fn a_denied_withdrawn_or_refused_hold_is_told_again(bench) {
         let deny = Say::Deny { by: "ana".into(), reason: "not this time".into() };
         for (key, say, code) in [

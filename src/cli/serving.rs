@@ -51,6 +51,10 @@ impl Running {
         let built = built.join();
         let gate =
             Arc::new(built.unwrap_or_else(|_| Err(fault("", "the gate could not be built")))?);
+        // A fleet's store is looked at while others serve; one on this disk is begun before anybody is.
+        if !gate.store.is_shared() {
+            gate.know_store().await.map_err(|e| fault("store", &e.to_string()))?;
+        }
         gate.tell_loss();
         // Bound once all is sound: a port that is taken hides no fault of the configuration.
         let listeners = wanted.listeners()?;

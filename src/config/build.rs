@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Config, StorePlace, UpstreamSection};
 use crate::approval::Approvals;
-use crate::audit::{self, Audit, Intents};
+use crate::audit::Audit;
 use crate::breaker::Breaker;
 use crate::call::{Class, Digest};
 use crate::catalog::{Catalog, Road};
@@ -166,30 +166,8 @@ pub fn vault(config: &Config) -> Result<Vault, ConfigErrors> {
 /// Opens the store and the log that the configuration names.
 fn open(config: &Config, clock: &Clock) -> Result<(Store, Audit), ConfigErrors> {
     let store = open_store(&config.store, clock).map_err(|why| fault("store", &why))?;
-    begin(&store, config).map_err(|e| fault("store", &e))?;
     let audit = Audit::open(&config.audit_dir, clock.clone());
     Ok((store, audit.map_err(|e| fault("audit", &e.to_string()))?))
-}
-
-/// Begins a store that is new. One that is empty beside a record of effects was lost: what was about to
-/// be sent is put back.
-fn begin(store: &Store, config: &Config) -> Result<(), String> {
-    let told = |e: &dyn ToString| e.to_string();
-    if store.is_begun().map_err(|e| told(&e))? {
-        return Ok(());
-    }
-    let known = match config.init_store {
-        true => Intents::default(),
-        false => audit::intents(&config.audit_dir).map_err(|e| told(&e))?,
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(|e| told(&e))?;
-    runtime.block_on(async {
-        if known.effects == 0 {
-            return store.begin().await.map_err(|e| told(&e));
-        }
-        let intents = known.open.iter().map(|one| (one.operation, one.sealed.as_slice()));
-        store.begin_again(intents).await.map(drop).map_err(|e| told(&e))
-    })
 }
 
 fn open_store(place: &StorePlace, clock: &Clock) -> Result<Store, String> {
@@ -294,6 +272,7 @@ pub fn gate(config: Config, vault: Vault, keep: Keep, clock: Clock) -> Result<Ga
         audit: Arc::new(audit),
         audit_dir: Some(config.audit_dir),
         telemetry: Arc::new(Telemetry::new(config.log)),
+        store_is_new: config.init_store,
         unsettled: Unsettled::default(),
         wake: Arc::default(),
         closing: tokio_util::sync::CancellationToken::new(),

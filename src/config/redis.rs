@@ -64,6 +64,6 @@ pub(super) fn open(
     if let Some(path) = &place.authorities {
         address.tls = Tls::Own(super::read_file(path).map_err(|e| e.to_string())?.into_bytes());
     }
-    let store = Store::redis(&address, seal(&place.key)?, clock.clone());
+    let store = Store::redis(&address, seal(&place.key)?, clock.clone()).map(Store::watched);
     Ok(store.map_err(|fault| fault.to_string())?.needing(place.needs))
 }

@@ -227,6 +227,7 @@ impl Gate {
     /// What is not well, for whoever reads the probe.
     pub fn ready(&self) -> Result<(), String> {
         self.store.health().map_err(|fault| fault.to_string())?;
+        self.store.is_the_same().map_err(|fault| fault.to_string())?;
         self.audit.health().map_err(|fault| fault.to_string())?;
         match self.identity.without_keys().into_iter().next() {
             Some((issuer, why)) => Err(format!("the keys of issuer `{issuer}`: {why}")),

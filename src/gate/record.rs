@@ -95,6 +95,7 @@ impl Gate {
             }
             Ok(Settled::Fenced(record)) => self.tell_fenced(&record, outcome),
             Ok(Settled::Lost) => {
+                self.store.distrust();
                 let fault = Fault::StoreUnavailable("the operation is not in it any more".into());
                 self.tell_fault("an outcome could not be written down", &fault);
             }

@@ -44,7 +44,8 @@ impl Gate {
         tokio::join!(
             Box::pin(self.end_until_closed()),
             Box::pin(self.run_until_closed()),
-            Box::pin(self.seek_until_closed())
+            Box::pin(self.seek_until_closed()),
+            Box::pin(self.watch_store())
         );
     }
 

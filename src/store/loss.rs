@@ -11,16 +11,86 @@ use crate::store::seal::Purpose;
 use crate::store::step::{Epoch, Event, Reply};
 use crate::store::{Record, Shelf, Store, codec};
 
+/// What a store says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Known {
+    /// Its name; a store that was lost gets another one. `None` when it was never begun, or lost just now.
+    pub name: Option<Box<str>>,
+    /// Since when it does not know all that was done; until a person has seen to it.
+    pub lost: Option<Timestamp>,
+    /// Whether it has forgotten writes that it had confirmed.
+    pub went_back: bool,
+}
+
 impl Store {
-    /// Whether it was begun. One in memory always is: it loses what it knows with the process.
+    /// What is known of it now.
     ///
     /// # Errors
     ///
     /// When the store cannot be read.
-    pub fn is_begun(&self) -> Result<bool, Fault> {
+    pub async fn known(&self) -> Result<Known, Fault> {
         match &self.shelf {
-            Shelf::Memory(_) | Shelf::Redis(_) => Ok(true),
-            Shelf::Embedded(_) => self.read(|rows| Draft::new(rows).meta()).map(|m| m.epoch > 0),
+            Shelf::Redis(redis) => redis.known().await,
+            // One in memory loses what it knows with the process.
+            Shelf::Memory(_) => {
+                Ok(Known { name: Some("memory".into()), lost: None, went_back: false })
+            }
+            Shelf::Embedded(_) => {
+                let meta = self.read(|rows| Draft::new(rows).meta())?;
+                let name = (meta.epoch > 0).then(|| meta.epoch.to_string().into());
+                Ok(Known { name, lost: meta.lost, went_back: false })
+            }
+        }
+    }
+
+    /// Whether others may lose it, or have it lose what it knows, while this process goes on.
+    pub fn is_shared(&self) -> bool {
+        matches!(self.shelf, Shelf::Redis(_))
+    }
+
+    /// It is the one that is known: effects may rest on what it says.
+    pub fn accept(&self, known: &Known) {
+        if let Shelf::Redis(redis) = &self.shelf {
+            redis.accept(known);
+        }
+    }
+
+    /// What it forgot is seen to: it is held to what it knows from now on.
+    pub fn forgive(&self) {
+        if let Shelf::Redis(redis) = &self.shelf {
+            redis.forgive();
+        }
+    }
+
+    /// Whether effects may rest on what it says.
+    ///
+    /// # Errors
+    ///
+    /// When it is not known to be the one that it was.
+    pub fn is_the_same(&self) -> Result<(), Fault> {
+        match &self.shelf {
+            Shelf::Redis(redis) if !redis.is_begun() => Err(Fault::StoreUnavailable(
+                "it is not known to be the store that it was; a new one is begun with \
+                 `tollhouse run --init-store`"
+                    .to_owned(),
+            )),
+            Shelf::Redis(_) | Shelf::Memory(_) | Shelf::Embedded(_) => Ok(()),
+        }
+    }
+
+    /// Effects wait until somebody has said [`Store::accept`]: for whoever watches over it.
+    #[must_use]
+    pub fn watched(self) -> Self {
+        if let Shelf::Redis(redis) = &self.shelf {
+            redis.watched();
+        }
+        self
+    }
+
+    /// Something is not in it that was: it is not known any more.
+    pub fn distrust(&self) {
+        if let Shelf::Redis(redis) = &self.shelf {
+            redis.distrust();
         }
     }
 
@@ -33,29 +103,32 @@ impl Store {
         self.run(Event::Epoch(Epoch::Begins)).await.map(drop)
     }
 
-    /// It was lost: what was about to be sent is put back as unknown, how many of it. What does not open
-    /// with today's key stays out.
+    /// Puts back as unknown what was about to be sent; how many. What does not open with today's key stays
+    /// out.
     ///
     /// # Errors
     ///
     /// When the store did not write it.
-    pub async fn begin_again<'i>(
-        &self,
-        intents: impl IntoIterator<Item = (OperationId, &'i [u8])>,
-    ) -> Result<usize, Fault> {
+    pub async fn restore(&self, intents: &[(OperationId, Vec<u8>)]) -> Result<usize, Fault> {
         let mut restored = 0_usize;
         for (op, sealed) in intents {
-            let plain = self.seal.open(op, Purpose::Intent, sealed).ok();
-            let Some(record) = plain.and_then(|plain| codec::read::<Record>(&plain)) else {
-                continue;
-            };
+            let plain = self.seal.open(*op, Purpose::Intent, sealed).ok();
+            let record = plain.and_then(|plain| codec::read::<Record>(&plain));
+            let Some(record) = record else { continue };
             if let Reply::Restored(true) = self.run(Event::Restore(Arc::new(record))).await? {
                 restored = restored.saturating_add(1);
             }
         }
-        // Last: a start that is cut short does all of it again.
-        self.run(Event::Epoch(Epoch::Lost)).await?;
         Ok(restored)
+    }
+
+    /// It was lost, and begins anew. Said last: a start that is cut short does all of it again.
+    ///
+    /// # Errors
+    ///
+    /// When the store did not write it.
+    pub async fn begin_again(&self) -> Result<(), Fault> {
+        self.run(Event::Epoch(Epoch::Lost)).await.map(drop)
     }
 
     /// Since when it does not know all that was done; `None` when it does, or a person has seen to it.
@@ -65,8 +138,9 @@ impl Store {
     /// When the store cannot be read.
     pub fn lost(&self) -> Result<Option<Timestamp>, Fault> {
         match &self.shelf {
-            Shelf::Memory(_) | Shelf::Redis(_) => Ok(None),
+            Shelf::Memory(_) => Ok(None),
             Shelf::Embedded(_) => self.read(|rows| Draft::new(rows).meta()).map(|meta| meta.lost),
+            Shelf::Redis(redis) => Ok(redis.lost()),
         }
     }
 
@@ -86,8 +160,8 @@ impl Store {
     /// When the system has no random bytes.
     pub fn intent(&self, record: &Record) -> Result<Option<Vec<u8>>, Fault> {
         match &self.shelf {
-            Shelf::Memory(_) | Shelf::Redis(_) => Ok(None),
-            Shelf::Embedded(_) => {
+            Shelf::Memory(_) => Ok(None),
+            Shelf::Embedded(_) | Shelf::Redis(_) => {
                 let plain = codec::write(record);
                 self.seal.seal(record.op, Purpose::Intent, &plain).map(Some)
             }

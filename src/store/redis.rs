@@ -11,6 +11,7 @@ mod asked;
 mod bare;
 mod claim;
 mod durable;
+mod epoch;
 mod kept;
 mod line;
 mod look;
@@ -21,9 +22,9 @@ mod script;
 mod sweep;
 mod tasks;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -71,6 +72,8 @@ struct Inside {
     clock: Clock,
     fleet: Box<str>,
     news: String,
+    /// This process, among those that count their writes.
+    me: String,
     heard: Mutex<Heard>,
     tenants: Cache<OperationId, Arc<str>>,
     ordinals: Cache<Slot, i64>,
@@ -81,6 +84,12 @@ struct Inside {
     /// Why Redis does not answer, while it does not.
     failing: Mutex<Option<Fault>>,
     judged: Mutex<Option<Durability>>,
+    /// This process's own writes of each tenant's rows, as far as was heard.
+    counts: Mutex<HashMap<Box<str>, i64>>,
+    /// Whether it has counted less than before.
+    went_back: AtomicBool,
+    /// Whether it is the one that is known; and since when it does not know all.
+    begun: Mutex<Option<Option<Timestamp>>>,
     trips: AtomicU64,
 }
 
@@ -141,6 +150,7 @@ impl Redis {
             clock,
             fleet: address.fleet.clone(),
             news: format!("{}:changed", address.fleet),
+            me: epoch::new_name()?,
             heard: Mutex::default(),
             tenants: Cache::new(TENANTS_MAX),
             ordinals: Cache::new(ORDINALS_MAX),
@@ -150,6 +160,9 @@ impl Redis {
                 "redis was not asked yet".to_owned(),
             ))),
             judged: Mutex::default(),
+            counts: Mutex::default(),
+            went_back: AtomicBool::new(false),
+            begun: Mutex::new(Some(None)),
             trips: AtomicU64::new(0),
         });
         let tasks = tasks::start(&inside);
@@ -200,9 +213,11 @@ impl Redis {
                 Reply::Lifted(inside.change_freezes(vec![("lift", Item::from(&*id))]).await?)
             }
             Event::Sweep(_, rows) => Reply::Swept(inside.sweep(rows).await?),
-            Event::Epoch(_) | Event::Restore(_) => {
-                return Err(Fault::StoreUnavailable("redis is not begun anew yet".to_owned()));
+            Event::Epoch(change) => {
+                inside.change_epoch(change).await?;
+                Reply::Noted
             }
+            Event::Restore(record) => Reply::Restored(inside.restore(&record).await?),
             // Leases say who is gone: nobody's end is another's.
             Event::Restarted => Reply::Swept(Swept::default()),
         })
@@ -257,6 +272,7 @@ impl Inside {
         };
         args.extend([("jump_at", number(jump.at.0)), ("jump_by", number(jump.by))]);
         args.push(("news", Item::bytes(&self.news)));
+        args.push(("me", Item::bytes(&self.me)));
         args
     }
 
@@ -288,6 +304,7 @@ impl Inside {
     /// One script, its answer: one round trip, or two where the server does not know it yet.
     async fn call(&self, script: &Script, prefix: &str, args: Args) -> Result<Said, Fault> {
         let packed = Item::map(self.timed(args)).write();
+        let heard = self.count_of(prefix);
         self.trips.fetch_add(1, Ordering::Relaxed);
         let value = match self.line.ask(&script.by_hash(prefix, &packed)).await? {
             Ok(value) => value,
@@ -299,8 +316,10 @@ impl Inside {
         let mut parts = open::parts(value).ok_or_else(damaged)?.into_iter();
         let word = parts.next().and_then(|word| String::from_utf8(word).ok());
         let at = parts.next().and_then(|at| String::from_utf8(at).ok()?.parse().ok());
-        let (Some(word), Some(at)) = (word, at) else { return Err(damaged()) };
+        let count = parts.next().and_then(|n| String::from_utf8(n).ok()?.parse().ok());
+        let (Some(word), Some(at), Some(count)) = (word, at, count) else { return Err(damaged()) };
         self.heard(at);
+        self.counted(prefix, heard, count);
         Ok(Said { word, rest: parts.collect() })
     }
 

@@ -38,6 +38,7 @@ impl Store {
     ///
     /// When the store did not write it, or may have: then nothing is sent.
     pub async fn claim(&self, claim: Claim) -> Result<Claimed, Fault> {
+        self.is_the_same()?;
         let reply = self.run(Event::Claim(Box::new(claim))).await?;
         if let Reply::Claimed(claimed) = reply { Ok(claimed) } else { Err(astray()) }
     }

@@ -195,6 +195,7 @@ impl Keeps {
             audit_dir: None,
             audit: Arc::clone(&self.audit),
             telemetry: Arc::new(Telemetry::new(LogFormat::Off)),
+            store_is_new: false,
             unsettled: Unsettled::default(),
             wake: Arc::default(),
             closing: tokio_util::sync::CancellationToken::new(),

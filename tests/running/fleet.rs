@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::support::agent::Call;
 use crate::support::house::{House, run};
 use crate::support::redis::Server;
-use crate::support::shop::Shop;
+use crate::support::shop::{Play, Shop};
 use crate::support::tollhouse;
 
 const DURABLE: &[&str] = &["appendonly", "yes", "appendfsync", "always"];
@@ -170,4 +170,81 @@ fn what_is_wrong_with_a_redis_is_told_where_it_stands() {
         assert!(found.out.contains(said), "no `{said}` for {store} in\n{}", found.out);
         assert!(!found.out.contains("hunter2"), "{}", found.out);
     }
+}
+
+/// Until the store is found to have lost something.
+fn until_lost(house: &House) {
+    let start = Instant::now();
+    while house.cli(&["store", "show"]).code != 1 {
+        assert!(start.elapsed() < Duration::from_secs(15), "nobody finds it");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    until_ready(house);
+}
+
+/// A replica that knows of a refund that was made and of one that may have been, and what `lose` does.
+fn nothing_is_done_twice_after(lose: impl Fn(&Server)) {
+    let (shop, redis) = (Shop::open(), Server::with(DURABLE));
+    let here = House::replica(&shop.url(), &store(redis.port, ""), None);
+    let there = House::replica(&shop.url(), &store(redis.port, ""), Some(&here));
+    until_ready(&here);
+    until_ready(&there);
+    assert_eq!(here.refund("A-1", "25.00", "done").status, 200);
+    shop.play(Play::Drop);
+    let open = here.refund("A-2", "25.00", "open");
+    assert_eq!(open.code(), "outcome_unknown", "{open:?}");
+    shop.play(Play::Answer);
+    let freeze = here.cli(&["freeze", "customer/bob", "--reason", "x"]);
+    assert_eq!(freeze.code, 0, "{freeze:?}");
+
+    lose(&redis);
+    until_lost(&here);
+    until_lost(&there);
+    let again = here.refund("A-2", "25.00", "open");
+    assert_eq!((again.code(), again.operation()), ("outcome_unknown".into(), open.operation()));
+    for house in [&here, &there] {
+        let held = house.refund("A-1", "24.00", "another");
+        assert_eq!((held.status, &*held.code()), (403, "approval_required"), "{held:?}");
+    }
+    assert_eq!(here.listed(&["freezes"]).as_array().unwrap().len(), 1, "freezes are kept");
+    assert_eq!((shop.made_of("A-1"), shop.made_of("A-2")), (1, 1));
+    let cleared = there.cli(&["store", "clear", "--reason", "compared"]);
+    assert_eq!(cleared.code, 0, "{cleared:?}");
+    let start = Instant::now();
+    while here.cli(&["store", "show"]).code != 0 {
+        assert!(start.elapsed() < Duration::from_secs(5), "it is cleared for one only");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(here.refund("A-3", "25.00", "new").status, 200);
+}
+
+#[test]
+fn a_redis_that_was_flushed_is_found_and_gets_back_what_was_open() {
+    nothing_is_done_twice_after(|redis| assert_eq!(redis.cli(&["FLUSHALL"]), "OK"));
+}
+
+#[test]
+fn a_redis_that_forgot_its_last_writes_is_found() {
+    // What a copy that was behind looks like when it takes over.
+    nothing_is_done_twice_after(|redis| {
+        let keys = redis.cli(&["KEYS", "{shop:}:w:*"]);
+        assert!(!keys.is_empty());
+        keys.lines().for_each(|key| drop(redis.cli(&["DECR", key])));
+    });
+}
+
+#[test]
+fn a_redis_that_was_never_begun_takes_no_effect() {
+    let (shop, redis, other) = (Shop::open(), Server::with(DURABLE), Server::with(DURABLE));
+    let here = House::replica(&shop.url(), &store(redis.port, ""), None);
+    until_ready(&here);
+    let there = House::replica(&shop.url(), &store(other.port, ""), Some(&here));
+    let start = Instant::now();
+    while !is_ready(&there).1.contains("--init-store") {
+        assert!(start.elapsed() < Duration::from_secs(10), "{:?}", is_ready(&there));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(there.refund("A-1", "25.00", "k-1").status, 503);
+    assert_eq!(there.get("/orders/A-1").status, 200, "reads go on");
+    assert_eq!(shop.made_of("A-1"), 0);
 }

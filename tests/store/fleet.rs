@@ -16,7 +16,9 @@ use tollhouse::store::{
 };
 
 use super::{Bench, key, ok};
-use crate::asks::{HOUR, START, about, ask, ask_held, budget, name, on, op, release, settle};
+use crate::asks::{
+    HOUR, LEASE, START, about, ask, ask_held, budget, name, on, op, release, settle,
+};
 use crate::support::redis::Server;
 
 const SOON: Duration = Duration::from_secs(5);
@@ -426,4 +428,38 @@ async fn a_lease_ends_by_the_clock_of_redis() {
         swept.iter().any(|record| record.op == op("k") && record.state == State::Unknown)
     })
     .await;
+}
+
+#[tokio::test]
+async fn what_was_open_when_a_store_was_lost_comes_back_alike_everywhere() {
+    let server = Server::start();
+    let gone = Bench::embedded();
+    let mut asked = ask(Some("k"), "60.00 USD", 1);
+    asked.budgets = vec![budget("60.00 USD", 100_00, Over::Refuse)];
+    let record = gone.grant(asked).await.record;
+    let sealed = gone.store.intent(&record).unwrap().unwrap();
+    let intents = vec![(record.op, sealed), (op("other"), b"not ours".to_vec())];
+    let mut seen = Vec::new();
+    let clock = Clock::by_hand(START.plus(LEASE));
+    let dir = tempfile::tempdir().unwrap();
+    for store in [
+        Store::embedded(dir.path(), key(), clock.clone()).unwrap(),
+        Store::redis(&server.address("fleet"), key(), clock.clone()).unwrap(),
+    ] {
+        let bench = Bench { store: Arc::new(store), clock: clock.clone(), dir: None, server: None };
+        assert_eq!(bench.store.restore(&intents).await.unwrap(), 1);
+        assert_eq!(bench.store.restore(&intents).await.unwrap(), 0, "it is known now");
+        let shown = bench.store.show(record.op).await.unwrap().unwrap();
+        assert_eq!((shown.state, shown.look), (State::Unknown, None));
+        seen.push(shown);
+        let known = bench.recalled(Some("k"), "60.00 USD").await;
+        assert_eq!(known.record.state, State::Unknown);
+        let mut more = ask(Some("m"), "61.00 USD", 2);
+        let busy = bench.blocked(more.clone()).await;
+        assert_eq!(busy, Blocked::OutcomeUnknown(record.op), "its resource is taken");
+        more.about.resource = None;
+        more.budgets = vec![budget("61.00 USD", 100_00, Over::Refuse)];
+        assert!(matches!(bench.blocked(more).await, Blocked::Over { .. }), "and its room");
+    }
+    assert_eq!(seen[0], seen[1]);
 }

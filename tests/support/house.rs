@@ -36,8 +36,12 @@ pub struct House {
 
 #[derive(Clone)]
 enum How {
-    Quick { upstream: String },
+    Quick {
+        upstream: String,
+    },
     Config,
+    /// A configuration, before a fleet's store that is new.
+    First,
 }
 
 impl House {
@@ -97,7 +101,12 @@ impl House {
         // 32 bytes, the same for every replica.
         let seal = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=";
         std::fs::write(home.path().join("seal.key"), seal).unwrap();
-        Self::written(home, text, "")
+        token(&state, "ann");
+        std::fs::write(home.path().join("ops-token"), OPS_TOKEN).unwrap();
+        std::fs::write(home.path().join("tollhouse.yaml"), text).unwrap();
+        // Whoever is first says that the fleet's store is new.
+        let how = if other.is_some() { How::Config } else { How::First };
+        Self::open(home, how, "")
     }
 
     fn open(home: TempDir, how: How, before: &str) -> Self {
@@ -121,7 +130,7 @@ impl House {
     pub fn audit(&self) -> PathBuf {
         match self.how {
             How::Quick { .. } => self.state().join("audit"),
-            How::Config => self.data().join("audit"),
+            How::Config | How::First => self.data().join("audit"),
         }
     }
 
@@ -181,7 +190,7 @@ impl House {
             How::Quick { .. } => {
                 command.arg("--state").arg(self.state());
             }
-            How::Config => {
+            How::Config | How::First => {
                 let (url, token) = self.operator();
                 command.args(["--operator", &url, "--operator-token", &token]);
             }
@@ -216,7 +225,7 @@ impl House {
                 let member = |name: &str| file[name].as_str().unwrap().to_owned();
                 (member("url"), member("token"))
             }
-            How::Config => (self.process.said("console"), OPS_TOKEN.to_owned()),
+            How::Config | How::First => (self.process.said("console"), OPS_TOKEN.to_owned()),
         }
     }
 
@@ -283,6 +292,9 @@ fn start(home: &Path, how: &How, before: &str) -> (Process, String) {
         }
         How::Config => {
             command.args(["--config", "tollhouse.yaml"]);
+        }
+        How::First => {
+            command.args(["--config", "tollhouse.yaml", "--init-store"]);
         }
     }
     let log = std::fs::File::options().create(true).append(true).open(home.join("log")).unwrap();

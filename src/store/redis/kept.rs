@@ -80,7 +80,7 @@ pub fn record(bytes: &[u8]) -> Option<Record> {
     let state = state(&kept)?;
     let hold = match kept.member("hold").there() {
         None => None,
-        Some(item) => Some(hold(item, &about.digest)?),
+        Some(item) => Some(hold(item)?),
     };
     let approval = match kept.member("yes").there() {
         None => None,
@@ -192,11 +192,11 @@ fn outcome(name: &str) -> Option<Outcome> {
         .find(|outcome| outcome.name() == name)
 }
 
-fn hold(item: &Item, digest: &Digest) -> Option<Hold> {
+fn hold(item: &Item) -> Option<Hold> {
     let reasons = all(item.member("reasons"), reason)?;
     Some(Hold {
         // Redis has no such hash: what was shown is named by what it is the hash of.
-        shown: Hold::shown(digest, &reasons),
+        shown: Hold::shown(&Digest(array(item.member("digest"))?), &reasons),
         reasons,
         queue: item.member("queue").text()?.into(),
         deadline: moment(item.member("deadline"))?,
@@ -295,4 +295,46 @@ fn read_token(item: &Item) -> Option<Token> {
 /// A record behind an [`Arc`], as replies have it.
 pub fn shared(bytes: &[u8]) -> Option<Arc<Record>> {
     record(bytes).map(Arc::new)
+}
+
+/// A record as the scripts keep it, for one that is put back: what a person was asked is not in it.
+pub fn written(record: &Record) -> Item {
+    let about = &record.about;
+    let moments =
+        |m: &Moment| Item::List(vec![Item::near(m.at.0), Item::from(&*m.what), Item::from(&*m.by)]);
+    let attempts = |a: &Attempt| Item::List(vec![token(a.token), Item::near(a.at.0)]);
+    let charges = |c: &Charge| {
+        let unit = Item::from(c.unit.as_ref().map_or("", |unit| unit.code()));
+        Item::List(vec![Item::bytes(c.slot.0), unit, Item::Int(c.count)])
+    };
+    let there = |slot: Slot| (slot != Slot([0; 16])).then_some(slot);
+    Item::map([
+        ("op", Item::bytes(record.op.0)),
+        ("same", Item::maybe(there(record.same), |slot| Item::bytes(slot.0))),
+        ("about", Item::bytes(rest(about))),
+        ("maker", Item::bytes(maker(about).0)),
+        ("summary", Item::from(&*about.summary)),
+        ("fp", Item::bytes(about.fingerprint.0)),
+        ("digest", Item::bytes(about.digest.0)),
+        ("financial", Item::Bool(about.class == Class::Financial)),
+        ("minor", Item::maybe(about.amount, |amount| Item::Int(amount.minor))),
+        ("currency", Item::maybe(about.amount, |amount| Item::from(amount.currency.code()))),
+        ("owner", token(record.owner)),
+        ("attempts", Item::list(&record.attempts, attempts)),
+        ("charges", Item::list(&record.charges, charges)),
+        ("charged", "freed".into()),
+        ("alike", Item::maybe(record.alike, |slot| Item::bytes(slot.0))),
+        ("on", Item::maybe(record.on, |slot| Item::bytes(slot.0))),
+        ("status", Item::maybe(record.status, |status| Item::Int(i64::from(status)))),
+        ("request_id", Item::maybe(record.request_id.as_deref(), Item::from)),
+        ("reason", Item::from(&*record.reason)),
+        ("answer", "none".into()),
+        ("collected", Item::Bool(record.collected)),
+        ("contradiction", Item::Bool(record.contradiction)),
+        ("aliases", Item::Int(i64::from(record.aliases))),
+        ("made", Item::maybe(record.made.as_deref(), Item::from)),
+        ("created", Item::near(record.created.0)),
+        ("updated", Item::near(record.updated.0)),
+        ("timeline", Item::list(&record.timeline, moments)),
+    ])
 }

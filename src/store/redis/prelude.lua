@@ -38,6 +38,10 @@ local function read_time()
 end
 local now = read_time()
 
+-- How many of the caller's own writes are here. Nobody else counts there: a copy that missed one shows.
+local WRITES = key('w', A.me)
+local writes = tonumber(call('GET', WRITES)) or 0
+
 local function edge(within)
   local at = now.at - within
   if now.jump_by > 0 and now.jump_at >= at then return at - now.jump_by end
@@ -97,6 +101,7 @@ local function save(r)
   -- Open states have no end of keeping; what has one is taken away by the sweep, with all that names it.
   call('SET', key('r', r.op), RAW[r.op])
   call('HSET', P .. ':z', 'high', text(now.at))
+  writes = call('INCR', WRITES)
   remember(r)
   local is = WAS[r.op]
   if was and was.list and was.list ~= is.list then call('ZREM', key('i', was.list), r.op) end
@@ -228,6 +233,18 @@ local function free(r)
   unlist_alike(r)
 end
 
+local function reserve_room(r)
+  for _, charge in ipairs(r.charges) do
+    local l, from = ledger(charge[1]), edge(WITHIN_MAX)
+    while l.spent[1] and l.spent[1] < from do drop_three(l.spent, 1) end
+    release(l, r.op, charge[2])
+    for _, value in ipairs({ r.op, charge[2], charge[3] }) do table.insert(l.open, value) end
+    put_ledger(charge[1])
+  end
+  r.charged = 'open'
+  list_alike(r)
+end
+
 local function spend(r)
   if r.charged == 'spent' then return end
   for _, charge in ipairs(r.charges) do
@@ -318,5 +335,5 @@ local function copy_freezes()
   if not raw or unpack_row(raw).version < A.version then call('SET', P .. ':f', A.freezes) end
 end
 
--- Every reply begins with its word and the time.
-local function reply(word, ...) return { word, text(now.at), ... } end
+-- Every reply begins with its word, the time and the count of the caller's writes.
+local function reply(word, ...) return { word, text(now.at), text(writes), ... } end

@@ -129,18 +129,6 @@ local function blank(op, ordinal)
   return r
 end
 
-local function reserve_room(r)
-  for _, charge in ipairs(r.charges) do
-    local l, from = ledger(charge[1]), edge(WITHIN_MAX)
-    while l.spent[1] and l.spent[1] < from do drop_three(l.spent, 1) end
-    release(l, r.op, charge[2])
-    for _, value in ipairs({ r.op, charge[2], charge[3] }) do table.insert(l.open, value) end
-    put_ledger(charge[1])
-  end
-  r.charged = 'open'
-  list_alike(r)
-end
-
 -- INVARIANT: I8, this row is durable before the first byte leaves.
 local function submit(r)
   r.state, r.token, r.lease = 'submitted', A.token, now.at + A.lease
@@ -158,6 +146,8 @@ local function hold(r, reasons, changed, joined)
   note(r, 'held: ' .. table.concat(ids, ', '), '')
   r.hold = {
     reasons = reasons, queue = A.queue, deadline = A.deadline, since = now.at, joined = joined, changed = changed,
+    -- Of then: what is sent in the end may have another.
+    digest = A.digest,
   }
   save(r)
   return reply('held', RAW[r.op])

@@ -59,6 +59,10 @@ scripts! {
     SWEEP: ["sweep.lua"];
     /// An index is read.
     LIST: ["list.lua"];
+    /// Was the store begun?
+    EPOCH: ["epoch.lua"];
+    /// What it lost comes back.
+    RESTORE: ["restore.lua"];
     /// The fleet's freezes.
     FREEZE: ["freeze.lua"];
     /// A tenant's copy of them.

@@ -30,6 +30,8 @@ local function retain(op)
 end
 
 copy_freezes()
+-- The count of a process that is gone goes, too.
+call('PEXPIRE', WRITES, text(30 * DAY))
 local changed = reply('swept')
 for _, list in ipairs({ 'held', 'approved', 'submitted' }) do
   -- Due at this very moment is over, too.

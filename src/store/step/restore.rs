@@ -50,6 +50,8 @@ pub(super) fn restore<R: Rows + ?Sized>(
     }
     let mut new = Record {
         state: State::Unknown,
+        hold: None,
+        approval: None,
         charged: Charged::Freed,
         answer: AnswerKept::None,
         look: None,

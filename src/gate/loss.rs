@@ -1,0 +1,130 @@
+//! Is the store still the one that it was? A new one is begun, one that is known is taken as it is, one
+//! that was lost gets back what was about to be sent; its name is kept beside the log.
+//!
+//! Never lets an effect rest on a store that is not known.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::audit;
+use crate::gate::Gate;
+use crate::refusal::Fault;
+use crate::store::loss::Known;
+
+/// BOUND: how soon a loss that nobody ran into is found.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// The name of the store that the log belongs to.
+const NAME_FILE: &str = "store-name";
+
+impl Gate {
+    /// Looks at a fleet's store until the gate closes.
+    pub(super) async fn watch_store(&self) {
+        let mut told = String::new();
+        while self.store.is_shared() && !self.closing.is_cancelled() {
+            match self.know_store().await {
+                Ok(()) => told.clear(),
+                Err(fault) => {
+                    let why = fault.to_string();
+                    if told != why {
+                        self.tell_fault("effects wait: the store is not known", &fault);
+                        told = why;
+                    }
+                }
+            }
+            tokio::select! {
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+                () = self.closing.cancelled() => {}
+            }
+        }
+    }
+
+    /// Takes the store as it is, begins it, or puts back what it lost.
+    ///
+    /// # Errors
+    ///
+    /// Why it is not known.
+    pub async fn know_store(&self) -> Result<(), Fault> {
+        let known = self.store.known().await?;
+        let before = self.store_name()?;
+        match (&known.name, &before) {
+            (Some(name), Some(before)) if **name == **before && !known.went_back => {
+                self.store.accept(&known);
+                Ok(())
+            }
+            // This log has seen no other: what stands there is what others know.
+            (Some(_), None) => self.take_up(&known).await,
+            (None, None) if self.is_new()? => {
+                self.store.begin().await?;
+                let known = self.store.known().await?;
+                self.take_up(&known).await
+            }
+            (None, None) if self.store.is_shared() => Err(Fault::StoreUnavailable(
+                "it was never begun, or has lost everything; a new one is begun with \
+                 `tollhouse run --init-store`"
+                    .to_owned(),
+            )),
+            _ => {
+                self.put_back().await?;
+                // Somebody else found it first, and it has its new name: nothing more is lost.
+                if known.name.is_none() || known.went_back {
+                    self.store.begin_again().await?;
+                }
+                self.store.forgive();
+                let known = self.store.known().await?;
+                self.take_up(&known).await?;
+                self.tell_loss();
+                Ok(())
+            }
+        }
+    }
+
+    async fn take_up(&self, known: &Known) -> Result<(), Fault> {
+        let Some(name) = &known.name else {
+            return Err(Fault::StoreUnavailable("it lost its name again".to_owned()));
+        };
+        if let Some(file) = self.name_file() {
+            let write = || {
+                std::fs::write(&file, name.as_bytes())?;
+                std::fs::File::open(&file)?.sync_all()
+            };
+            write().map_err(|e| Fault::Audit(format!("{}: {e}", file.display())))?;
+        }
+        self.store.accept(known);
+        Ok(())
+    }
+
+    async fn put_back(&self) -> Result<(), Fault> {
+        let Some(dir) = &self.audit_dir else { return Ok(()) };
+        let intents = audit::intents(dir).map_err(|e| Fault::Audit(e.to_string()))?;
+        let open: Vec<_> = intents.open.into_iter().map(|i| (i.operation, i.sealed)).collect();
+        self.store.restore(&open).await.map(drop)
+    }
+
+    /// Whether nobody knows of anything that it could have lost.
+    fn is_new(&self) -> Result<bool, Fault> {
+        if self.store_is_new {
+            return Ok(true);
+        }
+        // One on this disk is as old as the log beside it; one for a fleet may be known to others.
+        let Some(dir) = self.audit_dir.as_ref().filter(|_| !self.store.is_shared()) else {
+            return Ok(false);
+        };
+        let intents = audit::intents(dir).map_err(|e| Fault::Audit(e.to_string()))?;
+        Ok(intents.effects == 0)
+    }
+
+    fn name_file(&self) -> Option<PathBuf> {
+        // The embedded store stands beside its log: its own count of losses is name enough.
+        let dir = self.audit_dir.as_ref().filter(|_| self.store.is_shared())?;
+        Some(dir.join(NAME_FILE))
+    }
+
+    fn store_name(&self) -> Result<Option<String>, Fault> {
+        let Some(file) = self.name_file() else { return Ok(None) };
+        match std::fs::read_to_string(&file) {
+            Ok(name) => Ok(Some(name)),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(Fault::Audit(format!("{}: {e}", file.display()))),
+        }
+    }
+}
