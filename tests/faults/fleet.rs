@@ -168,3 +168,28 @@ fn a_redis_that_is_not_well_costs_no_effect_and_no_read() {
         }
     }
 }
+
+/// Emptied under two running replicas: what was done is not done again under the same key, whatever the
+/// vendor knows of keys.
+#[test]
+fn a_redis_that_forgot_everything_makes_no_second_effect() {
+    let vendor = Vendor::open(1);
+    let stand = stand(&vendor, 1);
+    let _ending = Ending(Arc::clone(&stand));
+    let ask = |mode: Mode, which: u64| {
+        let (note, sale) = (format!("i{}", mode.name()), format!("ann-{}", mode.name()));
+        let style = Style::SameKey;
+        let intent = Intent { number: 0, note, mode, customer: "ann", sale, minor: 5_00, style };
+        intent.call(&intent.note, stand.token("ann")).send(&stand.agents(which)).unwrap()
+    };
+    let first: Vec<_> = Mode::ALL.into_iter().map(|mode| ask(mode, 0)).collect();
+    assert!(first.iter().all(|reply| reply.status == 200), "{first:?}");
+    assert_eq!(stand.redis.as_ref().unwrap().lock().cli(&["FLUSHALL"]), "OK");
+    for (at, mode) in [0, 1, 0, 1].into_iter().flat_map(|at| Mode::ALL.map(|mode| (at, mode))) {
+        let again = ask(mode, at);
+        assert!(mode == Mode::Keyed || again.status != 200, "{mode:?}: {again:?}");
+        std::thread::sleep(Duration::from_millis(250));
+    }
+    let effects = vendor.effects();
+    assert_eq!(effects.len(), 4, "{effects:?}");
+}

@@ -22,7 +22,6 @@ const ON_ITS_WAY: Duration = Duration::from_millis(400);
 pub fn heal(run: &Run, patience: Duration) {
     run.vendor.heal();
     until(Duration::from_secs(20), || run.stand.is_whole());
-    run.lift_all(0);
     settle(run, patience);
     let next = AtomicU64::new(0);
     std::thread::scope(|scope| {
@@ -84,6 +83,8 @@ fn ask_again(run: &Run, intent: &Intent) {
 /// Waits until nothing is open, people answering whatever is held.
 fn settle(run: &Run, patience: Duration) {
     until(patience, || {
+        // One whose answer was lost is in force, and another replica hears of it a moment later.
+        (0..2).for_each(|which| run.lift_all(which));
         for hold in run.stand.listed(0, "/v1/holds").unwrap_or_default() {
             run.approve(hold["id"].as_str().unwrap(), &hold["digest"], 0);
         }
@@ -91,7 +92,10 @@ fn settle(run: &Run, patience: Duration) {
             let listed = run.stand.listed(0, &format!("/v1/operations?state={state}"));
             listed.is_none_or(|listed| !listed.is_empty())
         });
-        !open && run.vendor.is_settled() && accepted(run) == 0
+        let frozen = (0..2).any(|which| {
+            run.stand.listed(which, "/v1/freezes").is_none_or(|freezes| !freezes.is_empty())
+        });
+        !open && !frozen && run.vendor.is_settled() && accepted(run) == 0
     });
 }
 
