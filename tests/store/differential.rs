@@ -659,3 +659,62 @@ fn every_store_says_the_same() {
         sides.push(on_redis(&server, clock));
     });
 }
+
+/// Sequences that were found to differ once.
+#[test]
+fn what_differed_once_is_alike() {
+    let server = Server::start();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let who = |key: Option<usize>, body, intent| Who { tenant: 0, agent: 0, key, body, intent };
+    let what = |amount, class, reasons, digest| What {
+        amount,
+        resource: None,
+        class,
+        kind: false,
+        reasons,
+        likeness: None,
+        budgets: Vec::new(),
+        seen: 0,
+        token: 0,
+        request: false,
+        digest,
+        deadline: 0,
+    };
+    let settle = |by, outcome| Step::Settle {
+        nth: 0,
+        token: 0,
+        by,
+        outcome,
+        answer: false,
+        collected: false,
+    };
+    // The name of an operation that was let go is another one's other name now.
+    let renamed = vec![
+        Step::Reserve(who(Some(1), 0, false), what(3, 2, 0, 0)),
+        settle(5, 0),
+        Step::Reserve(who(None, 0, true), what(0, 0, 0, 0)),
+        Step::Turn(11),
+        Step::Sweep,
+        Step::Reserve(who(None, 2, false), what(0, 0, 0, 0)),
+        Step::Reserve(who(None, 0, false), what(0, 0, 0, 0)),
+        Step::Reserve(who(None, 1, false), what(0, 0, 0, 0)),
+        Step::Recall(who(Some(1), 0, false)),
+        Step::Look(4),
+    ];
+    // What was held is sent in the end with other bytes: what was shown is still what was shown.
+    let reworded = vec![
+        Step::Reserve(who(None, 2, false), what(0, 0, 5, 0)),
+        Step::Approve(0, true),
+        Step::Release(0, what(0, 0, 0, 0)),
+        settle(5, 3),
+        Step::Reserve(who(None, 2, false), what(0, 0, 0, 4)),
+    ];
+    for steps in [renamed, reworded] {
+        runtime.block_on(async {
+            let clock = Clock::by_hand(START);
+            let memory = Side::new(Store::memory(clock.clone()).unwrap());
+            let mut sides = vec![memory, on_redis(&server, &clock)];
+            run(&steps, &clock, &mut sides).await.unwrap();
+        });
+    }
+}

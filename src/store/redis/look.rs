@@ -31,7 +31,7 @@ impl Redis {
         let mut both = cmd("MGET");
         both.arg(Inside::key(&prefix, 'r', op)).arg(Inside::key(&prefix, 'y', op));
         let found = open::parts(inside.ask(&both).await?).ok_or_else(damaged)?;
-        let Some(record) = found.first().filter(|raw| !raw.is_empty()) else {
+        let Some(record) = found.first().filter(|raw| is_record(raw)) else {
             return Ok(None);
         };
         let record = kept::shared(record).ok_or_else(damaged)?;
@@ -116,8 +116,7 @@ impl Inside {
             return Ok(None);
         };
         let raw = open::maybe(self.ask(cmd("GET").arg(Self::key(&prefix, 'r', op))).await?)?;
-        // Another name of an operation is none itself.
-        let raw = raw.filter(|raw| raw.first() != Some(&b'>'));
+        let raw = raw.filter(|raw| is_record(raw));
         raw.map(|raw| kept::shared(&raw).ok_or_else(damaged)).transpose()
     }
 
@@ -144,4 +143,9 @@ impl Inside {
         }
         Ok(None)
     }
+}
+
+/// Nothing is none, and another name of an operation is none itself.
+fn is_record(raw: &[u8]) -> bool {
+    !raw.is_empty() && raw.first() != Some(&b'>')
 }
