@@ -35,7 +35,7 @@ struct Size {
 #[test]
 fn short() {
     let (count, patience) = (number("FAULTS_OPERATIONS", 320), Duration::from_secs(18));
-    campaign(seed(), &Size { count, agents: 48, patience }, Stand::embedded);
+    campaign(number("FAULTS_SEED", USUAL), &Size { count, agents: 48, patience }, Stand::embedded);
 }
 
 #[test]
@@ -49,7 +49,10 @@ fn number(name: &str, usual: u64) -> u64 {
     std::env::var(name).map_or(usual, |text| text.parse().expect(name))
 }
 
-/// A seed of its own for every run, unless one is to be repeated.
+/// The seed of the short runs: what CI meets is what anybody meets.
+const USUAL: u64 = 315_517_277;
+
+/// A seed of its own for every long run, unless one is to be repeated.
 fn seed() -> u64 {
     let fresh = u64::try_from(Clock::System.now().0).unwrap() % 1_000_000_007;
     number("FAULTS_SEED", fresh)
