@@ -51,7 +51,7 @@ enum Command {
     Unfreeze(freeze::UnfreezeArgs),
     /// Freezes in force
     Freezes(freeze::ListArgs),
-    /// What became of each effect: list, show
+    /// What became of each effect: list, show, resolve
     Operations(operations::Args),
     /// Whether the store still knows what it knew, and what to do when not
     Store(store::Args),
