@@ -32,6 +32,7 @@ pub use explain::{FactOverride, Lookup};
 pub use known::Replay;
 pub use people::{Happened, HeldRequest, Word};
 pub use permit::{Permit, Ticket};
+pub use reconcile::Watched;
 pub use record::Unsettled;
 
 use crate::approval::Approvals;
@@ -91,6 +92,8 @@ pub struct Gate {
     pub policy_digest: Arc<str>,
     /// Whether a person said that the store is new.
     pub store_is_new: bool,
+    /// Since when this process knows of attempts whose outcome is looked for.
+    pub watched: Watched,
     /// Outcomes that the store did not take yet.
     pub unsettled: Unsettled,
     /// An approval wakes the sweep at once.

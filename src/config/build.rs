@@ -13,7 +13,7 @@ use crate::clock::Clock;
 use crate::credentials::{ReadOnly, Reference, Vault};
 use crate::facts::{self, Lookups};
 use crate::freeze::Freezes;
-use crate::gate::{Gate, Site, Unsettled};
+use crate::gate::{Gate, Site, Unsettled, Watched};
 use crate::identity::{self, Identity};
 use crate::limits::Rates;
 use crate::outbound::{Addresses, Connection, Exchange, Network, Outbound, Outgoing, Upstream};
@@ -273,6 +273,7 @@ pub fn gate(config: Config, vault: Vault, keep: Keep, clock: Clock) -> Result<Ga
         audit_dir: Some(config.audit_dir),
         telemetry: Arc::new(Telemetry::new(config.log)),
         store_is_new: config.init_store,
+        watched: Watched::default(),
         unsettled: Unsettled::default(),
         wake: Arc::default(),
         closing: tokio_util::sync::CancellationToken::new(),

@@ -5,8 +5,11 @@
 //! Never sends under a key that is not trusted, or that the vendor may have forgotten, or to anywhere
 //! but where it went first. Never takes a likely answer for one: what stays unclear is a person's.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use futures_util::stream::{self, StreamExt};
 
@@ -14,7 +17,7 @@ use crate::action::{Lookup, Unit};
 use crate::audit::Event;
 use crate::bounds::LEASE_MARGIN;
 use crate::breaker::{First, Health};
-use crate::call::{Facts, Outcome, Resolved};
+use crate::call::{Facts, OperationId, Outcome, Resolved};
 use crate::clock::Timestamp;
 use crate::decision::Verdict;
 use crate::gate::execute::{health, told_by};
@@ -244,6 +247,8 @@ impl Gate {
         };
         let mark = record.op.upstream_key();
         let target = sought.target.replace("{mark}", &mark);
+        // What an answer does not show counts from when it was asked for, not from when it came.
+        let is_ripe = self.is_ripe(record, site, lookup);
         let answer = self.answer_of(site, &search.asked, &target).await?;
         let wanted = Wanted {
             lookup,
@@ -267,7 +272,7 @@ impl Gate {
                         own.push(candidate);
                     }
                 }
-                let absence = match self.clock.now() >= self.ripe(record, site, Some(lookup)) {
+                let absence = match is_ripe {
                     _ if !whole => Absence::GoesOn,
                     true => Absence::Tells,
                     false => Absence::TooEarly,
@@ -294,6 +299,17 @@ impl Gate {
         self.sites.get(&*record.about.upstream).map(lease)
     }
 
+    /// Whether the vendor must show by now whatever the last attempt has done.
+    ///
+    /// SECURITY: a clock that leaps, or differs from the store's, would make it early and a second effect
+    /// possible: this process has known of the attempt for as long by its steady clock, too.
+    fn is_ripe(&self, record: &Record, site: &Site, lookup: &Lookup) -> bool {
+        let steady = self.clock.steady();
+        let known = steady.saturating_sub(self.watched.since(record, steady));
+        let needed = lease(site).saturating_add(settle(Some(lookup)));
+        known >= needed && self.clock.now() >= self.ripe(record, site, Some(lookup))
+    }
+
     /// When the vendor must show whatever the last attempt has done.
     fn ripe(&self, record: &Record, site: &Site, lookup: Option<&Lookup>) -> Timestamp {
         let last = record.attempts.last().map_or(record.updated, |last| last.at);
@@ -306,6 +322,28 @@ impl Gate {
         let action = self.catalog.actions().find(|action| *action.name == *record.about.action);
         let lookup = action.and_then(|action| action.lookup.as_ref());
         site.map_or(record.updated, |site| self.ripe(record, site, lookup))
+    }
+}
+
+/// BOUND: attempts that are watched; past it the watching of all begins anew, which is only later.
+const WATCHED_MAX: usize = 10_000;
+
+/// Since when, by the steady clock, this process knows of an operation's last attempt.
+#[derive(Debug, Default)]
+pub struct Watched(Mutex<HashMap<OperationId, (Option<Token>, Duration)>>);
+
+impl Watched {
+    fn since(&self, record: &Record, steady: Duration) -> Duration {
+        let mut watched = self.0.lock();
+        if watched.len() >= WATCHED_MAX && !watched.contains_key(&record.op) {
+            watched.clear();
+        }
+        let last = record.last_token();
+        let one = watched.entry(record.op).or_insert((last, steady));
+        if one.0 != last {
+            *one = (last, steady);
+        }
+        one.1
     }
 }
 

@@ -17,7 +17,7 @@ use tollhouse::clock::{Clock, Timestamp};
 use tollhouse::credentials::{ReadOnly, References, Vault};
 use tollhouse::facts::{self, Lookups};
 use tollhouse::freeze::Freezes;
-use tollhouse::gate::{Gate, Site, Unsettled};
+use tollhouse::gate::{Gate, Site, Unsettled, Watched};
 use tollhouse::identity::{Algorithm, Config, Fetch, Identity, Issuer, KeySource};
 use tollhouse::limits::{self, Rates};
 use tollhouse::outbound::{Outbound, Upstream};
@@ -196,6 +196,7 @@ impl Keeps {
             audit: Arc::clone(&self.audit),
             telemetry: Arc::new(Telemetry::new(LogFormat::Off)),
             store_is_new: false,
+            watched: Watched::default(),
             unsettled: Unsettled::default(),
             wake: Arc::default(),
             closing: tokio_util::sync::CancellationToken::new(),
