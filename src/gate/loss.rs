@@ -94,8 +94,11 @@ impl Gate {
     }
 
     async fn put_back(&self) -> Result<(), Fault> {
-        let Some(dir) = &self.audit_dir else { return Ok(()) };
-        let intents = audit::intents(dir).map_err(|e| Fault::Audit(e.to_string()))?;
+        let Some(dir) = self.audit_dir.clone() else { return Ok(()) };
+        // A log may be large: calls go on while it is read.
+        let reading = tokio::task::spawn_blocking(move || audit::intents(&dir));
+        let intents = reading.await.map_err(|e| Fault::Audit(e.to_string()))?;
+        let intents = intents.map_err(|e| Fault::Audit(e.to_string()))?;
         let open: Vec<_> = intents.open.into_iter().map(|i| (i.operation, i.sealed)).collect();
         self.store.restore(&open).await.map(drop)
     }

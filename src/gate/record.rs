@@ -235,15 +235,22 @@ pub(super) fn settling(told: &Told) -> Settle {
 /// outcome is looked for.
 const UNSETTLED_MAX: usize = 1_000;
 
+/// BOUND: answers that wait with them, in bytes.
+const UNSETTLED_BYTES_MAX: usize = 16 << 20;
+
 /// Outcomes that the store did not take.
 #[derive(Debug, Default)]
 pub struct Unsettled(Mutex<Vec<(Settle, Option<StoredAnswer>)>>);
 
 impl Unsettled {
     fn keep(&self, end: Settle, answer: Option<StoredAnswer>) {
+        let size = |answer: &Option<StoredAnswer>| answer.as_ref().map_or(0, |a| a.body.len());
         let mut waiting = self.0.lock();
+        let held = waiting.iter().map(|(_, answer)| size(answer)).fold(0, usize::saturating_add);
+        // The outcome counts more than its bytes: without them it is told as already done.
+        let fits = held.saturating_add(size(&answer)) <= UNSETTLED_BYTES_MAX;
         if waiting.len() < UNSETTLED_MAX {
-            waiting.push((end, answer));
+            waiting.push((end, answer.filter(|_| fits)));
         }
     }
 

@@ -118,34 +118,49 @@ fn fits(wanted: &Wanted<'_>, made: &Made, id: &str, item: &Value) -> Option<bool
     if !made.same.iter().zip(wanted.same).all(|(place, value)| equal(place, value)) {
         return None;
     }
-    if !is_worth(wanted, made, item) {
+    let worth = worth(wanted, made, item);
+    if worth == Worth::Other {
         return None;
     }
     let Some(created) = &made.created else { return Some(false) };
     match created.find(item).and_then(moment) {
         // Its end of keeping time: a vendor that counts seconds made it somewhere within this one.
         Some((_, last)) if last.plus(CLOCKS_APART) < wanted.since => None,
-        Some((_, last)) => Some(last >= wanted.since),
+        Some((_, last)) => Some(last >= wanted.since && worth == Worth::Same),
         None => Some(false),
     }
 }
 
-/// Whether an item is worth as much. What cannot be compared may be.
-fn is_worth(wanted: &Wanted<'_>, made: &Made, item: &Value) -> bool {
-    let Some(money) = wanted.amount else { return true };
+/// How an item's worth compares with what is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Worth {
+    Same,
+    Other,
+    /// It cannot be compared: it may be, and is no answer.
+    Unclear,
+}
+
+fn worth(wanted: &Wanted<'_>, made: &Made, item: &Value) -> Worth {
+    // The pack compares no amounts: other marks must do.
+    let Some(amount) = &made.amount else { return Worth::Same };
+    let Some(money) = wanted.amount else { return Worth::Unclear };
     if let Some(currency) = made.currency.as_ref().and_then(|at| at.find(item)?.text())
         && !currency.eq_ignore_ascii_case(money.currency.code())
     {
-        return false;
+        return Worth::Other;
     }
-    let Some(value) = made.amount.as_ref().and_then(|at| at.find(item)) else { return true };
+    let Some(value) = amount.find(item) else { return Worth::Unclear };
     let size = match wanted.unit {
         Unit::Minor => minor_units(&without_sign(value), Some(Syntax::Json)).ok(),
         Unit::Major => major_units(&without_sign(value), Some(Syntax::Json))
             .ok()
             .and_then(|decimal| decimal.to_minor(money.currency.exponent())),
     };
-    size.is_none_or(|minor| minor == money.minor)
+    match size {
+        Some(minor) if minor == money.minor => Worth::Same,
+        Some(_) => Worth::Other,
+        None => Worth::Unclear,
+    }
 }
 
 /// Vendors write what goes out with a sign or without one.
