@@ -23,12 +23,16 @@ pub fn length(value: &[u8]) -> Option<u64> {
 
 /// Appends `Name: value` and the line's end, the name as most SDKs and servers write it.
 pub fn field(out: &mut BytesMut, name: &HeaderName, value: &[u8]) {
-    let mut first = true;
-    out.extend(name.as_str().bytes().map(|byte| {
-        let shown = if first { byte.to_ascii_uppercase() } else { byte };
-        first = byte == b'-';
-        shown
-    }));
+    let name = name.as_str().as_bytes();
+    let start = out.len();
+    out.extend_from_slice(name);
+    let written = out.get_mut(start..).unwrap_or_default();
+    let behind_dashes = memchr::memchr_iter(b'-', name).map(|dash| dash.saturating_add(1));
+    for first in std::iter::once(0).chain(behind_dashes) {
+        if let Some(letter) = written.get_mut(first) {
+            letter.make_ascii_uppercase();
+        }
+    }
     out.extend_from_slice(b": ");
     out.extend_from_slice(value);
     out.extend_from_slice(b"\r\n");

@@ -221,8 +221,8 @@ fn keep(headers: &[Header<'_>], version: Version) -> Option<Duration> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, clippy::string_slice, reason = "a test may fail loudly")]
 mod tests {
+    #![expect(clippy::unwrap_used, clippy::string_slice, reason = "a test may fail loudly")]
     use super::*;
 
     fn outgoing(method: Method, target: &str, body: &'static str) -> Outgoing {

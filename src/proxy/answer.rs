@@ -55,7 +55,7 @@ pub(super) async fn write(
     let bodiless = none || framing.to == To::Head;
     let body = match answer.body {
         Body::Stream(chunks) if !bodiless => {
-            return Box::pin(pump(stream, head, chunks, framing.within)).await;
+            return Box::pin(pump(stream, head, chunks, framing)).await;
         }
         // RFC 9110 s8.6: no length on a 204; one on a 304 or to a HEAD would be another body's.
         Body::Whole(_) | Body::Stream(_) if bodiless => Bytes::new(),
@@ -66,7 +66,7 @@ pub(super) async fn write(
         }
         Body::Stream(_) => Bytes::new(),
     };
-    head.extend_from_slice(b"\r\n");
+    end(&mut head, framing.then);
     put(stream, head.chain(body), framing.within).await
 }
 
@@ -74,10 +74,10 @@ async fn pump(
     stream: &mut (impl AsyncWrite + Unpin),
     mut head: BytesMut,
     mut chunks: Chunks,
-    within: Duration,
+    Framing { then, within, .. }: Framing<'_>,
 ) -> io::Result<()> {
     framing::field(&mut head, &header::TRANSFER_ENCODING, b"chunked");
-    head.extend_from_slice(b"\r\n");
+    end(&mut head, then);
     put(stream, head, within).await?;
     loop {
         match chunks.next().await {
@@ -127,10 +127,15 @@ fn head(answer: &Answer, framing: Framing<'_>) -> io::Result<BytesMut> {
         }
     }
     framing::field(&mut head, &header::DATE, &framing.date.now());
-    if framing.then == Then::Close {
-        framing::field(&mut head, &header::CONNECTION, b"close");
-    }
     Ok(head)
+}
+
+/// The head's last lines: a connection that is not to be closed is kept (RFC 9112 s9.3).
+fn end(head: &mut BytesMut, then: Then) {
+    if then == Then::Close {
+        framing::field(head, &header::CONNECTION, b"close");
+    }
+    head.extend_from_slice(b"\r\n");
 }
 
 fn is_framing(name: &HeaderName) -> bool {
