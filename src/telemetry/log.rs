@@ -11,7 +11,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::LogFormat;
 use crate::clock::Timestamp;
@@ -49,46 +49,61 @@ impl Level {
 #[derive(Debug)]
 pub struct LogLine {
     level: Level,
-    members: Map<String, Value>,
+    members: Vec<(&'static str, Said)>,
+}
+
+/// What stands behind a name.
+#[derive(Debug)]
+enum Said {
+    Text(Box<str>),
+    Number(u64),
 }
 
 impl LogLine {
     /// A line that says what happened.
     pub fn new(level: Level, what: &str) -> Self {
-        let mut line = Self { level, members: Map::new() };
+        // BOUND: what a call's line has at most.
+        let mut line = Self { level, members: Vec::with_capacity(20) };
         line.text("what", Some(what));
         line
     }
 
     /// Adds a text, if there is one; what would act on a terminal is written out.
-    pub fn text(&mut self, name: &str, text: Option<&str>) -> &mut Self {
+    pub fn text(&mut self, name: &'static str, text: Option<&str>) -> &mut Self {
         if let Some(text) = text.filter(|text| !text.is_empty()) {
-            self.members.insert(name.into(), Value::String(harmless(text)));
+            self.members.push((name, Said::Text(harmless(text))));
         }
         self
     }
 
     /// Adds a number, if there is one.
-    pub fn number(&mut self, name: &str, number: Option<u64>) -> &mut Self {
-        if let Some(number) = number {
-            self.members.insert(name.into(), number.into());
-        }
+    pub fn number(&mut self, name: &'static str, number: Option<u64>) -> &mut Self {
+        self.members.extend(number.map(|number| (name, Said::Number(number))));
         self
     }
 
     /// Adds something that can be shown, if there is one.
-    pub fn shown(&mut self, name: &str, value: Option<&dyn std::fmt::Display>) -> &mut Self {
+    pub fn shown(
+        &mut self,
+        name: &'static str,
+        value: Option<&dyn std::fmt::Display>,
+    ) -> &mut Self {
         self.text(name, value.map(|value| value.to_string()).as_deref())
     }
 
     fn written(self, format: LogFormat, at: Timestamp) -> String {
         match format {
             LogFormat::Json | LogFormat::Off => {
-                let mut all = Map::new();
-                all.insert("time".into(), at.to_string().into());
-                all.insert("level".into(), self.level.name().into());
-                all.extend(self.members);
-                Value::Object(all).to_string()
+                let mut line = format!("{{\"time\":\"{at}\",\"level\":\"{}\"", self.level.name());
+                for (name, said) in &self.members {
+                    line.push_str(&format!(",\"{name}\":"));
+                    match said {
+                        Said::Text(text) => line.push_str(&Value::from(&**text).to_string()),
+                        Said::Number(number) => line.push_str(&number.to_string()),
+                    }
+                }
+                line.push('}');
+                line
             }
             LogFormat::Text => {
                 let time = at.to_string();
@@ -96,9 +111,12 @@ impl LogLine {
                 let time = time.get(11..19).unwrap_or_default();
                 let mut line = format!("{time} {:<5}", self.level.name());
                 let mut next = String::new();
-                for (name, value) in &self.members {
-                    let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-                    match name.as_str() {
+                for (name, said) in &self.members {
+                    let value = match said {
+                        Said::Text(text) => text.to_string(),
+                        Said::Number(number) => number.to_string(),
+                    };
+                    match *name {
                         "what" => line.push_str(&format!(" {value}")),
                         // On a line of its own, ready to be copied.
                         "do" => next = format!("\n{:15}-> {value}", ""),
@@ -113,7 +131,11 @@ impl LogLine {
 }
 
 // SECURITY: line ends forge lines, escape sequences act on terminals, marks of direction turn them.
-fn harmless(text: &str) -> String {
+fn harmless(text: &str) -> Box<str> {
+    // Nearly all texts are short, plain and fine.
+    if text.len() <= TEXT_CHARS_MAX && text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return text.into();
+    }
     let mut out = String::with_capacity(text.len());
     for (count, c) in text.chars().enumerate() {
         if count >= TEXT_CHARS_MAX {
@@ -129,7 +151,7 @@ fn harmless(text: &str) -> String {
             out.push(c);
         }
     }
-    out
+    out.into()
 }
 
 /// Where lines go.
@@ -143,7 +165,7 @@ pub(super) struct Log {
 
 #[derive(Debug)]
 enum Out {
-    Stderr { lines: Mutex<Option<SyncSender<String>>>, thread: Mutex<Option<JoinHandle<()>>> },
+    Stderr { lines: Mutex<Option<SyncSender<Sent>>>, thread: Mutex<Option<JoinHandle<()>>> },
     Memory(Arc<Mutex<Vec<String>>>),
 }
 
@@ -151,8 +173,9 @@ impl Log {
     /// To standard error, by a thread of its own: who reads slowly stops no call.
     pub(super) fn to_stderr(format: LogFormat) -> Self {
         let (sender, receiver) = sync_channel(LINES_MAX);
-        let thread =
-            std::thread::Builder::new().name("log".into()).spawn(move || write_all(&receiver));
+        let thread = std::thread::Builder::new()
+            .name("log".into())
+            .spawn(move || write_all(&receiver, format));
         let out = Out::Stderr {
             lines: Mutex::new(thread.is_ok().then_some(sender)),
             thread: Mutex::new(thread.ok()),
@@ -179,11 +202,10 @@ impl Log {
         if !self.takes(line.level) {
             return;
         }
-        let text = line.written(self.format, at);
         match &self.out {
-            Out::Memory(lines) => lines.lock().push(text),
+            Out::Memory(lines) => lines.lock().push(line.written(self.format, at)),
             Out::Stderr { lines, .. } => {
-                let taken = lines.lock().as_ref().is_some_and(|l| l.try_send(text).is_ok());
+                let taken = lines.lock().as_ref().is_some_and(|l| l.try_send((line, at)).is_ok());
                 if !taken {
                     self.left_out.fetch_add(1, Ordering::Relaxed);
                 }
@@ -208,8 +230,12 @@ impl Drop for Log {
     }
 }
 
-fn write_all(lines: &Receiver<String>) {
-    while let Ok(mut line) = lines.recv() {
+/// A line on its way, and when it was said: whoever writes it puts it into words.
+type Sent = (LogLine, Timestamp);
+
+fn write_all(lines: &Receiver<Sent>, format: LogFormat) {
+    while let Ok((line, at)) = lines.recv() {
+        let mut line = line.written(format, at);
         line.push('\n');
         // Nobody reads it: nobody can be told.
         drop(std::io::stderr().lock().write_all(line.as_bytes()));
