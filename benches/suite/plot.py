@@ -15,9 +15,12 @@ def text(x, y, words, size=12, fill=INK, anchor="start", weight="normal"):
 
 
 def page(width, height, title, subtitle, parts):
+    """A picture; of `subtitle`, what stands behind a `|` goes to the foot."""
+    subtitle, _, source = subtitle.partition("|")
+    height += 18
     head = [f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {width} {height}' width='{width}' height='{height}' {FONT} role='img'>",
             f"<title>{html.escape(title)}</title>", f"<rect width='{width}' height='{height}' rx='6' fill='{PAPER}'/>",
-            text(24, 34, title, 17, weight="600"), text(24, 54, subtitle, 12, SOFT)]
+            text(24, 34, title, 17, weight="600"), text(24, 54, subtitle.strip(), 12, SOFT), text(24, height - 14, source.strip(), 10, SOFT)]
     return "\n".join([*head, *parts, "</svg>"]) + "\n"
 
 
@@ -74,7 +77,7 @@ def stacked(title, subtitle, rows, width=760):
                        f"<title>{html.escape(name)} {value:.2f} µs</title></rect>")
             x += wide
         y += 54
-        columns = 3
+        columns = 2
         for n, (name, value) in enumerate(parts):
             shade = 0.35 + 0.65 * ((n * 3) % 7) / 6
             cx, cy = 24 + (n % columns) * (room / columns), y + (n // columns) * 19

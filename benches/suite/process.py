@@ -3,6 +3,7 @@
 import os
 import pathlib
 import re
+import select
 import signal
 import socket
 import subprocess
@@ -15,6 +16,10 @@ CORES = sorted(os.sched_getaffinity(0))
 SERVER_CORES = CORES[:1]
 OTHER_CORES = CORES[1:] or CORES
 RUNNING = []
+
+
+class TooSlow(Exception):
+    """A process that was not ready in time."""
 
 
 class Process:
@@ -37,9 +42,13 @@ class Process:
     def pid(self):
         return self.child.pid
 
-    def line(self, start=""):
+    def line(self, start="", patience=60):
         """What follows `start` on the first line of its output that begins so."""
+        end = time.monotonic() + patience
         while True:
+            # One line is one write of ours: nothing stays behind in a buffer.
+            if not self.lines and not select.select([self.child.stdout], [], [], max(0, end - time.monotonic()))[0]:
+                raise TooSlow(f"{self.name} did not say `{start}` within {patience} s")
             text = self.child.stdout.readline()
             if not text:
                 sys.exit(f"{self.name} ended before it said `{start}`{self.why()}")

@@ -26,7 +26,7 @@ def check(results):
         (results / f"{name}.svg").write_text(svg)
     blocks = tables.blocks(found)
     for page in PAGES:
-        (results / f"quick-{page.parent.name}-{page.name}").write_text(filled(page.read_text(), blocks))
+        (results / f"quick-{str(page.relative_to(need.ROOT)).replace('/', '-')}").write_text(filled(page.read_text(), blocks))
 
 
 def read(results):
@@ -73,21 +73,21 @@ def peers(found):
             for name in sorted(steady, key=lambda name: steady[name]["p50"]["median"])]
     memory = sorted(((name, one["resident_mib"]) for name, one in steady.items() if "resident_mib" in one), key=lambda pair: pair[1]["median"])
     return {
-        "cpu": plot.bars("CPU of one owned read of 1 KiB", f"saturated, 32 connections, medians and range of {found['rounds']} rounds. {source}",
+        "cpu": plot.bars("CPU of one owned read of 1 KiB", f"saturated, 32 connections, medians and range of {found['rounds']} rounds |{source}",
                          "µs of CPU a request, the whole process", [(name, *spread(one["cpu_us"]), own(name)) for name, one in by("cpu_us", False)]),
-        "throughput": plot.bars("Requests a second at saturation", f"owned read of 1 KiB, 32 connections, one core. {source}", "requests a second",
+        "throughput": plot.bars("Requests a second at saturation", f"owned read of 1 KiB, 32 connections, one core |{source}", "requests a second",
                                 [(name, *spread(one["per_second"]), own(name)) for name, one in by("per_second", True)]),
-        "latency": plot.percentiles("Latency at 3,000 a second", f"owned read of 1 KiB, open loop, from when each was due. {source}", rows),
-        "memory": plot.bars("Resident memory at 3,000 a second", source, "MiB", [(name, *spread(one), own(name)) for name, one in memory]),
+        "latency": plot.percentiles("Latency at 3,000 a second", f"owned read of 1 KiB, open loop, from when each was due |{source}", rows),
+        "memory": plot.bars("Resident memory at 3,000 a second", f"owned read of 1 KiB |{source}", "MiB", [(name, *spread(one), own(name)) for name, one in memory]),
     }
 
 
 def added(found):
-    rows = [(f"{one['kind']}, {at(one['at'])}", {p: max(one[p], 1) for p in ("p50", "p90", "p99", "p999")}, True)
+    rows = [(f"{one['kind']}, {at(one['at'])}", {p: max(one[p], 1) for p in ("p50", "p90", "p99", "p999")}, False)
             for one in found["added"] if one["at"] != "saturation"]
-    rows += [(f"{one['kind']}, {one['server']}, {at(one['at'])}", {p: one[p]["median"] for p in ("p50", "p90", "p99", "p999")}, False)
+    rows += [(f"{one['kind']}, {one['server'].replace('redis store', 'Redis')}, {at(one['at'])}", {p: one[p]["median"] for p in ("p50", "p90", "p99", "p999")}, False)
              for one in found["results"] if one["kind"] in ("write", "refund", "hold") and one["at"] == 1000]
-    return plot.percentiles("Added latency", f"reads: more than direct; effects: the whole call, facts included. {under(found)}", rows, left=250)
+    return plot.percentiles("Added latency", f"reads: more than direct; effects: the whole call, facts included |{under(found)}", rows, left=250)
 
 
 def at(rate):
@@ -96,7 +96,7 @@ def at(rate):
 
 def stages(found):
     read, refund = tables.read_stages(found), tables.refund_stages(found)
-    return plot.stacked("Where the time goes", f"in process, warm, medians. {under(found['admit'])}", [("one owned read", read), ("one refund", refund)])
+    return plot.stacked("Where the time goes", f"in process, warm, medians |{under(found['admit'])}", [("one owned read", read), ("one refund", refund)])
 
 
 def scale(found):
@@ -109,7 +109,7 @@ def scale(found):
         grid.append((f"{name}: memory", labels[name], "MiB resident", [("MiB", [(one["x"], one["resident_mib"]) for one in found["results"][name]])], True))
     for name in ("actions", "contracts", "policies"):
         grid.append((f"{name}: start-up", labels[name], "ms to ready", [("ms", [(one["x"], one["ready_ms"]) for one in found["results"][name]])], True))
-    return plot.panels("How it grows", under(found), grid)
+    return plot.panels("How it grows", f"CPU is Tollhouse's own, of a whole call; one thread |{under(found)}", grid)
 
 
 def soak(found):
@@ -118,4 +118,4 @@ def soak(found):
     cpu = [((b["s"] + a["s"]) / 120, (b["cpu_s"] - a["cpu_s"]) / max(b["s"] - a["s"], 0.01) * 100) for a, b in zip(samples, samples[1:])]
     grid = [("Resident memory", "minutes", "MiB", [("MiB", memory)], False), ("CPU", "minutes", "% of one core", [("CPU", cpu)], False)]
     title = f"{found['minutes']:g} minutes at {found['rate']:,} a second, every class mixed"
-    return plot.panels(title, f"80 % of its saturation. {under(found)}", grid, columns=2)
+    return plot.panels(title, f"80 % of its saturation |{under(found)}", grid, columns=2)
