@@ -116,10 +116,12 @@ def limit(found):
     saturated, steady = found["results"]["saturated"], found["results"]["at 3,000 a second"]
     fastest = max((one["per_second"]["median"], name) for name, one in saturated.items() if name != "direct")
     late = max(one["late_p99_us"] for one in steady.values())
-    busy = max(one["generator_busy"] for one in saturated.values())
+    per_second, name = fastest
+    one = saturated[name]
+    busy = one["generator_busy"] + one["cpu_us_direct"]["median"] * per_second / 1e6
     return (f"Direct, the same load reaches {of(saturated['direct']['per_second'], 0)} requests a second on the core that upstream and generator share; "
-            f"the fastest proxy, {fastest[1]}, {number(fastest[0])}. At 3,000 a second the generator itself was late by {late:.0f} µs at its 99th percentile at worst; "
-            f"it never used more than {busy:.0%} of its core.")
+            f"the fastest proxy, {name}, {number(per_second)}, and with it that core is {busy:.0%} busy. At 3,000 a second the generator itself was late "
+            f"by {late:.0f} µs at its 99th percentile at worst.")
 
 
 def added(found):

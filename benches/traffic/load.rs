@@ -33,6 +33,8 @@ struct Lane {
     status: u16,
     kind: usize,
     due: Instant,
+    /// Since when nothing is on it.
+    free: Instant,
     busy: bool,
 }
 
@@ -120,8 +122,8 @@ impl Generator {
         };
         for at in 0..job.connections {
             let stream = new.connect(at)?;
-            let (bytes, due) = (Vec::new(), begin);
-            new.lanes.push(Lane { stream, head: None, bytes, read: 0, status: 0, kind: 0, due, busy: false });
+            let (bytes, due, free) = (Vec::new(), begin, begin);
+            new.lanes.push(Lane { stream, head: None, bytes, read: 0, status: 0, kind: 0, due, free, busy: false });
         }
         Ok(new)
     }
@@ -182,7 +184,9 @@ impl Generator {
             };
             schedule.next = schedule.next.saturating_add(1);
             if schedule.every.is_some() && due >= self.counted.from {
-                tally::note(&mut self.late, at.saturating_duration_since(due));
+                // What it waited for a free connection is the server's.
+                let could = self.lanes.get(lane).map_or(due, |lane| lane.free.max(due));
+                tally::note(&mut self.late, at.saturating_duration_since(could));
             }
             self.send(lane, due)?;
             if schedule.every.is_some() {
@@ -241,7 +245,7 @@ impl Generator {
                 Turn::Broke => self.broke(at)?,
                 Turn::Whole => {
                     let (kind, status, due, at_end) = (lane.kind, lane.status, lane.due, now());
-                    lane.busy = false;
+                    (lane.busy, lane.free) = (false, at_end);
                     self.idle.push_back(at);
                     if due >= self.counted.from
                         && let Some(tally) = self.tallies.get_mut(kind)
