@@ -21,7 +21,7 @@ use crate::money::Money;
 use crate::value::{Payload, Value};
 
 pub use answer::{Answer, Body, Chunk, Chunks};
-pub use ids::{Digest, Fingerprint, OperationId};
+pub use ids::{DecisionId, Digest, Fingerprint, OperationId};
 
 /// A request as it came: whole, bounded, not yet understood.
 #[derive(Debug, Clone)]

@@ -12,7 +12,9 @@ mod evidence;
 mod execute;
 mod explain;
 mod known;
+mod lasting;
 mod loss;
+mod named;
 mod own;
 mod parcel;
 mod people;
@@ -30,6 +32,7 @@ pub use ask::Asked;
 pub use evidence::Evidence;
 pub use explain::{FactOverride, Lookup};
 pub use known::Replay;
+pub use lasting::Lasting;
 pub use people::{Happened, HeldRequest, Word};
 pub use permit::{Permit, Ticket};
 pub use reconcile::Watched;
@@ -76,6 +79,8 @@ pub struct Gate {
     pub lookups: Lookups,
     /// May they?
     pub policy: Arc<Policy>,
+    /// Were they allowed to before, and is nothing different?
+    pub lasting: Lasting,
     /// Did a human say yes?
     pub approvals: Approvals,
     /// With which key?

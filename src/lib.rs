@@ -7,6 +7,7 @@ pub mod call;
 pub mod clock;
 pub mod contract;
 pub mod decision;
+pub mod framing;
 pub mod money;
 pub mod refusal;
 pub mod value;

@@ -7,7 +7,9 @@
 mod arm;
 mod destination;
 mod head;
+mod http1;
 mod network;
+mod pool;
 mod scripted;
 
 use std::path::PathBuf;

@@ -6,8 +6,8 @@
 
 mod answer;
 mod connection;
+mod date;
 mod head;
-mod socket;
 
 use std::fmt;
 use std::future::Future;
@@ -25,6 +25,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::bounds;
 use crate::call::{Answer, Request};
+use crate::clock::Clock;
 use crate::refusal::Refusal;
 
 pub use answer::problem;
@@ -147,6 +148,7 @@ impl Server {
                 listener: index,
                 stop: stop.clone(),
                 tasks: tasks.clone(),
+                date: date::Date::new(Clock::System),
             };
             ready.push((TcpListener::from_std(socket)?, Arc::new(door)));
         }

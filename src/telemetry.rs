@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use crate::call::{Class, OperationId, Outcome};
+use crate::call::{Class, DecisionId, OperationId, Outcome};
 use crate::clock::{Clock, Timestamp};
 use crate::decision::Verdict;
 use crate::money::Money;
@@ -81,7 +81,7 @@ pub struct Seen<'c> {
     /// The trace id.
     pub trace_id: Option<&'c str>,
     /// The decision's id.
-    pub decision_id: Option<&'c str>,
+    pub decision_id: Option<DecisionId>,
 }
 
 /// Everything that is counted, and the log.
@@ -385,7 +385,7 @@ fn told(level: Level, what: &str, seen: &Seen<'_>) -> LogLine {
         .number("upstream_ms", millis(seen.away))
         .text("case", seen.case)
         .text("trace_id", seen.trace_id)
-        .text("decision_id", seen.decision_id);
+        .shown("decision_id", seen.decision_id.as_ref().map(|id| id as _));
     line
 }
 

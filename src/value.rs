@@ -197,6 +197,12 @@ impl Pointer {
         Self(steps.iter().map(|step| (*step).into()).collect())
     }
 
+    /// The places that `inner` names in each item of the list at this one.
+    pub fn of_each(&self, inner: &Self) -> Self {
+        let each = std::iter::once(Box::from("*"));
+        Self(self.0.iter().cloned().chain(each).chain(inner.0.iter().cloned()).collect())
+    }
+
     /// Its steps.
     pub fn steps(&self) -> &[Box<str>] {
         &self.0

@@ -22,7 +22,7 @@ use crate::refusal::Refusal;
 use crate::value::{Payload, Syntax, Value};
 
 pub use context::context;
-pub use document::document;
+pub use document::{document, outline_of};
 pub use head::{Head, head};
 
 /// The values of a body. No body is an empty map, whatever type it claims.
@@ -106,6 +106,19 @@ pub fn answer(body: &[u8]) -> Result<Value, String> {
         return Err(format!("answer: expected at most {ANSWER_BYTES_MAX} bytes"));
     }
     json::read(body, &json::ANSWER)
+        .map_err(|flaw| format!("{}: {}", flaw.place("answer"), flaw.expected))
+}
+
+/// An upstream's answer in JSON, as [`answer`], with only what stands where `ways` lead.
+///
+/// # Errors
+///
+/// As there.
+fn outline(body: &[u8], ways: &[&[Box<str>]]) -> Result<Value, String> {
+    if body.len() > ANSWER_BYTES_MAX {
+        return Err(format!("answer: expected at most {ANSWER_BYTES_MAX} bytes"));
+    }
+    json::outline(body, &json::ANSWER, ways)
         .map_err(|flaw| format!("{}: {}", flaw.place("answer"), flaw.expected))
 }
 

@@ -40,7 +40,7 @@ fn caller(customer: &str) -> Arc<Caller> {
 fn full() -> Entry {
     Entry {
         event: Event::Held,
-        decision_id: Some("0195-d".into()),
+        decision_id: Some(tollhouse::call::DecisionId::of(7)),
         operation: Some(OperationId([7; 32])),
         state: Some("held"),
         case: Some("c \"1\"\r\n\u{1}\u{7f}é\u{2028}😀\\".into()),

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 /// A module may use lower floors and its own children, never a neighbour. Words may use words.
 const FLOORS: &[(u8, &[&str])] = &[
-    (0, &["action", "bounds", "call", "clock", "contract", "decision", "money", "refusal"]),
-    (0, &["value", "yaml"]),
+    (0, &["action", "bounds", "call", "clock", "contract", "decision", "framing"]),
+    (0, &["money", "refusal", "value", "yaml"]),
     (1, &["credentials", "outbound", "redact", "resolve", "store", "telemetry", "wire"]),
     (2, &["approval", "audit", "breaker", "catalog", "disclosure", "facts", "freeze", "identity"]),
     (2, &["limits", "operation", "policy"]),

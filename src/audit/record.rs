@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use crate::call::{Caller, Class, Digest, Kind, OperationId, Resource};
+use crate::call::{Caller, Class, DecisionId, Digest, Kind, OperationId, Resource};
 use crate::clock::Timestamp;
 use crate::decision::Verdict;
 use crate::money::Money;
@@ -83,7 +83,7 @@ pub struct Entry {
     /// What happened.
     pub event: Event,
     /// The decision's id, as in the answer's `instance`.
-    pub decision_id: Option<Box<str>>,
+    pub decision_id: Option<DecisionId>,
     /// The operation.
     pub operation: Option<OperationId>,
     /// Its state after this.
@@ -223,7 +223,7 @@ impl Entry {
         line.maybe_number("count", self.count);
         line.maybe("customer", caller.and_then(|caller| caller.customer.as_deref()));
         line.maybe("decision", self.decision.map(Verdict::name));
-        line.maybe("decision_id", self.decision_id.as_deref());
+        line.maybe("decision_id", self.decision_id.map(|id| id.to_string()).as_deref());
         line.text("event_id", name);
         line.maybe_digest("facts_digest", self.facts_digest);
         line.maybe_digest("idempotency_key_digest", self.key_digest);
@@ -421,7 +421,7 @@ mod tests {
     #[expect(clippy::disallowed_methods, reason = "a measurement")]
     fn cost_of_a_line() {
         let entry = Entry {
-            decision_id: Some("0195c0de-0000-7000-8000-000000000000".into()),
+            decision_id: Some(DecisionId::of(7)),
             action: Some("stripe.charge.retrieve".into()),
             class: Some(Class::Read),
             resource: Some(Resource { kind: "Charge".into(), id: "ch_1".into() }),

@@ -33,6 +33,37 @@ impl fmt::Debug for OperationId {
     }
 }
 
+/// The name of one decision: a random UUID (RFC 9562 s5.4).
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct DecisionId(u128);
+
+impl DecisionId {
+    /// The UUID that these random bits make.
+    pub fn of(random: u128) -> Self {
+        let version = (random & !(0xf << 76)) | (0x4 << 76);
+        Self((version & !(0x3 << 62)) | (0x2 << 62))
+    }
+}
+
+impl fmt::Display for DecisionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut text = [b'-'; 36];
+        let places = text.iter_mut().enumerate().filter(|(at, _)| !matches!(at, 8 | 13 | 18 | 23));
+        for ((_, place), shift) in places.zip((0_u32..128).step_by(4).rev()) {
+            let digit = usize::try_from((self.0 >> shift) & 0xf).unwrap_or_default();
+            *place = DIGITS.get(digit).copied().unwrap_or(b'0');
+        }
+        f.write_str(str::from_utf8(&text).unwrap_or_default())
+    }
+}
+
+impl fmt::Debug for DecisionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
 /// Equal for calls that ask the same: a hash of the canonical values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Fingerprint(pub [u8; 32]);

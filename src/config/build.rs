@@ -13,7 +13,7 @@ use crate::clock::Clock;
 use crate::credentials::{ReadOnly, Reference, Vault};
 use crate::facts::{self, Lookups};
 use crate::freeze::Freezes;
-use crate::gate::{Gate, Site, Unsettled, Watched};
+use crate::gate::{Gate, Lasting, Site, Unsettled, Watched};
 use crate::identity::{self, Identity};
 use crate::limits::Rates;
 use crate::outbound::{Addresses, Connection, Exchange, Network, Outbound, Outgoing, Upstream};
@@ -266,6 +266,7 @@ pub fn gate(config: Config, vault: Vault, keep: Keep, clock: Clock) -> Result<Ga
         lookups,
         policy_digest: Arc::clone(policy.digest()),
         policy: Arc::new(policy),
+        lasting: Lasting::default(),
         approvals: Approvals::new(Arc::clone(&store), config.queues.into_iter().collect()),
         vault,
         outbound,

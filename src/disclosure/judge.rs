@@ -4,8 +4,11 @@
 //! An effect has happened: its status is told whatever its answer holds, its body only when it names
 //! nobody else.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
+use smallvec::SmallVec;
 
 use super::{Owned, headers_that_leave, is_owned};
 use crate::action::{Action, AnswerPlace, Items, Owner, Source};
@@ -85,12 +88,35 @@ fn owned_read(question: &Question<'_>, reply: &Reply) -> Result<Released, Refusa
         400..=499 => return nobodys(format!("the upstream answered {}", reply.status)),
         status => return Err(Refusal::unjudged(format!("the upstream answered {status}"))),
     }
-    let root = wire::document(&reply.headers, &reply.body).map_err(Refusal::unjudged)?;
+    let root = judged_by(&question.call.action, reply).map_err(Refusal::unjudged)?;
     match theirs(question, &root) {
         Verdict::Theirs => Ok(whole(question.call, reply)),
         Verdict::Not(why) => nobodys(why),
         Verdict::Unreadable(why) => Err(Refusal::unjudged(why)),
     }
+}
+
+/// What an answer says at the places by which it is judged.
+fn judged_by(action: &Action, reply: &Reply) -> Result<Value, String> {
+    let mut places = owner_places(action);
+    if let Some(items) = &action.items {
+        let inner = places.len();
+        let by_item = match &action.owner {
+            Owner::Response(places) => places.as_slice(),
+            Owner::Sources(_) | Owner::Caller | Owner::Public | Owner::Internal => &[],
+        };
+        let by_item = by_item.iter().filter_map(|place| match place {
+            AnswerPlace::EachItem(pointer) => Some(pointer),
+            AnswerPlace::At(_) => None,
+        });
+        let same = items.same.as_ref().map(|(at, _)| at);
+        let each = by_item.chain(&items.owner).chain(same);
+        places.extend(each.map(|pointer| Cow::Owned(items.at.of_each(pointer))));
+        if places.len() == inner {
+            places.push(Cow::Borrowed(&items.at));
+        }
+    }
+    wire::outline_of(&reply.headers, &reply.body, places.iter().map(|place| place.steps()))
 }
 
 enum Verdict {
@@ -204,8 +230,12 @@ fn effect(question: &Question<'_>, reply: &Reply) -> Released {
     let judged = match never_leaves(reply.status) {
         Some(why) => Err(why),
         None if reply.body.is_empty() || !is_owned(call) => Ok(()),
-        None => wire::document(&reply.headers, &reply.body)
-            .and_then(|root| names_nobody_else(question, &root)),
+        None => {
+            let places = owner_places(&call.action);
+            let places = places.iter().map(|place| place.steps());
+            wire::outline_of(&reply.headers, &reply.body, places)
+                .and_then(|root| names_nobody_else(question, &root))
+        }
     };
     match judged {
         Ok(()) => whole(call, reply),
@@ -228,29 +258,30 @@ fn names_nobody_else(question: &Question<'_>, root: &Value) -> Result<(), String
     Ok(())
 }
 
-fn owner_places(action: &Action) -> Vec<Pointer> {
+fn owner_places(action: &Action) -> SmallVec<[Cow<'_, Pointer>; 4]> {
     let sources = match &action.owner {
         Owner::Sources(sources) => sources,
         Owner::Response(places) => {
-            let pointer = |place: &AnswerPlace| match place {
-                AnswerPlace::At(pointer) => Some(pointer.clone()),
+            let pointers = places.iter().filter_map(|place| match place {
+                AnswerPlace::At(pointer) => Some(Cow::Borrowed(pointer)),
                 AnswerPlace::EachItem(_) => None,
-            };
-            return places.iter().filter_map(pointer).collect();
+            });
+            return pointers.collect();
         }
-        Owner::Caller | Owner::Public | Owner::Internal => return Vec::new(),
+        Owner::Caller | Owner::Public | Owner::Internal => return SmallVec::new(),
     };
     sources.iter().flat_map(|source| places_of(action, source)).collect()
 }
 
-fn places_of(action: &Action, source: &Source) -> Vec<Pointer> {
+fn places_of<'a>(action: &'a Action, source: &'a Source) -> Vec<Cow<'a, Pointer>> {
     match source {
-        Source::Path(name) => vec![Pointer::of(&[name])],
-        Source::Query(pointer) | Source::Body(pointer) => vec![pointer.clone()],
+        Source::Path(name) => vec![Cow::Owned(Pointer::of(&[name]))],
+        Source::Query(pointer) | Source::Body(pointer) => vec![Cow::Borrowed(pointer)],
         Source::Fact { fact, field } => {
             let rules = action.facts.iter().filter(|each| each.name == *fact);
             let fields = rules.flat_map(|each| &each.rule.fields);
-            fields.filter(|(name, _)| name == field).flat_map(|(_, rule)| rule.at.clone()).collect()
+            let places = fields.filter(|(name, _)| name == field).flat_map(|(_, rule)| &rule.at);
+            places.map(Cow::Borrowed).collect()
         }
         Source::CallerCustomer | Source::CallerAccount => Vec::new(),
     }

@@ -10,7 +10,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::{DECISION, OPERATION, RATE, RATE_POLICY, put};
 use crate::action::ErrorShape;
-use crate::call::{Answer, Class};
+use crate::call::{Answer, Class, DecisionId};
 use crate::refusal::{Code, Refusal, seconds, status_url};
 
 /// What the Stripe SDKs ask before they send again by themselves.
@@ -24,7 +24,7 @@ pub struct About<'a> {
     /// The call's class, where it was understood.
     pub class: Option<Class>,
     /// The decision's own name, a UUID.
-    pub decision: &'a str,
+    pub decision: DecisionId,
     /// Which policies decided; empty when none was asked.
     pub policy_digest: &'a str,
     /// Whether a hold is answered with 202.
@@ -243,7 +243,7 @@ mod tests {
         About {
             errors,
             class: Some(Class::Financial),
-            decision: "0190b6f2-0000-7000-8000-000000000001",
+            decision: DecisionId::of(1),
             policy_digest: "sha256:00",
             respond_async: false,
         }
@@ -279,7 +279,7 @@ mod tests {
         for (name, expected) in [
             ("type", "/.tollhouse/problems/approval_required"),
             ("title", "Held for approval, nothing sent"),
-            ("instance", "urn:uuid:0190b6f2-0000-7000-8000-000000000001"),
+            ("instance", "urn:uuid:00000000-0000-4000-8000-000000000001"),
             ("code", "approval_required"),
             ("decision", "hold"),
             ("next", "wait"),

@@ -4,16 +4,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ring::rand::{SecureRandom, SystemRandom};
-
 use crate::action::{ErrorShape, PackTraits};
 use crate::audit::{Entry, Event, RequestSeen, UpstreamSeen};
 use crate::bounds::HOLD_WAIT_MAX;
-use crate::call::{Call, Caller, Class, Digest, Kind, OperationId, Outcome, Request, Resolved};
+use crate::call::{
+    Call, Caller, Class, DecisionId, Digest, Kind, OperationId, Outcome, Request, Resolved,
+};
 use crate::clock::Clock;
 use crate::contract::Contract;
 use crate::decision::Verdict;
 use crate::disclosure;
+use crate::gate::named;
 use crate::limits::Taken;
 use crate::outbound::Reply;
 use crate::refusal::{Code, Refusal};
@@ -23,7 +24,7 @@ use crate::store::{Grant, Known, Record};
 #[derive(Debug)]
 pub struct Evidence {
     /// The decision's own name, a UUID.
-    pub decision: Box<str>,
+    pub decision: DecisionId,
     method: http::Method,
     /// When the whole request was here, by the steady clock.
     pub since: Duration,
@@ -46,7 +47,7 @@ pub struct Evidence {
     /// Facts that were taken for granted.
     pub assumed: Vec<Box<str>>,
     /// What the action's sources came to.
-    pub resolved: Option<Resolved>,
+    pub resolved: Option<Arc<Resolved>>,
     /// Over what would be sent.
     pub digest: Option<Digest>,
     /// Which operation it is.
@@ -89,7 +90,7 @@ impl Evidence {
 
     fn blank(method: http::Method, clock: &Clock) -> Self {
         Self {
-            decision: uuid(),
+            decision: named::decision(),
             method,
             since: clock.steady(),
             upstream_name: None,
@@ -128,13 +129,13 @@ impl Evidence {
         evidence.named =
             Some((Arc::from(&*record.about.action), record.about.class, record.about.kind));
         evidence.facts = record.about.facts;
-        evidence.resolved = Some(Resolved {
+        evidence.resolved = Some(Arc::new(Resolved {
             owner: record.about.owner.clone(),
             amount: record.about.amount,
             resource: record.about.resource.clone(),
             summary: record.about.summary.to_string(),
             ..Resolved::default()
-        });
+        }));
         if let Some(yes) = &record.approval {
             evidence.approvals.clone_from(&yes.policies);
             evidence.by = Some(yes.by.clone());
@@ -187,7 +188,7 @@ impl Evidence {
         disclosure::About {
             errors: self.pack.as_ref().map_or(&PLAIN, |pack| &pack.errors),
             class: self.class(),
-            decision: &self.decision,
+            decision: self.decision,
             policy_digest,
             respond_async: self.call.as_ref().is_some_and(|call| call.context.respond_async),
         }
@@ -211,7 +212,7 @@ impl Evidence {
             |text: &Option<Box<str>>| text.as_deref().map(|t| crate::redact::text(t).into());
         let resolved = self.resolved.as_ref();
         Entry {
-            decision_id: Some(self.decision.clone()),
+            decision_id: Some(self.decision),
             operation: self.operation,
             state: self.state,
             case: context.and_then(|c| masked(&c.case)),
@@ -262,19 +263,4 @@ impl Evidence {
         entry.operation = entry.operation.or(refusal.operation);
         entry
     }
-}
-
-/// A random UUID (RFC 9562 s5.4). Without random numbers it is the nil one: the record has its own
-/// name besides.
-fn uuid() -> Box<str> {
-    let mut bytes = [0_u8; 16];
-    if SystemRandom::new().fill(&mut bytes).is_err() {
-        bytes = [0; 16];
-    }
-    let mut number = u128::from_be_bytes(bytes);
-    number = (number & !(0xf << 76)) | (0x4 << 76);
-    number = (number & !(0x3 << 62)) | (0x2 << 62);
-    let hex = format!("{number:032x}");
-    let part = |range: std::ops::Range<usize>| hex.get(range).unwrap_or_default().to_owned();
-    [part(0..8), part(8..12), part(12..16), part(16..20), part(20..32)].join("-").into()
 }

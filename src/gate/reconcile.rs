@@ -227,7 +227,8 @@ impl Gate {
     fn permit_again(&self, asked: &Asked) -> Result<Permit, Refusal> {
         let road = self.open_road(asked)?;
         let (facts, resolved) = (Facts::default(), Resolved::default());
-        let judged = Judged { facts, resolved, reasons: Vec::new(), queue: "".into() };
+        let judged =
+            Judged { facts, resolved: Arc::new(resolved), reasons: Vec::new(), queue: "".into() };
         match self.permit(asked.clone(), judged, None, road)? {
             Admission::Forward(permit) => Ok(*permit),
             Admission::Replay(_) => Err(Refusal::undecidable("a permit that is none")),

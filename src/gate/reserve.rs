@@ -28,7 +28,7 @@ pub(super) struct Judged {
     /// What the system of record said.
     pub facts: Facts,
     /// What the action's sources came to.
-    pub resolved: Resolved,
+    pub resolved: Arc<Resolved>,
     /// The rules that hold it; none when it may run.
     pub reasons: Vec<Reason>,
     /// Who is asked, if anybody.
@@ -72,7 +72,7 @@ impl Gate {
         evidence: &mut Evidence,
     ) -> Result<Judged, Refusal> {
         let (facts, resolved) = self.known_facts(asked, road, evidence).await?;
-        let decision = self.policy.decide(&self.policy_question(asked, &facts, &resolved))?;
+        let decision = self.decide(asked, &facts, &resolved)?;
         let queue = Arc::clone(&asked.contract.approval.queue);
         match decision {
             Decision::Run => Ok(Judged { facts, resolved, reasons: Vec::new(), queue }),
@@ -96,7 +96,7 @@ impl Gate {
         asked: &Asked,
         road: &mut Pass,
         evidence: &mut Evidence,
-    ) -> Result<(Facts, Resolved), Refusal> {
+    ) -> Result<(Facts, Arc<Resolved>), Refusal> {
         let account = asked.account.as_deref();
         let nothing = Facts::default();
         let scope =
@@ -105,10 +105,13 @@ impl Gate {
         let mut facts = self.lookups.gather(&scope, &mut seen).await?;
         asked.contract.assume(&mut facts);
         evidence.assumed.clone_from(&facts.assumed);
-        evidence.facts = Some(operation::facts_digest(&facts));
+        // Nothing was read: there is nothing to be held to later.
+        if !facts.read.is_empty() {
+            evidence.facts = Some(operation::facts_digest(&facts));
+        }
         let scope = resolve::Scope { facts: &facts, ..scope };
-        let resolved = resolve::resolve(&scope)?;
-        evidence.resolved = Some(resolved.clone());
+        let resolved = Arc::new(resolve::resolve(&scope)?);
+        evidence.resolved = Some(Arc::clone(&resolved));
         Ok((facts, resolved))
     }
 

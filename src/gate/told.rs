@@ -156,7 +156,7 @@ impl Gate {
             away: evidence.away,
             case: case.as_deref(),
             trace_id: call.and_then(|call| call.context.trace_id.as_deref()),
-            decision_id: Some(&evidence.decision),
+            decision_id: Some(evidence.decision),
         });
     }
 }

@@ -7,7 +7,6 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -17,6 +16,8 @@ use pingora::protocols::l4::stream::Stream as TcpTransport;
 use pingora::upstreams::peer::{Peer, PeerOptions};
 use pingora::{Error, ErrorType};
 use tokio::net::TcpStream;
+
+use super::pool::Pool;
 
 /// Scheme, host and port of an upstream.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -250,33 +251,43 @@ fn is_private(address: IpAddr) -> bool {
     }
 }
 
-/// An upstream as pingora's connector wants it: one key in the pool, and a dial of our own that
+/// An upstream as pingora's connector wants it, its connections, and a dial of our own that
 /// looks the name up for every connection.
 #[derive(Debug, Clone)]
 pub(super) struct Line(Arc<Peerage>);
 
 #[derive(Debug)]
 struct Peerage {
-    key: u64,
     origin: Origin,
+    authority: Box<str>,
+    pool: Arc<Pool>,
     nowhere: PeerAddress,
     options: PeerOptions,
 }
 
 impl Line {
     pub(super) fn new(origin: &Origin, addresses: Addresses, connect: Duration) -> Self {
-        // The pool is keyed by this number, so that two upstreams never share a connection, even at
-        // one address with different trust.
-        static NEXT: AtomicU64 = AtomicU64::new(1);
         let dial = Dial { origin: origin.clone(), addresses, connect };
         let mut options = PeerOptions::new();
         options.custom_l4 = Some(Arc::new(dial));
         Self(Arc::new(Peerage {
-            key: NEXT.fetch_add(1, Ordering::Relaxed),
             origin: origin.clone(),
+            authority: origin.authority().into(),
+            pool: Arc::default(),
             nowhere: PeerAddress::Inet(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))),
             options,
         }))
+    }
+
+    /// What `Host` says.
+    pub(super) fn authority(&self) -> &str {
+        &self.0.authority
+    }
+
+    /// The connections that wait. Two upstreams never share one, even at one address with different
+    /// trust.
+    pub(super) fn pool(&self) -> &Arc<Pool> {
+        &self.0.pool
     }
 }
 
@@ -300,8 +311,9 @@ impl Peer for Line {
         &self.0.origin.host
     }
 
+    // pingora's own pool is not used.
     fn reuse_hash(&self) -> u64 {
-        self.0.key
+        0
     }
 
     fn get_peer_options(&self) -> Option<&PeerOptions> {
@@ -370,8 +382,8 @@ impl L4Connect for Dial {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
     use super::*;
 
     #[test]

@@ -11,24 +11,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, Method, StatusCode};
+use bytes::Bytes;
+use http::Method;
+use pingora::Error;
 use pingora::connectors::{ConnectorOptions, TransportConnector};
-use pingora::http::RequestHeader;
-use pingora::protocols::http::v1::client::HttpSession;
-use pingora::upstreams::peer::Peer;
-use pingora::{Error, ErrorType};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::destination::Line;
-use super::{Connection, Exchange, Outgoing, Reply, Stream, Upstream, head};
+use super::head::Came;
+use super::http1::{Http1, Lost, Written};
+use super::{Connection, Exchange, Outgoing, Reply, Stream, Upstream};
 use crate::call::{Chunk, Chunks};
 
-// BOUND: idle connections kept, over all upstreams. An agent's calls at once are tens.
-const IDLE_MAX: usize = 256;
-// BOUND: interim answers before the real one. One is usual (100), more than a few is a flood.
-const INTERIM_MAX: usize = 8;
 // BOUND: chunks of a stream that wait for the agent.
 const CHUNKS_AHEAD: usize = 16;
 
@@ -86,9 +81,9 @@ impl Network {
             Err(why) => return Exchange::NotSent(why),
         };
         // From here on a byte may have left.
-        match timeout(to.answer, road.converse(send)).await {
-            Ok(Ok(reply)) => {
-                road.release(to.idle).await;
+        match timeout(to.answer, road.converse(to.answer_bytes_max)).await {
+            Ok(Ok((reply, keep))) => {
+                road.release(keep, to.idle);
                 Exchange::Answered(reply)
             }
             Ok(Err(why)) => Exchange::Unknown(why),
@@ -106,7 +101,7 @@ impl Network {
             Ok(road) => road,
             Err(why) => return Stream::NotSent(why),
         };
-        let (status, headers) = match timeout(to.answer, road.head(send)).await {
+        let Came { status, headers, keep, .. } = match timeout(to.answer, road.ask()).await {
             Ok(Ok(head)) => head,
             Ok(Err(why)) => return Stream::Unknown(why),
             Err(_) => return Stream::Unknown(format!("no head within {:?}", to.answer)),
@@ -117,145 +112,82 @@ impl Network {
         // sender without its end mark, and the agent's side is cut short as ours was.
         tokio::spawn(async move {
             if let Ok(true) = timeout(answer, road.pump(&sender)).await {
-                road.release(idle).await;
+                road.release(keep, idle);
             }
         });
         Stream::Answered(Reply { status, headers, body: Bytes::new() }, Chunks(receiver))
     }
 
-    /// A connection to `to`, and the head that is to go on it. Nothing has been sent.
+    /// A connection to `to`, and the request that is to go on it. Nothing has been sent.
     async fn open(
         &self,
         to: &Upstream,
         send: &Outgoing,
         connection: Connection,
-    ) -> Result<Box<Road>, String> {
-        let head = head::request(send, &to.url.authority())?;
-        let connector = Arc::clone(self.connector(to)?);
-        let line = to.line.get_or_init(|| Line::new(&to.url, to.addresses, to.connect)).clone();
+    ) -> Result<Road, String> {
+        let line = to.line.get_or_init(|| Line::new(&to.url, to.addresses, to.connect));
+        let request = Written::new(send, line.authority())?;
         let pooled = match connection {
             Connection::Fresh => None,
-            Connection::Pooled => connector.reused_stream(&line).await,
+            Connection::Pooled => line.pool().take(),
         };
-        let stale = match (&pooled, &send.method) {
-            (Some(_), &Method::GET | &Method::HEAD) => Stale::SendAgain(head.clone()),
-            _ => Stale::Unknown,
+        let redial = match (&pooled, &send.method) {
+            (Some(_), &Method::GET | &Method::HEAD) => {
+                let connector = Arc::clone(self.connector(to)?);
+                Some(Redial { connector, within: to.connect })
+            }
+            _ => None,
         };
         let stream = match pooled {
             Some(stream) => stream,
             // Rare, and large: a handshake.
-            None => Box::pin(dial(&connector, &line, to.connect)).await?,
+            None => Box::pin(dial(self.connector(to)?, line, to.connect)).await?,
         };
-        let session = HttpSession::new(stream);
-        let room = Room { bytes_max: to.answer_bytes_max, connect: to.connect };
-        Ok(Box::new(Road { connector, line, session, head: Some(head), stale, room }))
+        Ok(Road { line: line.clone(), http: Http1::on(stream), request, redial })
     }
 }
 
-/// What becomes of a request whose connection was closed before any answer.
-enum Stale {
-    /// It goes once more on a new connection: a read does nothing, once or twice.
-    SendAgain(Box<RequestHeader>),
-    /// It may have happened.
-    Unknown,
-}
-
-#[derive(Clone, Copy)]
-struct Room {
-    bytes_max: usize,
-    connect: Duration,
+/// How a read whose connection was closed before any answer goes once more, on a new connection: it
+/// does nothing, once or twice.
+struct Redial {
+    connector: Arc<TransportConnector>,
+    within: Duration,
 }
 
 /// One connection with one request on it.
 struct Road {
-    connector: Arc<TransportConnector>,
     line: Line,
-    session: HttpSession,
-    head: Option<Box<RequestHeader>>,
-    stale: Stale,
-    room: Room,
+    http: Http1,
+    request: Written,
+    /// `None`: what is lost may have happened.
+    redial: Option<Redial>,
 }
 
 impl Road {
-    async fn converse(&mut self, send: &Outgoing) -> Result<Reply, String> {
-        let (status, headers) = self.head(send).await?;
-        let body = self.body().await?;
-        Ok(Reply { status, headers, body })
+    async fn converse(&mut self, bytes_max: usize) -> Result<(Reply, Option<Duration>), String> {
+        let Came { status, headers, keep, .. } = self.ask().await?;
+        let body = self.http.body(bytes_max).await?;
+        Ok((Reply { status, headers, body }, keep))
     }
 
     /// Sends the request and reads the answer's head.
-    async fn head(&mut self, send: &Outgoing) -> Result<(u16, HeaderMap), String> {
-        let head = self.head.take().ok_or("sent already")?;
-        if let Err(lost) = self.send_and_wait(head, &send.body).await {
-            let stale = std::mem::replace(&mut self.stale, Stale::Unknown);
-            let (Lost::Closed(_), Stale::SendAgain(head)) = (&lost, stale) else {
-                return Err(lost.why());
-            };
-            Box::pin(self.send_again(head, &send.body)).await?;
+    async fn ask(&mut self) -> Result<Came, String> {
+        match (self.http.ask(&self.request).await, self.redial.take()) {
+            (Err(Lost::Unanswered(_)), Some(redial)) => Box::pin(self.ask_again(redial)).await,
+            (came, _) => came.map_err(Lost::why),
         }
-        head::response(&self.session)
     }
 
-    async fn send_again(&mut self, head: Box<RequestHeader>, body: &[u8]) -> Result<(), String> {
-        let stream = dial(&self.connector, &self.line, self.room.connect).await?;
-        self.session = HttpSession::new(stream);
-        self.send_and_wait(head, body).await.map_err(Lost::why)
-    }
-
-    async fn send_and_wait(&mut self, head: Box<RequestHeader>, body: &[u8]) -> Result<(), Lost> {
-        let session = &mut self.session;
-        session.write_request_header(head).await.map_err(|e| lost("sending the head", &e))?;
-        if !body.is_empty() {
-            session.write_body(body).await.map_err(|e| lost("sending the body", &e))?;
-        }
-        session.finish_body().await.map_err(|e| lost("sending the body", &e))?;
-        for _ in 0..INTERIM_MAX {
-            session.read_response().await.map_err(|e| lost("reading the head", &e))?;
-            match session.get_status() {
-                Some(StatusCode::SWITCHING_PROTOCOLS) => {
-                    return Err(Lost::Otherwise("the upstream switched protocols unasked".into()));
-                }
-                Some(status) if status.is_informational() => {}
-                Some(_) => return Ok(()),
-                None => return Err(Lost::Otherwise("no status".into())),
-            }
-        }
-        Err(Lost::Otherwise(format!("more than {INTERIM_MAX} interim answers")))
-    }
-
-    /// The whole body, within bounds. A single chunk is not copied again.
-    async fn body(&mut self) -> Result<Bytes, String> {
-        let max = self.room.bytes_max;
-        let large = || format!("the answer is larger than {max} bytes");
-        let mut whole = Bytes::new();
-        let mut parts: Option<BytesMut> = None;
-        while let Some(chunk) = self.chunk().await? {
-            let length = parts.as_ref().map_or(whole.len(), BytesMut::len);
-            if chunk.len() > max.saturating_sub(length) {
-                return Err(large());
-            }
-            if let Some(parts) = &mut parts {
-                parts.extend_from_slice(&chunk);
-            } else if whole.is_empty() {
-                whole = chunk;
-            } else {
-                let mut both = BytesMut::with_capacity(whole.len().saturating_mul(4).min(max));
-                both.extend_from_slice(&whole);
-                both.extend_from_slice(&chunk);
-                parts = Some(both);
-            }
-        }
-        Ok(parts.map_or(whole, BytesMut::freeze))
-    }
-
-    async fn chunk(&mut self) -> Result<Option<Bytes>, String> {
-        self.session.read_body_bytes().await.map_err(|e| lost("reading the body", &e).why())
+    async fn ask_again(&mut self, redial: Redial) -> Result<Came, String> {
+        let stream = dial(&redial.connector, &self.line, redial.within).await?;
+        self.http = Http1::on(stream);
+        self.http.ask(&self.request).await.map_err(Lost::why)
     }
 
     /// Hands the body on; whether all of it went.
     async fn pump(&mut self, to: &mpsc::Sender<Chunk>) -> bool {
         loop {
-            let chunk = match self.chunk().await {
+            let chunk = match self.http.chunk().await {
                 Ok(Some(bytes)) => Chunk::Bytes(bytes),
                 Ok(None) => return to.send(Chunk::End).await.is_ok(),
                 Err(_) => return false,
@@ -267,25 +199,13 @@ impl Road {
     }
 
     /// Gives the connection back, if both sides mean to keep it; else it is closed.
-    async fn release(mut self: Box<Self>, idle: Duration) {
-        self.session.respect_keepalive();
-        let idle = self.stated_idle().map_or(idle, |stated| stated.min(idle));
-        if self.session.will_keepalive()
-            && !idle.is_zero()
-            && let Some(stream) = self.session.reuse().await
+    fn release(self, keep: Option<Duration>, idle: Duration) {
+        let idle = keep.map_or(Duration::ZERO, |stated| stated.min(idle));
+        if !idle.is_zero()
+            && let Some(stream) = self.http.into_free()
         {
-            self.connector.release_stream(stream, self.line.reuse_hash(), Some(idle));
+            self.line.pool().keep(stream, idle);
         }
-    }
-
-    /// `Keep-Alive: timeout=5`, less a second: ours must be the side that closes.
-    fn stated_idle(&self) -> Option<Duration> {
-        let stated = self.session.get_header("keep-alive")?.to_str().ok()?;
-        let seconds = stated
-            .split(',')
-            .find_map(|part| part.trim().strip_prefix("timeout="))
-            .and_then(|seconds| seconds.trim().parse::<u64>().ok())?;
-        Some(Duration::from_secs(seconds.saturating_sub(1)))
     }
 }
 
@@ -302,29 +222,6 @@ async fn dial(
     }
 }
 
-/// Why there is no answer.
-enum Lost {
-    /// The connection ended.
-    Closed(String),
-    /// Something came that is no answer.
-    Otherwise(String),
-}
-
-impl Lost {
-    fn why(self) -> String {
-        match self {
-            Self::Closed(why) | Self::Otherwise(why) => why,
-        }
-    }
-}
-
-/// SECURITY: only the kind of error is told. Its text may hold bytes of the answer.
-fn lost(doing: &str, error: &Error) -> Lost {
-    let why = format!("{doing}: {}", error.etype().as_str());
-    let ends = [ErrorType::ConnectionClosed, ErrorType::ReadError, ErrorType::WriteError];
-    if ends.contains(error.etype()) { Lost::Closed(why) } else { Lost::Otherwise(why) }
-}
-
 /// What a connection failed for. No byte of a request or an answer can stand in it.
 fn innermost(error: &Error) -> String {
     let cause = error.root_cause().to_string();
@@ -333,7 +230,8 @@ fn innermost(error: &Error) -> String {
 
 /// pingora panics on what it cannot read, so it is asked where that does no harm.
 fn connector(authorities: Option<&Path>) -> Option<TransportConnector> {
-    let mut options = ConnectorOptions::new(IDLE_MAX);
+    // Connections that wait are kept here, not there.
+    let mut options = ConnectorOptions::new(1);
     if let Some(file) = authorities {
         options.ca_file = Some(file.to_str()?.to_owned());
     }
@@ -358,8 +256,8 @@ fn check_authorities(file: &Path) -> Result<(), String> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
     use super::*;
 
     #[test]

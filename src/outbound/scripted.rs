@@ -213,8 +213,8 @@ impl Scripted {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail loudly")]
 mod tests {
+    #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail loudly")]
     use super::super::Outbound;
     use super::*;
 

@@ -1,19 +1,20 @@
 //! How does an answer go onto the wire? Framed here, whole or in chunks, within a time.
 //!
-//! It never answers through pingora's own errors, and a body that was cut short never looks whole.
+//! A body that was cut short never looks whole.
 
+use std::io;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes, BytesMut};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
-use pingora::http::ResponseHeader;
-use pingora::protocols::http::ServerSession;
-use pingora::{Error, ErrorType, Result};
-use tokio::time::error::Elapsed;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
+use super::date::Date;
+use super::head::Then;
 use crate::call::{Answer, Body, Chunk, Chunks};
+use crate::framing;
 use crate::refusal::Refusal;
 
 /// What is answered.
@@ -31,90 +32,117 @@ impl To {
     }
 }
 
+/// What of an answer is not the answer's own.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Framing<'d> {
+    pub(super) to: To,
+    pub(super) then: Then,
+    /// For all of it, and for each chunk of a streamed one.
+    pub(super) within: Duration,
+    pub(super) date: &'d Date,
+}
+
 /// Writes `answer`, and flushes it. An error leaves the connection unusable.
 pub(super) async fn write(
-    session: &mut ServerSession,
+    stream: &mut (impl AsyncWrite + Unpin),
     answer: Answer,
-    to: To,
-    within: Duration,
-) -> Result<()> {
-    let mut head = head(&answer)?;
+    framing: Framing<'_>,
+) -> io::Result<()> {
+    let mut head = head(&answer, framing)?;
     // RFC 9112 s6.3.
-    let none = matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-    let bodiless = none || to == To::Head;
-    let bytes = match answer.body {
+    let status = StatusCode::from_u16(answer.status).map_err(io::Error::other)?;
+    let none = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let bodiless = none || framing.to == To::Head;
+    let body = match answer.body {
         Body::Stream(chunks) if !bodiless => {
-            return Box::pin(stream(session, head, chunks, within)).await;
+            return Box::pin(pump(stream, head, chunks, framing)).await;
         }
         // RFC 9110 s8.6: no length on a 204; one on a 304 or to a HEAD would be another body's.
         Body::Whole(_) | Body::Stream(_) if bodiless => Bytes::new(),
         Body::Whole(bytes) => {
-            head.insert_header(header::CONTENT_LENGTH, HeaderValue::from(bytes.len()))?;
+            let length = HeaderValue::from(bytes.len());
+            framing::field(&mut head, &header::CONTENT_LENGTH, length.as_bytes());
             bytes
         }
         Body::Stream(_) => Bytes::new(),
     };
-    in_time(timeout(within, whole(session, head, bytes)).await)
+    end(&mut head, framing.then);
+    put(stream, head.chain(body), framing.within).await
 }
 
-async fn whole(session: &mut ServerSession, head: Box<ResponseHeader>, bytes: Bytes) -> Result<()> {
-    session.write_response_header(head).await?;
-    session.write_response_body(bytes, true).await
-}
-
-async fn stream(
-    session: &mut ServerSession,
-    mut head: Box<ResponseHeader>,
+async fn pump(
+    stream: &mut (impl AsyncWrite + Unpin),
+    mut head: BytesMut,
     mut chunks: Chunks,
-    within: Duration,
-) -> Result<()> {
-    head.insert_header(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"))?;
-    in_time(timeout(within, session.write_response_header(head)).await)?;
+    Framing { then, within, .. }: Framing<'_>,
+) -> io::Result<()> {
+    framing::field(&mut head, &header::TRANSFER_ENCODING, b"chunked");
+    end(&mut head, then);
+    put(stream, head, within).await?;
     loop {
         match chunks.next().await {
             Some(Chunk::Bytes(bytes)) => {
-                in_time(timeout(within, session.write_response_body(bytes, false)).await)?;
+                let mut chunk = BytesMut::with_capacity(bytes.len().saturating_add(16));
+                framing::chunk(&mut chunk, &bytes);
+                put(stream, chunk, within).await?;
             }
-            Some(Chunk::End) => {
-                return in_time(
-                    timeout(within, session.write_response_body(Bytes::new(), true)).await,
-                );
-            }
+            Some(Chunk::End) => return put(stream, framing::LAST_CHUNK, within).await,
             // No last chunk is written, so that the agent sees a body without an end.
-            None => return Error::e_explain(ErrorType::InternalError, "the answer was cut short"),
+            None => return Err(io::Error::other("the answer was cut short")),
         }
     }
 }
 
-fn in_time(written: std::result::Result<Result<()>, Elapsed>) -> Result<()> {
-    match written {
+async fn put(
+    stream: &mut (impl AsyncWrite + Unpin),
+    mut bytes: impl Buf,
+    within: Duration,
+) -> io::Result<()> {
+    let write = async {
+        stream.write_all_buf(&mut bytes).await?;
+        stream.flush().await
+    };
+    match timeout(within, write).await {
         Ok(written) => written,
-        Err(_) => Error::e_explain(ErrorType::WriteTimedout, "the agent reads too slowly"),
+        Err(_) => Err(io::ErrorKind::TimedOut.into()),
     }
 }
 
-fn head(answer: &Answer) -> Result<Box<ResponseHeader>> {
-    let size = answer.headers.len().saturating_add(3);
-    let mut head = ResponseHeader::build_no_case(answer.status, Some(size))?;
+/// Status line and fields, without the empty line at their end.
+fn head(answer: &Answer, framing: Framing<'_>) -> io::Result<BytesMut> {
+    // BOUND: a status line, a date and some ten fields.
+    let mut head = BytesMut::with_capacity(512);
+    let status = StatusCode::from_u16(answer.status).map_err(io::Error::other)?;
     // An interim answer would leave the agent waiting for the real one.
-    if head.status.is_informational() {
-        return Error::e_explain(ErrorType::InternalError, "an interim status as an answer");
+    if status.is_informational() {
+        return Err(io::Error::other("an interim status as an answer"));
     }
-    if answer.reason.is_some() {
-        head.set_reason_phrase(answer.reason)?;
+    let reason = answer.reason.or(status.canonical_reason()).unwrap_or_default();
+    for part in ["HTTP/1.1 ", status.as_str(), " ", reason, "\r\n"] {
+        head.extend_from_slice(part.as_bytes());
     }
     for (name, value) in &answer.headers {
         if !is_framing(name) {
-            head.append_header(name.clone(), value.clone())?;
+            framing::field(&mut head, name, value.as_bytes());
         }
     }
-    Ok(Box::new(head))
+    framing::field(&mut head, &header::DATE, &framing.date.now());
+    Ok(head)
+}
+
+/// The head's last lines: a connection that is not to be closed is kept (RFC 9112 s9.3).
+fn end(head: &mut BytesMut, then: Then) {
+    if then == Then::Close {
+        framing::field(head, &header::CONNECTION, b"close");
+    }
+    head.extend_from_slice(b"\r\n");
 }
 
 fn is_framing(name: &HeaderName) -> bool {
-    static NAMES: [HeaderName; 5] = [
+    static NAMES: [HeaderName; 6] = [
         header::CONNECTION,
         header::CONTENT_LENGTH,
+        header::DATE,
         header::TRAILER,
         header::TRANSFER_ENCODING,
         header::UPGRADE,

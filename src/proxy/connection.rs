@@ -3,34 +3,34 @@
 //! It never judges a request, and no request that was handed on ends with its connection.
 
 use std::net::IpAddr;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt;
 use http::Method;
-use pingora::protocols::Stream;
-use pingora::protocols::http::ServerSession;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::answer::{self, To};
-use super::head::{self, Expects, Head, Length, Names};
-use super::socket::Socket;
+use super::answer::{self, Framing, To};
+use super::date::Date;
+use super::head::{self, Expects, Head, Length, Names, Then};
 use super::{Bounds, Origin, Service};
-use crate::call::Request;
+use crate::call::{Answer, Request};
+use crate::framing::{Chunked, Piece};
 use crate::refusal::{Code, Refusal};
 
 // BOUND: most heads fit, and an idle connection holds no more.
 const HEAD_ROOM: usize = 2 << 10;
+// BOUND: what is made ready for a body at once, so that who only promises one takes little.
+const BODY_ROOM: usize = 64 << 10;
 // BOUND: what is read away after a refusal, so that the answer is not lost to a reset.
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES_MAX: u64 = 4 << 20;
-
-// pingora's name for it, which it does not export; tests/proxy.rs holds it to that.
-const INVALID_CHUNK: &str = "InvalidChunk";
 
 /// All that the connections of one listener share.
 pub(super) struct Door {
@@ -40,28 +40,36 @@ pub(super) struct Door {
     pub(super) listener: usize,
     pub(super) stop: CancellationToken,
     pub(super) tasks: TaskTracker,
+    pub(super) date: Date,
+}
+
+/// A connection, and what was read off it and not taken yet.
+struct Line {
+    stream: TcpStream,
+    bytes: BytesMut,
 }
 
 /// Serves one connection to its end.
+///
+/// INVARIANT: nothing ends this task from outside, and the server waits for it: an agent that goes
+/// away cancels nothing that was begun.
 pub(super) async fn serve(door: Arc<Door>, tcp: TcpStream, peer: IpAddr) {
     // Without it an answer is late, not wrong.
     tcp.set_nodelay(true).unwrap_or_default();
     let origin = Origin { listener: door.listener, peer };
-    let mut stream: Stream = Box::new(Socket::new(tcp));
+    let mut line = Line { stream: tcp, bytes: BytesMut::new() };
     loop {
-        let mut bytes = BytesMut::with_capacity(HEAD_ROOM);
-        let kept = match door.next(&mut stream, &mut bytes).await {
-            Came::Nothing => None,
-            Came::Head(end) => door.call(stream, bytes, end, origin).await,
-            Came::Bad(refusal) => {
-                let session = Box::new(ServerSession::new_http1(stream));
-                Box::pin(door.turn_back(session, *refusal, origin)).await;
-                None
-            }
+        let then = match door.next(&mut line).await {
+            Came::Nothing => return,
+            Came::Head(end) => door.call(&mut line, end, origin).await,
+            Came::Bad(refusal) => Err(NoRequest::Bad(refusal)),
         };
-        match kept {
-            Some(kept) => stream = kept,
-            None => return,
+        match then {
+            Ok(Then::Keep) => {}
+            Ok(Then::Close) | Err(NoRequest::Gone) => return,
+            Err(NoRequest::Bad(refusal)) => {
+                return Box::pin(door.turn_back(line, *refusal, origin)).await;
+            }
         }
     }
 }
@@ -76,8 +84,8 @@ enum Came {
     Bad(Box<Refusal>),
 }
 
-/// Why there is no body.
-enum NoBody {
+/// Why there is no request.
+enum NoRequest {
     /// The agent is gone.
     Gone,
     /// It is turned back.
@@ -85,79 +93,95 @@ enum NoBody {
 }
 
 impl Door {
-    async fn next(&self, stream: &mut Stream, bytes: &mut BytesMut) -> Came {
+    async fn next(&self, line: &mut Line) -> Came {
+        line.bytes.reserve(HEAD_ROOM);
         let first = tokio::select! {
             // A request that is here already is answered before the stop is looked at.
             biased;
-            first = timeout(self.bounds.idle, stream.read_buf(bytes)) => first,
+            first = timeout(self.bounds.idle, line.stream.read_buf(&mut line.bytes)) => first,
             () = self.stop.cancelled() => return Came::Nothing,
         };
         match first {
             Ok(Ok(1..)) => {}
             Ok(Ok(_) | Err(_)) | Err(_) => return Came::Nothing,
         }
-        match timeout(self.bounds.head, rest(stream, bytes)).await {
+        match head::end(&line.bytes, 0) {
+            Err(refusal) => Came::Bad(Box::new(refusal)),
+            Ok(Some(end)) => Came::Head(end),
+            Ok(None) => Box::pin(self.rest(line)).await,
+        }
+    }
+
+    /// Reads until the head is whole.
+    async fn rest(&self, line: &mut Line) -> Came {
+        let rest = async {
+            loop {
+                let seen = line.bytes.len();
+                match line.stream.read_buf(&mut line.bytes).await {
+                    Ok(1..) => {}
+                    Ok(_) | Err(_) => return Came::Nothing,
+                }
+                match head::end(&line.bytes, seen) {
+                    Err(refusal) => return Came::Bad(Box::new(refusal)),
+                    Ok(Some(end)) => return Came::Head(end),
+                    Ok(None) => {}
+                }
+            }
+        };
+        match timeout(self.bounds.head, rest).await {
             Ok(came) => came,
             Err(_) => Came::Bad(Box::new(too_slow("head", self.bounds.head))),
         }
     }
 
-    /// Answers the request whose head is the first `end` of `bytes`; gives the connection back when
-    /// it can carry another.
-    async fn call(
-        self: &Arc<Self>,
-        stream: Stream,
-        bytes: BytesMut,
-        end: usize,
-        origin: Origin,
-    ) -> Option<Stream> {
-        let read = head::read(bytes.get(..end).unwrap_or_default(), &self.hosts);
-        let mut session = Box::new(ServerSession::new_http1(stream));
-        // Times are kept here, over the whole of each part; pingora's are per read.
-        session.set_read_timeout(None);
-        // What was read so far is pingora's to parse: head, and as much of the body as came along.
-        session.set_pipelined_prefix(bytes);
-        let come = match read {
-            Err(refusal) => Err(bad(refusal)),
-            Ok(head) => match session.read_request().await {
-                Ok(true) => self.body(&mut session, &head).await.map(|body| (head, body)),
-                Ok(false) => Err(NoBody::Gone),
-                Err(_) => Err(bad(Refusal::malformed("head", "expected an HTTP/1.1 request"))),
-            },
+    /// Answers the request whose head is the first `end` bytes read.
+    async fn call(&self, line: &mut Line, end: usize, origin: Origin) -> Result<Then, NoRequest> {
+        let head = line.bytes.split_to(end).freeze();
+        let head = head::read(&head, &self.hosts).map_err(bad)?;
+        let body = match head.length {
+            Length::None | Length::Bytes(0) => Bytes::new(),
+            Length::Bytes(_) | Length::Chunked => Box::pin(self.body(line, &head)).await?,
         };
-        let (head, body) = match come {
-            Ok(come) => come,
-            Err(NoBody::Gone) => return None,
-            Err(NoBody::Bad(refusal)) => {
-                Box::pin(self.turn_back(session, *refusal, origin)).await;
-                return None;
-            }
-        };
+        // What came behind a request could be a second one, or the rest of a body that was cut in
+        // another place by somebody on the way: it is not read (RFC 9112 s11.2).
+        let alone = line.bytes.is_empty();
+        let to = To::method(&head.method);
         let request = Request {
             listener: origin.listener,
-            method: session.req_header().method.clone(),
+            method: head.method,
             target: head.target,
-            headers: session.req_header().headers.clone(),
+            headers: head.headers,
             body,
             peer: Some(origin.peer),
         };
-        self.answer(session, request, origin).await
+        let answer = self.answer(request, origin).await;
+        let keep = head.then == Then::Keep && alone && !self.stop.is_cancelled();
+        let then = if keep { Then::Keep } else { Then::Close };
+        let framing = Framing { to, then, within: self.bounds.write, date: &self.date };
+        answer::write(&mut line.stream, answer, framing).await.map_err(|_| NoRequest::Gone)?;
+        Ok(then)
     }
 
-    async fn body(&self, session: &mut ServerSession, head: &Head) -> Result<Bytes, NoBody> {
+    async fn body(&self, line: &mut Line, head: &Head) -> Result<Bytes, NoRequest> {
         let max = self.bounds.body_bytes_max;
-        match head.length {
-            Length::None | Length::Bytes(0) => return Ok(Bytes::new()),
-            Length::Bytes(stated) if usize::try_from(stated).is_ok_and(|n| n <= max) => {}
+        let stated = match head.length {
+            Length::None => return Ok(Bytes::new()),
+            Length::Chunked => None,
             // Before a word is said to an agent that waits for it.
-            Length::Bytes(_) => return Err(too_large()),
-            Length::Chunked => {}
-        }
+            Length::Bytes(stated) => {
+                let fits = usize::try_from(stated).ok().filter(|stated| *stated <= max);
+                Some(fits.ok_or_else(too_large)?)
+            }
+        };
         let read = async {
             if head.expects == Expects::Continue {
-                session.write_continue_response().await.map_err(|_| NoBody::Gone)?;
+                let word = b"HTTP/1.1 100 Continue\r\n\r\n";
+                line.stream.write_all(word).await.map_err(|_| NoRequest::Gone)?;
             }
-            whole_body(session, max).await
+            match stated {
+                Some(length) => line.of_length(length).await,
+                None => line.in_chunks(max).await,
+            }
         };
         match timeout(self.bounds.body, read).await {
             Ok(read) => read,
@@ -165,94 +189,71 @@ impl Door {
         }
     }
 
-    /// Hands the request on and writes what comes back.
-    async fn answer(
-        self: &Arc<Self>,
-        mut session: Box<ServerSession>,
-        request: Request,
-        origin: Origin,
-    ) -> Option<Stream> {
-        let method = request.method.clone();
-        // INVARIANT: a task of its own, and tracked: an agent that goes away cancels nothing, and
-        // the server does not end before it.
-        let task = self.tasks.spawn((self.service.handle)(request));
-        let answer = match task.await {
+    /// Hands the request on. A panic of whoever handles it ends the call, not the process.
+    async fn answer(&self, request: Request, origin: Origin) -> Answer {
+        let method = matches!(request.method, Method::GET | Method::HEAD);
+        match AssertUnwindSafe((self.service.handle)(request)).catch_unwind().await {
             Ok(answer) => answer,
-            Err(_) => (self.service.turn_back)(interrupted(&method), origin),
-        };
-        if self.stop.is_cancelled() {
-            session.set_keepalive(None);
+            Err(_) if method => (self.service.turn_back)(Refusal::undecidable(BROKE_OFF), origin),
+            Err(_) => (self.service.turn_back)(interrupted(), origin),
         }
-        let to = To::method(&method);
-        answer::write(&mut session, answer, to, self.bounds.write).await.ok()?;
-        let ServerSession::H1(session) = *session else { return None };
-        let kept = Box::pin(session.reuse()).await.ok().flatten()?;
-        let (stream, _none_with_pipelining_off) = kept.into_parts();
-        Some(stream)
     }
 
     /// Answers what is turned back, and ends the connection: where the next request begins on it is
     /// not known.
-    async fn turn_back(&self, mut session: Box<ServerSession>, refusal: Refusal, origin: Origin) {
+    async fn turn_back(&self, mut line: Line, refusal: Refusal, origin: Origin) {
         let answer = (self.service.turn_back)(refusal, origin);
-        session.set_keepalive(None);
-        let written = answer::write(&mut session, answer, To::Other, self.bounds.write).await;
-        let ServerSession::H1(session) = *session else { return };
-        if written.is_ok() {
-            linger(session.into_inner()).await;
-        }
-    }
-}
-
-/// Reads until the head is whole.
-async fn rest(stream: &mut Stream, bytes: &mut BytesMut) -> Came {
-    let mut seen = 0;
-    loop {
-        match head::end(bytes, seen) {
-            Err(refusal) => return Came::Bad(Box::new(refusal)),
-            Ok(Some(end)) => return Came::Head(end),
-            Ok(None) => seen = bytes.len(),
-        }
-        match stream.read_buf(bytes).await {
-            Ok(1..) => {}
-            Ok(_) | Err(_) => return Came::Nothing,
-        }
-    }
-}
-
-/// The whole body; a single chunk is not copied again.
-async fn whole_body(session: &mut ServerSession, max: usize) -> Result<Bytes, NoBody> {
-    let mut whole = Bytes::new();
-    let mut parts: Option<BytesMut> = None;
-    loop {
-        let chunk = match session.read_request_body().await {
-            Ok(Some(chunk)) => chunk,
-            Ok(None) => return Ok(parts.map_or(whole, BytesMut::freeze)),
-            Err(e) if e.etype().as_str() == INVALID_CHUNK => {
-                return Err(bad(Refusal::malformed("body", "expected chunks")));
-            }
-            Err(_) => return Err(NoBody::Gone),
+        let framing = Framing {
+            to: To::Other,
+            then: Then::Close,
+            within: self.bounds.write,
+            date: &self.date,
         };
-        let length = parts.as_ref().map_or(whole.len(), BytesMut::len);
-        if chunk.len() > max.saturating_sub(length) {
-            return Err(too_large());
+        if answer::write(&mut line.stream, answer, framing).await.is_ok() {
+            linger(line.stream).await;
         }
-        if let Some(parts) = &mut parts {
-            parts.extend_from_slice(&chunk);
-        } else if whole.is_empty() {
-            whole = chunk;
-        } else {
-            let mut both = BytesMut::with_capacity(whole.len().saturating_mul(4).min(max));
-            both.extend_from_slice(&whole);
-            both.extend_from_slice(&chunk);
-            parts = Some(both);
+    }
+}
+
+impl Line {
+    /// A body of so many bytes.
+    async fn of_length(&mut self, length: usize) -> Result<Bytes, NoRequest> {
+        while self.bytes.len() < length {
+            let missing = length.saturating_sub(self.bytes.len());
+            self.more(missing.min(BODY_ROOM)).await?;
+        }
+        Ok(self.bytes.split_to(length).freeze())
+    }
+
+    /// A body in chunks, of `max` bytes at most.
+    async fn in_chunks(&mut self, max: usize) -> Result<Bytes, NoRequest> {
+        let mut chunked = Chunked::default();
+        let mut whole = BytesMut::new();
+        loop {
+            let piece = chunked.next(&mut self.bytes);
+            match piece.map_err(|expected| bad(Refusal::malformed("body", expected)))? {
+                Piece::Data(data) if data.len() > max.saturating_sub(whole.len()) => {
+                    return Err(too_large());
+                }
+                Piece::Data(data) => whole.extend_from_slice(&data),
+                Piece::More => self.more(HEAD_ROOM).await?,
+                Piece::End => return Ok(whole.freeze()),
+            }
+        }
+    }
+
+    async fn more(&mut self, room: usize) -> Result<(), NoRequest> {
+        self.bytes.reserve(room);
+        match self.stream.read_buf(&mut self.bytes).await {
+            Ok(1..) => Ok(()),
+            Ok(_) | Err(_) => Err(NoRequest::Gone),
         }
     }
 }
 
 /// Says that no more comes, and reads away what still does: a socket that is closed with bytes unread
 /// resets, and the agent loses the answer (RFC 9112 s9.6).
-async fn linger(mut stream: Stream) {
+async fn linger(mut stream: TcpStream) {
     let away = async {
         AsyncWriteExt::shutdown(&mut stream).await?;
         let mut rest = (&mut stream).take(LINGER_BYTES_MAX);
@@ -262,12 +263,12 @@ async fn linger(mut stream: Stream) {
     drop(timeout(LINGER, away).await);
 }
 
-fn too_large() -> NoBody {
+fn too_large() -> NoRequest {
     bad(Refusal::new(Code::TooLarge, "The body is too large. Nothing was sent."))
 }
 
-fn bad(refusal: Refusal) -> NoBody {
-    NoBody::Bad(Box::new(refusal))
+fn bad(refusal: Refusal) -> NoRequest {
+    NoRequest::Bad(Box::new(refusal))
 }
 
 fn too_slow(part: &str, within: Duration) -> Refusal {
@@ -275,13 +276,11 @@ fn too_slow(part: &str, within: Duration) -> Refusal {
     Refusal::new(Code::TooSlow, detail)
 }
 
-/// The task that judged the request broke off. What it had sent by then is not known.
-fn interrupted(method: &Method) -> Refusal {
-    let why = "the task that handled the request ended early";
-    if matches!(*method, Method::GET | Method::HEAD) {
-        return Refusal::undecidable(why);
-    }
+const BROKE_OFF: &str = "what handled the request broke off";
+
+/// What was sent until it broke off is not known.
+fn interrupted() -> Refusal {
     let detail = "It is not known whether this happened. It may have. Do not send it again in any \
                   form, do not say that it is done or failed.";
-    Refusal::new(Code::OutcomeUnknown, detail).because(why)
+    Refusal::new(Code::OutcomeUnknown, detail).because(BROKE_OFF)
 }

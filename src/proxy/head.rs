@@ -1,23 +1,37 @@
-//! Is this the head of one request, and of one only? Read from the raw bytes, before pingora's
-//! parser, which mends some of what is refused here (a raw space in the target, both framings).
+//! Is this the head of one request, and of one only? Read from the raw bytes, line by line.
 //!
 //! Refused, never mended: whatever two readers could cut or read differently (RFC 9112 s11.2).
 
 use std::net::SocketAddr;
 
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+
 use super::Hosts;
 use crate::bounds::{HEADER_BYTES_MAX, HEADERS_MAX, TARGET_BYTES_MAX};
+use crate::framing;
 use crate::refusal::{Code, Refusal};
 
 /// A head at most, in bytes: its lines, and a target beside them.
 pub(super) const HEAD_BYTES_MAX: usize = HEADER_BYTES_MAX + TARGET_BYTES_MAX;
 
-/// What matters of a head, once it is one.
-#[derive(Debug, PartialEq, Eq)]
+/// A head, once it is one.
+#[derive(Debug)]
 pub(super) struct Head {
+    pub(super) method: Method,
     pub(super) target: Box<str>,
+    /// Every line, as it came.
+    pub(super) headers: HeaderMap,
     pub(super) length: Length,
     pub(super) expects: Expects,
+    pub(super) then: Then,
+}
+
+/// What becomes of the connection after the answer (RFC 9112 s9.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Then {
+    Keep,
+    Close,
 }
 
 /// How much body there is.
@@ -65,7 +79,7 @@ pub(super) fn end(bytes: &[u8], seen: usize) -> Result<Option<usize>, Refusal> {
 ///
 /// # Errors
 /// When it is no HTTP/1.1 head, or could be another to another reader.
-pub(super) fn read(bytes: &[u8], names: &Names) -> Result<Head, Refusal> {
+pub(super) fn read(bytes: &Bytes, names: &Names) -> Result<Head, Refusal> {
     let lines = bytes.strip_suffix(b"\r\n\r\n").unwrap_or(bytes);
     let mut lines = memchr::memmem::find_iter(lines, b"\r\n").chain([lines.len()]).scan(
         0_usize,
@@ -75,8 +89,10 @@ pub(super) fn read(bytes: &[u8], names: &Names) -> Result<Head, Refusal> {
             line
         },
     );
-    let target = request_line(lines.next().unwrap_or_default())?;
+    let (method, target) = request_line(lines.next().unwrap_or_default())?;
     let mut fields = Fields::default();
+    // BOUND: what SDKs send without a map that grows.
+    let mut headers = HeaderMap::with_capacity(16);
     let (mut count, mut size) = (0_usize, 0_usize);
     for line in lines {
         count = count.saturating_add(1);
@@ -84,14 +100,21 @@ pub(super) fn read(bytes: &[u8], names: &Names) -> Result<Head, Refusal> {
         if count > HEADERS_MAX || size > HEADER_BYTES_MAX {
             return Err(too_large("head"));
         }
-        fields.take(line)?;
+        let (name, value) = field(line)?;
+        fields.take(name, value)?;
+        // The value stays where it was read to.
+        let value =
+            HeaderValue::from_maybe_shared(bytes.slice_ref(value)).map_err(|_| no_field())?;
+        let name = HeaderName::from_bytes(name).map_err(|_| no_field())?;
+        headers.try_append(name, value).map_err(|_| too_large("head"))?;
     }
+    let then = if fields.closes.is_some() { Then::Close } else { Then::Keep };
     let (length, expects) = fields.finish(names)?;
-    Ok(Head { target: target.into(), length, expects })
+    Ok(Head { method, target: target.into(), headers, length, expects, then })
 }
 
-/// The target of `METHOD SP target SP HTTP/1.1` (RFC 9112 s3).
-fn request_line(line: &[u8]) -> Result<&str, Refusal> {
+/// Method and target of `METHOD SP target SP HTTP/1.1` (RFC 9112 s3).
+fn request_line(line: &[u8]) -> Result<(Method, &str), Refusal> {
     let fault = || malformed("request line", "a method, a path and HTTP/1.1, one space between");
     let line = str::from_utf8(line).map_err(|_| fault())?;
     let mut words = line.split(' ');
@@ -106,15 +129,37 @@ fn request_line(line: &[u8]) -> Result<&str, Refusal> {
     if version != "HTTP/1.1" {
         return Err(malformed("request line", "HTTP/1.1"));
     }
+    let no_method = || malformed("request line", "a method other than CONNECT and TRACE");
     if method.is_empty() || !method.bytes().all(is_token) || matches!(method, "CONNECT" | "TRACE") {
-        return Err(malformed("request line", "a method other than CONNECT and TRACE"));
+        return Err(no_method());
     }
-    // RFC 3986 s2 has no `"<>`; pingora's parser would write them anew.
+    let method = Method::from_bytes(method.as_bytes()).map_err(|_| no_method())?;
+    // RFC 3986 s2 has no `"<>`, and some parsers write them anew.
     let plain = target.bytes().all(|b| (0x21..=0x7e).contains(&b) && !b"#\"<>".contains(&b));
     if !target.starts_with('/') || !plain {
         return Err(malformed("request line", "a path that begins with / and is ASCII"));
     }
-    Ok(target)
+    Ok((method, target))
+}
+
+/// Name and value of a header line (RFC 9112 s5).
+fn field(line: &[u8]) -> Result<(&[u8], &[u8]), Refusal> {
+    let colon = memchr::memchr(b':', line).ok_or_else(no_field)?;
+    let (name, value) = line.split_at_checked(colon).ok_or_else(no_field)?;
+    let value = value.strip_prefix(b":").unwrap_or(value).trim_ascii();
+    // A space before the colon, and a line that goes on with the last one, fail here too.
+    if name.is_empty() || !name.iter().all(|byte| is_token(*byte)) {
+        return Err(no_field());
+    }
+    let text = |byte: &u8| (*byte >= b' ' && *byte != 0x7f) || *byte == b'\t';
+    if !value.iter().all(text) {
+        return Err(malformed("header line", "a value without control characters"));
+    }
+    Ok((name, value))
+}
+
+fn no_field() -> Refusal {
+    malformed("header line", "a name, a colon and a value on one line")
 }
 
 /// The fields that decide where a request ends and whom it is for.
@@ -124,22 +169,11 @@ struct Fields<'a> {
     length: Option<u64>,
     chunked: Option<()>,
     expects: Option<()>,
+    closes: Option<()>,
 }
 
 impl<'a> Fields<'a> {
-    fn take(&mut self, line: &'a [u8]) -> Result<(), Refusal> {
-        let fault = || malformed("header line", "a name, a colon and a value on one line");
-        let colon = memchr::memchr(b':', line).ok_or_else(fault)?;
-        let (name, value) = line.split_at_checked(colon).ok_or_else(fault)?;
-        let value = value.strip_prefix(b":").unwrap_or(value).trim_ascii();
-        // A space before the colon, and a line that goes on with the last one, fail here too.
-        if name.is_empty() || !name.iter().all(|byte| is_token(*byte)) {
-            return Err(fault());
-        }
-        let text = |byte: &u8| (*byte >= b' ' && *byte != 0x7f) || *byte == b'\t';
-        if !value.iter().all(text) {
-            return Err(malformed("header line", "a value without control characters"));
-        }
+    fn take(&mut self, name: &[u8], value: &'a [u8]) -> Result<(), Refusal> {
         match name.len() {
             2 if name.eq_ignore_ascii_case(b"te") => Ok(()),
             4 if name.eq_ignore_ascii_case(b"host") => once(&mut self.host, value, "Host"),
@@ -152,7 +186,10 @@ impl<'a> Fields<'a> {
             7 if name.eq_ignore_ascii_case(b"upgrade") => {
                 Err(malformed("Upgrade", "no change of protocol"))
             }
-            10 if name.eq_ignore_ascii_case(b"connection") => connection(value),
+            10 if name.eq_ignore_ascii_case(b"connection") => {
+                self.closes = self.closes.or(connection(value)?);
+                Ok(())
+            }
             14 if name.eq_ignore_ascii_case(b"content-length") => {
                 once(&mut self.length, length(value)?, "Content-Length")
             }
@@ -190,27 +227,25 @@ fn once<T>(slot: &mut Option<T>, value: T, name: &str) -> Result<(), Refusal> {
     }
 }
 
-/// Digits and nothing else: no sign, no list, no leading zero (RFC 9110 s8.6).
 fn length(value: &[u8]) -> Result<u64, Refusal> {
-    let fault = || malformed("Content-Length", "a whole number of bytes");
-    let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
-    let padded = value.len() > 1 && value.first() == Some(&b'0');
-    let text = str::from_utf8(value).map_err(|_| fault())?;
-    text.parse().ok().filter(|_| digits && !padded).ok_or_else(fault)
+    framing::length(value).ok_or_else(|| malformed("Content-Length", "a whole number of bytes"))
 }
 
 /// SECURITY: a field that is named here is one for this connection only, to be dropped by a proxy:
 /// so an agent could have a header dropped that was judged, or ours (RFC 9110 s7.6.1).
-fn connection(value: &[u8]) -> Result<(), Refusal> {
-    let known = |token: &[u8]| {
-        let token = token.trim_ascii();
-        [&b"close"[..], b"keep-alive", b"te"].iter().any(|own| token.eq_ignore_ascii_case(own))
-    };
-    if value.split(|byte| *byte == b',').all(known) {
-        Ok(())
-    } else {
-        Err(malformed("Connection", "close or keep-alive"))
+///
+/// Tells whether it asks to close.
+fn connection(value: &[u8]) -> Result<Option<()>, Refusal> {
+    let mut closes = None;
+    for token in value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+        let is = |own: &[u8]| token.eq_ignore_ascii_case(own);
+        if is(b"close") {
+            closes = Some(());
+        } else if !is(b"keep-alive") && !is(b"te") {
+            return Err(malformed("Connection", "close or keep-alive"));
+        }
     }
+    Ok(closes)
 }
 
 /// RFC 9110 s5.6.2.
@@ -267,8 +302,8 @@ impl Names {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
     use super::*;
 
     fn names() -> Names {
@@ -277,40 +312,60 @@ mod tests {
     }
 
     fn judge(text: &str) -> Result<Head, Refusal> {
-        let bytes = text.as_bytes();
-        let whole = end(bytes, 0)?.unwrap();
-        read(bytes.get(..whole).unwrap(), &names())
+        let bytes = Bytes::copy_from_slice(text.as_bytes());
+        let whole = end(&bytes, 0)?.unwrap();
+        read(&bytes.slice(..whole), &names())
     }
 
-    fn code(text: &str) -> Result<Head, Code> {
-        judge(text).map_err(|refusal| refusal.code)
+    fn code(text: &str) -> Result<(), Code> {
+        judge(text).map(|_| ()).map_err(|refusal| refusal.code)
     }
 
     #[test]
     fn a_head_says_where_its_request_ends() {
-        let head = |length, expects| Head { target: "/v1/x?a[b]=c".into(), length, expects };
-        for (fields, expected) in [
-            ("", head(Length::None, Expects::Nothing)),
-            ("Content-Length: 0\r\n", head(Length::Bytes(0), Expects::Nothing)),
-            ("content-length:12 \r\n", head(Length::Bytes(12), Expects::Nothing)),
-            ("Transfer-Encoding: Chunked\r\n", head(Length::Chunked, Expects::Nothing)),
-            (
-                "Connection: keep-alive, TE\r\nTE: trailers\r\n",
-                head(Length::None, Expects::Nothing),
-            ),
+        let (nothing, keep) = (Expects::Nothing, Then::Keep);
+        for (fields, length, expects, then) in [
+            ("", Length::None, nothing, keep),
+            ("Content-Length: 0\r\n", Length::Bytes(0), nothing, keep),
+            ("content-length:12 \r\n", Length::Bytes(12), nothing, keep),
+            ("Transfer-Encoding: Chunked\r\n", Length::Chunked, nothing, keep),
+            ("Connection: keep-alive, TE\r\nTE: trailers\r\n", Length::None, nothing, keep),
+            ("Connection: te, Close\r\n", Length::None, nothing, Then::Close),
+            ("Connection: close\r\nConnection: te\r\n", Length::None, nothing, Then::Close),
             (
                 "Expect: 100-continue\r\nContent-Length: 3\r\n",
-                head(Length::Bytes(3), Expects::Continue),
+                Length::Bytes(3),
+                Expects::Continue,
+                keep,
             ),
-            (
-                "X-Empty:\r\nX-Tab: a\tb\r\nX-Caf\u{e9}".trim_end_matches("X-Caf\u{e9}"),
-                head(Length::None, Expects::Nothing),
-            ),
+            ("X-Empty:\r\nX-Tab: a\tb\r\n", Length::None, nothing, keep),
         ] {
             let text =
                 format!("POST /v1/x?a[b]=c HTTP/1.1\r\nHost: localhost:8700\r\n{fields}\r\n");
-            assert_eq!(judge(&text), Ok(expected), "{fields:?}");
+            let head = judge(&text).unwrap();
+            assert_eq!(
+                (head.length, head.expects, head.then),
+                (length, expects, then),
+                "{fields:?}"
+            );
+            assert_eq!((head.method, &*head.target), (Method::POST, "/v1/x?a[b]=c"));
         }
+    }
+
+    #[test]
+    fn every_line_is_handed_on() {
+        let lines = "X-Empty:\r\nX-Tab:  a\tb \r\nCookie: a\r\ncookie: \u{e9}\r\n";
+        let head =
+            judge(&format!("GET / HTTP/1.1\r\nHost: localhost:8700\r\n{lines}\r\n")).unwrap();
+        let shown: Vec<_> = head.headers.iter().map(|(n, v)| (n.as_str(), v.as_bytes())).collect();
+        let expected = [
+            ("host", &b"localhost:8700"[..]),
+            ("x-empty", b""),
+            ("x-tab", b"a\tb"),
+            ("cookie", b"a"),
+            ("cookie", "\u{e9}".as_bytes()),
+        ];
+        assert_eq!(shown, expected);
     }
 
     #[test]

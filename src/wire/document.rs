@@ -1,6 +1,7 @@
 //! Is an upstream's answer one whole JSON document, which every reader reads alike?
 
 use http::header::{self, HeaderMap};
+use smallvec::SmallVec;
 
 use crate::value::Value;
 
@@ -10,6 +11,27 @@ use crate::value::Value;
 ///
 /// Why it cannot be judged, for operators.
 pub fn document(headers: &HeaderMap, body: &[u8]) -> Result<Value, String> {
+    is_one(headers)?;
+    super::answer(body)
+}
+
+/// As [`document`], with only what stands at `places`; all else is held to the grammar and forgotten.
+///
+/// # Errors
+///
+/// As there.
+pub fn outline_of<'p>(
+    headers: &HeaderMap,
+    body: &[u8],
+    places: impl IntoIterator<Item = &'p [Box<str>]>,
+) -> Result<Value, String> {
+    is_one(headers)?;
+    let ways: SmallVec<[&[Box<str>]; 4]> = places.into_iter().collect();
+    super::outline(body, &ways)
+}
+
+/// Whether the head says once that it is JSON, all of it and not coded.
+fn is_one(headers: &HeaderMap) -> Result<(), String> {
     let coded = headers.get_all(header::CONTENT_ENCODING).iter().any(|coding| coding != "identity");
     if coded {
         return Err("the answer is coded".into());
@@ -20,7 +42,7 @@ pub fn document(headers: &HeaderMap, body: &[u8]) -> Result<Value, String> {
     if !is_json(headers) {
         return Err("the answer does not say once that it is JSON in UTF-8".into());
     }
-    super::answer(body)
+    Ok(())
 }
 
 /// RFC 8259 s11, RFC 6839 s3.1; UTF-8 or no charset.
@@ -29,9 +51,11 @@ fn is_json(headers: &HeaderMap) -> bool {
     let (Some(value), None) = (types.next(), types.next()) else { return false };
     let Ok(text) = value.to_str() else { return false };
     let mut parts = text.split(';').map(str::trim);
-    let essence = parts.next().unwrap_or("").to_ascii_lowercase();
-    let json = essence == "application/json"
-        || (essence.starts_with("application/") && essence.ends_with("+json"));
+    let essence = parts.next().unwrap_or("");
+    let json = essence.eq_ignore_ascii_case("application/json") || {
+        let essence = essence.to_ascii_lowercase();
+        essence.starts_with("application/") && essence.ends_with("+json")
+    };
     let utf8 = parts.filter_map(|part| part.split_once('=')).all(|(name, value)| {
         !name.trim().eq_ignore_ascii_case("charset")
             || value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")

@@ -3,6 +3,8 @@
 //! Never a float, never the last of two equal names, never half a surrogate pair. A byte order
 //! mark, a second document, a comment are refused like any other stray byte.
 
+mod outline;
+
 use std::borrow::Cow;
 
 use super::{Flaw, repeated, twin};
@@ -38,14 +40,28 @@ pub const ANSWER: Bounds =
 
 /// Reads one document.
 pub fn read(bytes: &[u8], bounds: &Bounds) -> Result<Value, Flaw> {
+    document(bytes, bounds, |reader| reader.value(0))
+}
+
+/// Reads one document as [`read`] does, and keeps what stands where `ways` lead: the steps to a place
+/// each, `*` for every item or member.
+pub fn outline(bytes: &[u8], bounds: &Bounds, ways: &[&[Box<str>]]) -> Result<Value, Flaw> {
+    document(bytes, bounds, |reader| reader.outline(0, ways))
+}
+
+fn document<'t>(
+    bytes: &'t [u8],
+    bounds: &Bounds,
+    value: impl FnOnce(&mut Reader<'t, '_>) -> Result<Value, Flaw>,
+) -> Result<Value, Flaw> {
     // SECURITY: RFC 8259 s8.1 lets a reader skip the mark or stumble over it.
     if bytes.starts_with(b"\xEF\xBB\xBF") {
         return Err(Flaw::malformed("expected no byte order mark"));
     }
     let text = std::str::from_utf8(bytes).map_err(|_| Flaw::malformed("expected UTF-8"))?;
-    let mut reader = Reader { text, at: 0, left: bounds.values, bounds };
+    let mut reader = Reader { text, at: 0, left: bounds.values, bounds, names: Vec::new() };
     reader.blank();
-    let value = reader.value(0)?;
+    let value = value(&mut reader)?;
     reader.blank();
     match reader.peek() {
         None => Ok(value),
@@ -58,6 +74,8 @@ struct Reader<'t, 'b> {
     at: usize,
     left: usize,
     bounds: &'b Bounds,
+    /// Of the objects that an outline is inside of.
+    names: Vec<Cow<'t, str>>,
 }
 
 impl<'t> Reader<'t, '_> {
@@ -91,9 +109,7 @@ impl<'t> Reader<'t, '_> {
 
     /// One value, `depth` containers deep. Recursion ends at the bound.
     fn value(&mut self, depth: usize) -> Result<Value, Flaw> {
-        self.left = self.left.checked_sub(1).ok_or_else(|| {
-            Flaw::too_large(format!("expected at most {} values", self.bounds.values))
-        })?;
+        self.count()?;
         match self.peek() {
             Some(b'"') => self.string().map(|text| Value::Text(text.into())),
             Some(b'{') => self.object(self.deeper(depth)?),
@@ -104,6 +120,13 @@ impl<'t> Reader<'t, '_> {
             Some(b'n') => self.word("null", Value::Null),
             _ => Err(self.expected("a JSON value")),
         }
+    }
+
+    fn count(&mut self) -> Result<(), Flaw> {
+        self.left = self.left.checked_sub(1).ok_or_else(|| {
+            Flaw::too_large(format!("expected at most {} values", self.bounds.values))
+        })?;
+        Ok(())
     }
 
     fn deeper(&self, depth: usize) -> Result<usize, Flaw> {
@@ -218,9 +241,7 @@ impl<'t> Reader<'t, '_> {
         let mut whole: Cow<'t, str> = Cow::Borrowed("");
         loop {
             let start = self.at;
-            let rest = self.text.as_bytes().get(start..).unwrap_or(&[]);
-            let run = rest.iter().position(|b| matches!(b, b'"' | b'\\' | 0..=0x1F));
-            self.skip(run.unwrap_or(rest.len()));
+            self.skip(plain_run(self.text.as_bytes().get(start..).unwrap_or(&[])));
             let plain = self.text.get(start..self.at).unwrap_or("");
             if whole.is_empty() {
                 whole = Cow::Borrowed(plain);
@@ -297,6 +318,30 @@ impl<'t> Reader<'t, '_> {
     }
 }
 
+/// How many bytes come before a quote, a backslash or a control character. Eight at a time: most
+/// strings of an answer are longer.
+fn plain_run(bytes: &[u8]) -> usize {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    const HIGHS: u64 = u64::from_le_bytes([0x80; 8]);
+    // The lowest high bit that is set marks the first byte below `bound`; later ones may be wrong.
+    let below = |word: u64, bound: u64| word.wrapping_sub(ONES.wrapping_mul(bound)) & !word & HIGHS;
+    let (words, rest) = bytes.as_chunks::<8>();
+    let mut run = 0_usize;
+    for word in words {
+        let word = u64::from_le_bytes(*word);
+        let quote = below(word ^ ONES.wrapping_mul(u64::from(b'"')), 1);
+        let slash = below(word ^ ONES.wrapping_mul(u64::from(b'\\')), 1);
+        let found = quote | slash | below(word, 0x20);
+        if found != 0 {
+            let ahead = usize::try_from(found.trailing_zeros() / 8).unwrap_or_default();
+            return run.saturating_add(ahead);
+        }
+        run = run.saturating_add(8);
+    }
+    let ends = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..=0x1F);
+    run.saturating_add(rest.iter().position(ends).unwrap_or(rest.len()))
+}
+
 /// The usual number, without the way through an exact decimal. `None` for every other spelling.
 fn short_integer(text: &str) -> Option<i64> {
     // BOUND: 18 digits always fit an `i64`.
@@ -317,6 +362,22 @@ mod tests {
 
     fn number(mantissa: i128, scale: u32) -> Value {
         Value::Number(Decimal { mantissa, scale })
+    }
+
+    #[test]
+    fn a_run_ends_before_what_ends_it() {
+        for end in [b'"', b'\\', 0, 0x1F, b'\n'] {
+            for at in 0..40 {
+                for plain in [b' ', b'!', b'#', b'[', b']', 0x7F, 0x80, 0xA2, 0xDC, 0xFF] {
+                    let mut bytes = [plain; 40];
+                    assert_eq!(plain_run(&bytes), 40);
+                    if let Some(byte) = bytes.get_mut(at) {
+                        *byte = end;
+                    }
+                    assert_eq!(plain_run(&bytes), at, "{end} at {at} behind {plain}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -186,6 +186,7 @@ impl Keeps {
             lookups: self.lookups(),
             policy_digest: Arc::clone(policy.digest()),
             policy,
+            lasting: tollhouse::gate::Lasting::default(),
             approvals: Approvals::new(
                 Arc::clone(&store),
                 HashMap::from([("default".into(), Vec::new())]),

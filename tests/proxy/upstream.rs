@@ -425,7 +425,7 @@ async fn fields_of_one_connection_stay_there_both_ways() {
         headers.iter().map(|(n, v)| format!("{n}: {}", v.to_str().unwrap())).collect();
     assert_eq!(names, ["x-kept: 1", "set-cookie: a", "set-cookie: b"]);
     let expected = format!(
-        "POST /v1/x HTTP/1.1\r\nHost: {}\r\nauthorization: Bearer secret\r\nx-many: 1\r\nx-many: 2\r\nContent-Length: 3\r\n\r\n",
+        "POST /v1/x HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer secret\r\nX-Many: 1\r\nX-Many: 2\r\nContent-Length: 3\r\n\r\n",
         fake.address
     );
     assert_eq!(fake.heads(), [expected]);
