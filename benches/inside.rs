@@ -39,7 +39,8 @@ pub fn gate(callers: usize, upstream: &str, outbound: Option<Outbound>) -> Resul
     let vault = config::vault(&config).map_err(|e| e.to_string())?;
     let sites: HashMap<_, _> = config.upstreams.iter().map(site).collect();
     let clock = Clock::System;
-    let mut gate = config::gate(config, vault, Keep::Nothing, clock.clone()).map_err(|e| e.to_string())?;
+    let mut gate =
+        config::gate(config, vault, Keep::Nothing, clock.clone()).map_err(|e| e.to_string())?;
     if let Some(outbound) = outbound {
         gate.outbound = Arc::new(outbound);
         let keys = ReadOnly::of(Arc::clone(&gate.vault));

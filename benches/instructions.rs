@@ -105,7 +105,8 @@ fn socket(reads: usize) -> Result<(), String> {
     let server = {
         let _inside = runtime.enter();
         let listener = Listener { socket, hosts: Hosts::Any };
-        Server::start(vec![listener], service(&gate), Bounds::default()).map_err(|e| e.to_string())?
+        Server::start(vec![listener], service(&gate), Bounds::default())
+            .map_err(|e| e.to_string())?
     };
     // Keys and log stay where they are until the end.
     let _home = inside.home;

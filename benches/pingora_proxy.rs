@@ -39,7 +39,8 @@ fn main() -> ExitCode {
         eprintln!("pingora_proxy: the upstream is no address");
         return ExitCode::from(2);
     };
-    let conf = ServerConf { threads: 1, upstream_keepalive_pool_size: 1024, ..ServerConf::default() };
+    let conf =
+        ServerConf { threads: 1, upstream_keepalive_pool_size: 1024, ..ServerConf::default() };
     let mut server = Server::new_with_opt_and_conf(None, conf);
     server.bootstrap();
     let mut service = http_proxy_service(&server.configuration, Bare(upstream));

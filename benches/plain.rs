@@ -190,7 +190,9 @@ impl Plain {
         for name in HOP_BY_HOP {
             head.remove_header(name);
         }
-        self.connector.release_http_session(session, &self.peer, self.peer.options.idle_timeout).await;
+        self.connector
+            .release_http_session(session, &self.peer, self.peer.options.idle_timeout)
+            .await;
         Some(Reply { head, body: answer.freeze() })
     }
 }

@@ -63,7 +63,8 @@ impl Spans {
     pub fn add(&mut self, from: Mark, to: Mark) {
         let span = to.at.saturating_duration_since(from.at);
         self.nanos.push(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX));
-        self.allocations = self.allocations.saturating_add(to.allocations.wrapping_sub(from.allocations));
+        self.allocations =
+            self.allocations.saturating_add(to.allocations.wrapping_sub(from.allocations));
         self.bytes = self.bytes.saturating_add(to.bytes.wrapping_sub(from.bytes));
     }
 
@@ -77,12 +78,11 @@ impl Spans {
         };
         json!({
             "name": name, "us": at(5), "us_p90": at(9),
-            "allocations": self.allocations / count, "bytes": self.bytes / count,
+            "allocations": self.allocations.checked_div(count), "bytes": self.bytes.checked_div(count),
         })
     }
 }
 
-#[expect(clippy::arithmetic_side_effects, reason = "a float for people to read")]
 pub fn micros(nanos: u64) -> f64 {
     f64::from(u32::try_from(nanos).unwrap_or(u32::MAX)) / 1000.0
 }

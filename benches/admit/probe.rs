@@ -36,7 +36,11 @@ impl Probe {
     pub fn read(&self, begin: Mark, end: Mark, parts: &mut [Spans]) -> Result<(), String> {
         let seen = self.0.lock();
         if seen.len().saturating_add(1) != parts.len() {
-            return Err(format!("{} exchanges where {} parts were expected", seen.len(), parts.len()));
+            return Err(format!(
+                "{} exchanges where {} parts were expected",
+                seen.len(),
+                parts.len()
+            ));
         }
         let mut from = begin;
         let ends = seen.iter().map(|(left, back)| (*left, *back)).chain([(end, end)]);
@@ -58,11 +62,19 @@ impl Answers {
     pub fn new() -> Self {
         let charge = |n: usize| charge(&format!("ch_0000000_{n}"), "0000000", "");
         let list: Vec<String> = (0..24).map(charge).collect();
-        let line = |n: usize| format!("{{\"id\":\"txn_{n:08}\",\"object\":\"line\",\"amount\":{n},\"currency\":\"usd\",\"livemode\":false,\"note\":null}}");
+        let line = |n: usize| {
+            format!(
+                "{{\"id\":\"txn_{n:08}\",\"object\":\"line\",\"amount\":{n},\"currency\":\"usd\",\"livemode\":false,\"note\":null}}"
+            )
+        };
         let lines: Vec<String> = (0..280).map(line).collect();
         Self {
             long: lines.join(","),
-            list: format!("{{\"object\":\"list\",\"has_more\":false,\"data\":[{}]}}", list.join(",")).into(),
+            list: format!(
+                "{{\"object\":\"list\",\"has_more\":false,\"data\":[{}]}}",
+                list.join(",")
+            )
+            .into(),
         }
     }
 
@@ -70,7 +82,13 @@ impl Answers {
         let id = sent.target.rsplit('/').next().unwrap_or("");
         let customer = id.split('_').nth(1).unwrap_or("");
         if sent.method == http::Method::POST {
-            return Scene::json(200, format!("{{\"id\":\"{}_1\",\"object\":\"refund\",\"amount\":500,\"status\":\"succeeded\"}}", "re"));
+            return Scene::json(
+                200,
+                format!(
+                    "{{\"id\":\"{}_1\",\"object\":\"refund\",\"amount\":500,\"status\":\"succeeded\"}}",
+                    "re"
+                ),
+            );
         }
         if id.starts_with("charges?") {
             Scene::json(200, self.list.clone())

@@ -176,12 +176,12 @@ def stage(found, name):
 
 def read_stages(found):
     """One warm read, stage by stage; what no stage explains is `the rest`."""
-    names = ("evidence begun", "verify, token known", "classify", "contract", "frozen?", "three rates", "road open?", "resolve", "policy",
+    names = ("evidence begun", "verify, token known", "classify", "contract", "frozen?", "three rates", "road open?", "resolve",
              "record", "disclose, 1 KiB")
     parts = [(name, stage(found, name)["us"]) for name in names]
     whole = scenario(found["admit"], "owned read, 1 KiB", "whole")["us"]
     rest = whole - sum(us for _, us in parts)
-    return [*parts, ("the rest: arming, telemetry, headers", max(rest, 0.0))]
+    return [*parts, ("the rest: the rules' remembered word, arming, telemetry, headers", max(rest, 0.0))]
 
 
 def refund_stages(found):

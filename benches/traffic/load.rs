@@ -123,7 +123,17 @@ impl Generator {
         for at in 0..job.connections {
             let stream = new.connect(at)?;
             let (bytes, due, free) = (Vec::new(), begin, begin);
-            new.lanes.push(Lane { stream, head: None, bytes, read: 0, status: 0, kind: 0, due, free, busy: false });
+            new.lanes.push(Lane {
+                stream,
+                head: None,
+                bytes,
+                read: 0,
+                status: 0,
+                kind: 0,
+                due,
+                free,
+                busy: false,
+            });
         }
         Ok(new)
     }
@@ -268,7 +278,8 @@ impl Generator {
         let kinds: Vec<_> = self.tallies.iter().map(Tally::shown).collect();
         let wrong: u64 = self.tallies.iter().map(Tally::wrong).sum();
         let unanswered = self.lanes.iter().filter(|lane| lane.busy).count();
-        let unsent = if schedule.last == u64::MAX { 0 } else { schedule.last.saturating_sub(schedule.next) };
+        let unsent =
+            if schedule.last == u64::MAX { 0 } else { schedule.last.saturating_sub(schedule.next) };
         let seconds = self.counted.until.saturating_duration_since(self.counted.from).as_secs_f64();
         json!({
             "next": self.plan.next(), "sent": self.sent, "answered": all.len(), "in_time": self.counted.answered,
@@ -308,7 +319,9 @@ impl Lane {
             self.status = wire::status(&self.bytes).unwrap_or(0);
         }
         match self.head {
-            Some(Head { length, body: Body::Bytes(body) }) if self.read >= length.saturating_add(body) => {
+            Some(Head { length, body: Body::Bytes(body) })
+                if self.read >= length.saturating_add(body) =>
+            {
                 Turn::Whole
             }
             Some(head) if wire::whole(&self.bytes, &head).is_some() => Turn::Whole,
@@ -320,5 +333,8 @@ impl Lane {
 /// CPU time of this process.
 fn cpu() -> Duration {
     let spent = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    Duration::new(u64::try_from(spent.tv_sec).unwrap_or(0), u32::try_from(spent.tv_nsec).unwrap_or(0))
+    Duration::new(
+        u64::try_from(spent.tv_sec).unwrap_or(0),
+        u32::try_from(spent.tv_nsec).unwrap_or(0),
+    )
 }

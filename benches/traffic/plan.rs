@@ -124,7 +124,9 @@ fn pieces(request: &str) -> Vec<Piece> {
 }
 
 fn hole(text: &str) -> Option<(&str, Piece, &str)> {
-    let found = ["{n}", "{c}", "{t}"].into_iter().filter_map(|hole| text.split_once(hole).map(|cut| (hole, cut)));
+    let found = ["{n}", "{c}", "{t}"]
+        .into_iter()
+        .filter_map(|hole| text.split_once(hole).map(|cut| (hole, cut)));
     let (hole, (before, after)) = found.min_by_key(|(_, (before, _))| before.len())?;
     let piece = match hole {
         "{n}" => Piece::Number,

@@ -18,7 +18,12 @@ pub struct Tally {
 
 impl Tally {
     pub fn of(kind: &Kind) -> Result<Self, String> {
-        Ok(Self { name: kind.name.clone(), expect: kind.expect, took: spans()?, wrong: BTreeMap::new() })
+        Ok(Self {
+            name: kind.name.clone(),
+            expect: kind.expect,
+            took: spans()?,
+            wrong: BTreeMap::new(),
+        })
     }
 
     pub fn add(&mut self, status: u16, took: Duration) {
@@ -55,7 +60,6 @@ pub fn note(spans: &mut Histogram<u64>, took: Duration) {
 }
 
 /// Its percentiles in microseconds.
-#[expect(clippy::arithmetic_side_effects, reason = "a float for people to read")]
 pub fn shown(spans: &Histogram<u64>) -> Value {
     let at = |quantile: f64| {
         let nanos = u32::try_from(spans.value_at_quantile(quantile)).unwrap_or(u32::MAX);

@@ -18,7 +18,8 @@ fn coded(bytes: impl AsRef<[u8]>) -> String {
 
 pub fn write(dir: &str, count: &str) -> Result<(), String> {
     let count: u32 = count.parse().map_err(|_| format!("`{count}` is no number"))?;
-    let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).map_err(|e| e.to_string())?;
+    let key =
+        EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).map_err(|e| e.to_string())?;
     // SEC 1 s2.3.3: 4, then x, then y.
     let (x, y) = key
         .public_key()

@@ -124,7 +124,8 @@ impl Answers {
             )
         };
         let lines: String = (0..280).map(line).collect();
-        let list: String = (0..24).map(|_| format!("{},", charge("CUSTOMER", "ch_LIST", "", KIB, ""))).collect();
+        let list: String =
+            (0..24).map(|_| format!("{},", charge("CUSTOMER", "ch_LIST", "", KIB, ""))).collect();
         Self {
             fill: "A plain sentence about nothing, as long as it has to be. ".repeat(600),
             lines,
@@ -144,14 +145,26 @@ impl Answers {
                 format!("{{\"object\":\"list\",\"has_more\":false,\"data\":[{data}]}}")
             }
             ("GET", path) => match path.rsplit('/').next().unwrap_or("") {
-                id if id.starts_with("ch30_") => charge(customer_of(id), id, &self.lines, 30 * KIB, &self.fill),
+                id if id.starts_with("ch30_") => {
+                    charge(customer_of(id), id, &self.lines, 30 * KIB, &self.fill)
+                }
                 id if id.starts_with("ch_") => charge(customer_of(id), id, "", KIB, &self.fill),
-                id => filled(&format!("{{\"id\":\"{id}\",\"object\":\"product\",\"active\":true,\"name\":\"A thing\""), KIB, &self.fill),
+                id => filled(
+                    &format!(
+                        "{{\"id\":\"{id}\",\"object\":\"product\",\"active\":true,\"name\":\"A thing\""
+                    ),
+                    KIB,
+                    &self.fill,
+                ),
             },
             ("POST", "/v1/refunds") => refund(body),
             (_, path) => {
                 let id = path.rsplit('/').next().unwrap_or("");
-                filled(&format!("{{\"id\":\"{id}\",\"object\":\"customer\",\"balance\":0"), KIB, &self.fill)
+                filled(
+                    &format!("{{\"id\":\"{id}\",\"object\":\"customer\",\"balance\":0"),
+                    KIB,
+                    &self.fill,
+                )
             }
         };
         let length = json.len();
@@ -168,7 +181,8 @@ fn customer_of(id: &str) -> &str {
 
 /// A charge of exactly `size` bytes, as far as `fill` reaches.
 fn charge(customer: &str, id: &str, lines: &str, size: usize, fill: &str) -> String {
-    let customer = if customer == "CUSTOMER" { customer.to_owned() } else { format!("cus_{customer}") };
+    let customer =
+        if customer == "CUSTOMER" { customer.to_owned() } else { format!("cus_{customer}") };
     let start = format!(
         "{{\"id\":\"{id}\",\"object\":\"charge\",\"amount\":60000,\"amount_captured\":60000,\"amount_refunded\":0,\
          \"balance_transaction\":\"txn_1\",\"billing_details\":{{\"address\":{{\"city\":null,\"country\":\"NL\",\"line1\":null,\
