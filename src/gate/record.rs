@@ -25,10 +25,12 @@ impl Gate {
         evidence: &Evidence,
     ) -> Result<Admission, Refusal> {
         match judgement {
-            Ok(Admission::Forward(permit)) => {
-                let permit = self.permit_on_record(*permit, evidence).await?;
-                Ok(Admission::Forward(Box::new(permit)))
+            Ok(Admission::Forward(permit)) if permit.ticket.is_some() => {
+                let permit = Box::pin(self.permit_on_record(permit, evidence)).await?;
+                Ok(Admission::Forward(permit))
             }
+            // A read is recorded with its answer.
+            Ok(read @ Admission::Forward(_)) => Ok(read),
             Ok(replay @ Admission::Replay(_)) => Ok(replay),
             Err(refusal) => Err(refusal),
         }
@@ -37,9 +39,9 @@ impl Gate {
     /// Gives a permit back once it is on record; a read is recorded with its answer.
     pub(super) async fn permit_on_record(
         &self,
-        permit: Permit,
+        permit: Box<Permit>,
         evidence: &Evidence,
-    ) -> Result<Permit, Refusal> {
+    ) -> Result<Box<Permit>, Refusal> {
         let Some(ticket) = permit.ticket else { return Ok(permit) };
         let mut entry = evidence.entry(Event::Allowed, Verdict::Allow, &self.policy_digest);
         entry.intent.clone_from(&evidence.intent);
@@ -68,7 +70,7 @@ impl Gate {
         }
         evidence.outcome = Some(told.outcome);
         let settled =
-            self.timed("settle", self.store.settle(end.clone(), told.answer.as_ref())).await;
+            self.timed("settle", Box::pin(self.store.settle(end.clone(), told.answer.as_ref()))).await;
         evidence.state = match &settled {
             Ok(Settled::Ok(record) | Settled::Fenced(record)) => Some(record.state.name()),
             Ok(Settled::Lost) | Err(_) => evidence.state,
