@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::HeaderValue;
 use parking_lot::Mutex;
+use smallvec::SmallVec;
 
 use crate::audit::Event;
 use crate::call::{Answer, OperationId, Outcome};
@@ -167,8 +168,7 @@ impl Gate {
         let whole = self.clock.steady().saturating_sub(evidence.since);
         let own = whole.saturating_sub(evidence.away);
         self.count_added(evidence.class(), own);
-        let text = format!("tollhouse;dur={}", milliseconds(own));
-        if let Ok(value) = HeaderValue::from_str(&text) {
+        if let Ok(value) = HeaderValue::from_bytes(&server_timing(own)) {
             answer.headers.insert(http::HeaderName::from_static("server-timing"), value);
         }
     }
@@ -261,8 +261,36 @@ impl Unsettled {
     }
 }
 
-/// Milliseconds with three digits behind the point.
-fn milliseconds(span: Duration) -> String {
-    let micros = span.as_micros();
-    format!("{}.{:03}", micros / 1000, micros % 1000)
+/// `tollhouse;dur=` and milliseconds with three digits behind the point (W3C Server Timing s2).
+fn server_timing(span: Duration) -> SmallVec<[u8; 40]> {
+    let mut text = SmallVec::from_slice(b"tollhouse;dur=");
+    let micros = u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
+    let (whole, rest) = (micros / 1000, micros % 1000);
+    let mut digits = itoa::Buffer::new();
+    text.extend_from_slice(digits.format(whole).as_bytes());
+    text.push(b'.');
+    // Of these four digits the last three stand behind the point.
+    let padded = digits.format(rest.saturating_add(1000)).as_bytes();
+    text.extend_from_slice(padded.get(1..).unwrap_or_default());
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_span_is_told_in_milliseconds() {
+        for (micros, expected) in [
+            (0, "0.000"),
+            (7, "0.007"),
+            (42, "0.042"),
+            (999, "0.999"),
+            (1_000, "1.000"),
+            (12_345_678, "12345.678"),
+        ] {
+            let told = server_timing(Duration::from_micros(micros));
+            assert_eq!(&*told, format!("tollhouse;dur={expected}").as_bytes());
+        }
+    }
 }
