@@ -133,20 +133,23 @@ impl<'a> Problem<'a> {
 }
 
 // Texts and numbers always can be written.
-fn written(problem: &Problem<'_>) -> String {
-    serde_json::to_string(problem).unwrap_or_default()
+fn written(problem: &Problem<'_>) -> Vec<u8> {
+    // BOUND: a usual one; it grows if it must.
+    let mut text = Vec::with_capacity(1 << 10);
+    serde_json::to_writer(&mut text, problem).unwrap_or_default();
+    text
 }
 
 /// The vendor's members beside ours. Where both have a name it is the vendor's: its SDK reads nothing
 /// else.
-fn with_template(problem: &Problem<'_>, template: &Json, refusal: &Refusal) -> String {
+fn with_template(problem: &Problem<'_>, template: &Json, refusal: &Refusal) -> Vec<u8> {
     let (Ok(Json::Object(mut body)), Json::Object(members)) =
         (serde_json::to_value(problem), template)
     else {
         return written(problem);
     };
     body.extend(members.iter().map(|(name, value)| (name.clone(), fill(value, refusal))));
-    Json::Object(body).to_string()
+    Json::Object(body).to_string().into_bytes()
 }
 
 /// `type` and `code` as Stripe's SDKs sort them: by status for 401, 403 and 429, by `type` else.

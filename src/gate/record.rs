@@ -70,8 +70,9 @@ impl Gate {
             end.request_id.clone_from(&upstream.request_id);
         }
         evidence.outcome = Some(told.outcome);
-        let settled =
-            self.timed("settle", Box::pin(self.store.settle(end.clone(), told.answer.as_ref()))).await;
+        let settled = self
+            .timed("settle", Box::pin(self.store.settle(end.clone(), told.answer.as_ref())))
+            .await;
         evidence.state = match &settled {
             Ok(Settled::Ok(record) | Settled::Fenced(record)) => Some(record.state.name()),
             Ok(Settled::Lost) | Err(_) => evidence.state,

@@ -4,6 +4,7 @@
 //! Never lets a character of somebody else's text act on a terminal, and never makes a call wait for
 //! whoever reads the log.
 
+use std::fmt;
 use std::io::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,6 +15,7 @@ use parking_lot::Mutex;
 use serde_json::Value;
 
 use super::LogFormat;
+use crate::call::{DecisionId, OperationId};
 use crate::clock::Timestamp;
 
 /// BOUND: lines on their way; more than nobody takes are left out and counted.
@@ -56,7 +58,23 @@ pub struct LogLine {
 #[derive(Debug)]
 enum Said {
     Text(Box<str>),
+    /// A text of ours, in which nothing acts.
+    Plain(&'static str),
     Number(u64),
+    Decision(DecisionId),
+    Operation(OperationId),
+}
+
+impl fmt::Display for Said {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => f.write_str(text),
+            Self::Plain(text) => f.write_str(text),
+            Self::Number(number) => number.fmt(f),
+            Self::Decision(id) => id.fmt(f),
+            Self::Operation(id) => id.fmt(f),
+        }
+    }
 }
 
 impl LogLine {
@@ -82,6 +100,24 @@ impl LogLine {
         self
     }
 
+    /// Adds a word of ours, if there is one.
+    pub fn plain(&mut self, name: &'static str, word: Option<&'static str>) -> &mut Self {
+        self.members.extend(word.map(|word| (name, Said::Plain(word))));
+        self
+    }
+
+    /// Adds the name of an operation, if there is one.
+    pub fn operation(&mut self, operation: Option<OperationId>) -> &mut Self {
+        self.members.extend(operation.map(|id| ("operation", Said::Operation(id))));
+        self
+    }
+
+    /// Adds the name of a decision, if there is one.
+    pub fn decision(&mut self, decision: Option<DecisionId>) -> &mut Self {
+        self.members.extend(decision.map(|id| ("decision_id", Said::Decision(id))));
+        self
+    }
+
     /// Adds something that can be shown, if there is one.
     pub fn shown(
         &mut self,
@@ -100,6 +136,9 @@ impl LogLine {
                     match said {
                         Said::Text(text) => line.push_str(&Value::from(&**text).to_string()),
                         Said::Number(number) => line.push_str(&number.to_string()),
+                        Said::Plain(_) | Said::Decision(_) | Said::Operation(_) => {
+                            line.push_str(&format!("\"{said}\""));
+                        }
                     }
                 }
                 line.push('}');
@@ -112,15 +151,11 @@ impl LogLine {
                 let mut line = format!("{time} {:<5}", self.level.name());
                 let mut next = String::new();
                 for (name, said) in &self.members {
-                    let value = match said {
-                        Said::Text(text) => text.to_string(),
-                        Said::Number(number) => number.to_string(),
-                    };
                     match *name {
-                        "what" => line.push_str(&format!(" {value}")),
+                        "what" => line.push_str(&format!(" {said}")),
                         // On a line of its own, ready to be copied.
-                        "do" => next = format!("\n{:15}-> {value}", ""),
-                        name => line.push_str(&format!(" | {name}: {value}")),
+                        "do" => next = format!("\n{:15}-> {said}", ""),
+                        name => line.push_str(&format!(" | {name}: {said}")),
                     }
                 }
                 line.push_str(&next);

@@ -242,7 +242,8 @@ fn path(raw: &str) -> Result<Cow<'_, str>, Flaw> {
 fn in_path(byte: u8) -> bool {
     const TABLE: [bool; 256] = {
         let mut table = [false; 256];
-        let all = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~/!$&'()*+,=:@";
+        let all =
+            b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~/!$&'()*+,=:@";
         let mut at = 0;
         while at < all.len() {
             #[expect(clippy::indexing_slicing, reason = "of a byte, and at build time")]
