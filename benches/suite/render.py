@@ -96,7 +96,7 @@ def at(rate):
 
 def stages(found):
     read, refund = tables.read_stages(found), tables.refund_stages(found)
-    return plot.stacked("Where the time goes", f"in process, warm, medians |{under(found['admit'])}", [("one owned read", read), ("one refund", refund)])
+    return plot.stacked("Where the time goes", f"the read in the process, warm; the refund alone, on Redis; medians |{under(found['admit'])}", [("one owned read", read), ("one refund", refund)])
 
 
 def scale(found):
