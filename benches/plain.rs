@@ -164,7 +164,7 @@ impl Plain {
             head.insert_header(header::CONTENT_LENGTH, body.len()).ok()?;
         }
         head.set_version(Version::HTTP_11);
-        head.insert_header(header::HOST, self.peer.to_string()).ok()?;
+        head.insert_header(header::HOST, self.peer._address.to_string()).ok()?;
         let (mut session, _) = self.connector.get_http_session(&self.peer).await.ok()?;
         session.set_read_timeout(self.peer.options.read_timeout);
         session.set_write_timeout(self.peer.options.write_timeout);

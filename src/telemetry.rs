@@ -367,9 +367,9 @@ fn told(level: Level, what: &str, seen: &Seen<'_>) -> LogLine {
         .text("account", seen.account.filter(|account| Some(*account) != seen.customer))
         .text("owner", seen.owner.filter(|owner| Some(*owner) != seen.account))
         .shown("amount", seen.amount.as_ref().map(|amount| amount as &dyn Display))
-        .text("decision", seen.verdict.map(Verdict::name));
+        .plain("decision", seen.verdict.map(Verdict::name));
     if let Some(refusal) = seen.refusal {
-        line.text("code", Some(refusal.code.spec().name));
+        line.plain("code", Some(refusal.code.spec().name));
         let why = if refusal.why.is_empty() { &refusal.detail } else { &refusal.why };
         line.text("why", Some(why));
         let policies: Vec<&str> = refusal.reasons.iter().map(|r| &*r.policy).collect();
@@ -377,7 +377,7 @@ fn told(level: Level, what: &str, seen: &Seen<'_>) -> LogLine {
     }
     let operation = seen.operation.or(seen.refusal.and_then(|refusal| refusal.operation));
     line.text("withheld", seen.withheld)
-        .shown("operation", operation.as_ref().map(|op| op as &dyn Display))
+        .operation(operation)
         .text("do", next(seen).as_deref())
         .text("upstream", seen.upstream)
         .number("status", seen.status.map(u64::from))
@@ -385,7 +385,7 @@ fn told(level: Level, what: &str, seen: &Seen<'_>) -> LogLine {
         .number("upstream_ms", millis(seen.away))
         .text("case", seen.case)
         .text("trace_id", seen.trace_id)
-        .shown("decision_id", seen.decision_id.as_ref().map(|id| id as _));
+        .decision(seen.decision_id);
     line
 }
 

@@ -170,7 +170,7 @@ const RANGE: &str = "expected an amount above zero and at most 10^12";
 /// One length-prefixed piece of a canonical form.
 pub fn piece(out: &mut Vec<u8>, tag: u8, bytes: &[u8]) {
     out.push(tag);
-    out.extend_from_slice(bytes.len().to_string().as_bytes());
+    out.extend_from_slice(itoa::Buffer::new().format(bytes.len()).as_bytes());
     out.push(b':');
     out.extend_from_slice(bytes);
 }

@@ -48,11 +48,14 @@ impl DecisionId {
 impl fmt::Display for DecisionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let digit = |four: u8| DIGITS.get(usize::from(four & 0xf)).copied().unwrap_or(b'0');
         let mut text = [b'-'; 36];
-        let places = text.iter_mut().enumerate().filter(|(at, _)| !matches!(at, 8 | 13 | 18 | 23));
-        for ((_, place), shift) in places.zip((0_u32..128).step_by(4).rev()) {
-            let digit = usize::try_from((self.0 >> shift) & 0xf).unwrap_or_default();
-            *place = DIGITS.get(digit).copied().unwrap_or(b'0');
+        // Where the two digits of each byte stand between the dashes.
+        const PLACES: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
+        for (place, byte) in PLACES.into_iter().zip(self.0.to_be_bytes()) {
+            if let Some(pair) = text.get_mut(place..).and_then(<[u8]>::first_chunk_mut::<2>) {
+                *pair = [digit(byte >> 4), digit(byte)];
+            }
         }
         f.write_str(str::from_utf8(&text).unwrap_or_default())
     }

@@ -4,9 +4,12 @@
 //! Never tells what operators alone may read, and never a 2xx that an SDK would take for done, unless
 //! the agent asked for one.
 
+use std::fmt;
+
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use serde_json::{Map, Value as Json, json};
+use serde::{Serialize, Serializer};
+use serde_json::Value as Json;
 
 use super::{DECISION, OPERATION, RATE, RATE_POLICY, put};
 use crate::action::ErrorShape;
@@ -37,75 +40,116 @@ pub fn refuse(refusal: &Refusal, about: &About<'_>) -> Answer {
     let accepted = about.respond_async && refusal.code == Code::ApprovalRequired;
     // RFC 7240 s4.1: only who prefers it gets a 202.
     let status = if accepted { 202 } else { spec.status };
-    let mut body = problem(refusal, about, status);
-    if !accepted {
-        add_vendor_error(&mut body, refusal, about.errors);
+    let mut body = Problem::of(refusal, about, status);
+    if !accepted && *about.errors == ErrorShape::Stripe {
+        let (kind, code) = stripe_words(refusal.code);
+        body.error = Some(StripeError { r#type: kind, code, message: &refusal.detail });
     }
+    let text = match about.errors {
+        ErrorShape::Body(template) if !accepted => with_template(&body, template, refusal),
+        ErrorShape::Body(_) | ErrorShape::Plain | ErrorShape::Stripe => written(&body),
+    };
     let kind = if accepted { "application/json" } else { "application/problem+json" };
     let mut headers = HeaderMap::with_capacity(12);
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(DECISION, HeaderValue::from_static(refusal.verdict().name()));
     add_headers(&mut headers, refusal, about);
-    let body = Bytes::from(Json::Object(body).to_string()).into();
+    let body = Bytes::from(text).into();
     Answer { status, reason: Some(spec.title), headers, body }
 }
 
-fn problem(refusal: &Refusal, about: &About<'_>, status: u16) -> Map<String, Json> {
-    let spec = refusal.code.spec();
-    let next = refusal.next.unwrap_or(spec.next).name();
-    let mut body = Map::new();
-    let mut say = |name: &str, value: Json| {
-        body.insert(name.to_owned(), value);
-    };
-    say("type", format!("/.tollhouse/problems/{}", spec.name).into());
-    say("title", spec.title.into());
-    say("status", status.into());
-    say("detail", refusal.detail.clone().into());
-    say("instance", format!("urn:uuid:{}", about.decision).into());
-    say("code", spec.name.into());
-    say("decision", refusal.verdict().name().into());
-    say("next", next.into());
-    say("sent", refusal.sent().into());
-    say("retryable", spec.retryable.into());
-    if !spec.tell_customer.is_empty() {
-        say("tell_customer", spec.tell_customer.into());
-    }
-    if let Some(expires) = refusal.expires {
-        say("expires", expires.to_string().into());
-    }
-    if let Some(operation) = refusal.operation {
-        say("status_url", status_url(operation).into());
-        say("operation", operation.to_string().into());
-    }
-    // SECURITY: what is not there has no policies; those of what is somebody else's would tell.
-    if !refusal.reasons.is_empty() && refusal.code != Code::NotFound {
-        let ids = refusal.reasons.iter().map(|reason| Json::from(&*reason.policy));
-        say("policies", ids.collect());
-    }
-    if !about.policy_digest.is_empty() {
-        say("policy_digest", about.policy_digest.into());
-    }
-    body
+/// RFC 9457 s3, our members behind the standard ones. Members that are not known are left out.
+#[derive(Serialize)]
+struct Problem<'a> {
+    r#type: Shown<&'a str>,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    instance: Shown<DecisionId>,
+    code: &'a str,
+    decision: &'a str,
+    next: &'a str,
+    sent: &'a str,
+    retryable: bool,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    tell_customer: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status_url: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    operation: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    policies: Vec<&'a str>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    policy_digest: &'a str,
+    /// The vendor's own member.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<StripeError<'a>>,
 }
 
-/// The vendor's own member beside ours. Where both have a name it is the vendor's: its SDK reads
-/// nothing else.
-fn add_vendor_error(body: &mut Map<String, Json>, refusal: &Refusal, shape: &ErrorShape) {
-    match shape {
-        ErrorShape::Plain => {}
-        ErrorShape::Stripe => {
-            let (kind, code) = stripe_words(refusal.code);
-            let error = json!({ "type": kind, "code": code, "message": refusal.detail });
-            body.insert("error".to_owned(), error);
-        }
-        ErrorShape::Body(template) => {
-            if let Json::Object(members) = template {
-                let filled = members.iter().map(|(name, value)| (name, fill(value, refusal)));
-                body.extend(filled.map(|(name, value)| (name.clone(), value)));
-            }
+#[derive(Serialize)]
+struct StripeError<'a> {
+    r#type: &'a str,
+    code: &'a str,
+    message: &'a str,
+}
+
+/// A text and what stands behind it.
+struct Shown<T>(&'static str, T);
+
+impl<T: fmt::Display> Serialize for Shown<T> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(&format_args!("{}{}", self.0, self.1))
+    }
+}
+
+impl<'a> Problem<'a> {
+    fn of(refusal: &'a Refusal, about: &'a About<'a>, status: u16) -> Self {
+        let spec = refusal.code.spec();
+        // SECURITY: what is not there has no policies; those of what is somebody else's would tell.
+        let told = if refusal.code == Code::NotFound { 0 } else { refusal.reasons.len() };
+        Self {
+            r#type: Shown("/.tollhouse/problems/", spec.name),
+            title: spec.title,
+            status,
+            detail: &refusal.detail,
+            instance: Shown("urn:uuid:", about.decision),
+            code: spec.name,
+            decision: refusal.verdict().name(),
+            next: refusal.next.unwrap_or(spec.next).name(),
+            sent: refusal.sent(),
+            retryable: spec.retryable,
+            tell_customer: spec.tell_customer,
+            expires: refusal.expires.map(|expires| expires.to_string()),
+            status_url: refusal.operation.map(status_url),
+            operation: refusal.operation.map(|operation| operation.to_string()),
+            policies: refusal.reasons.iter().take(told).map(|reason| &*reason.policy).collect(),
+            policy_digest: about.policy_digest,
+            error: None,
         }
     }
+}
+
+// Texts and numbers always can be written.
+fn written(problem: &Problem<'_>) -> Vec<u8> {
+    // BOUND: a usual one; it grows if it must.
+    let mut text = Vec::with_capacity(1 << 10);
+    serde_json::to_writer(&mut text, problem).unwrap_or_default();
+    text
+}
+
+/// The vendor's members beside ours. Where both have a name it is the vendor's: its SDK reads nothing
+/// else.
+fn with_template(problem: &Problem<'_>, template: &Json, refusal: &Refusal) -> Vec<u8> {
+    let (Ok(Json::Object(mut body)), Json::Object(members)) =
+        (serde_json::to_value(problem), template)
+    else {
+        return written(problem);
+    };
+    body.extend(members.iter().map(|(name, value)| (name.clone(), fill(value, refusal))));
+    Json::Object(body).to_string().into_bytes()
 }
 
 /// `type` and `code` as Stripe's SDKs sort them: by status for 401, 403 and 429, by `type` else.
@@ -229,6 +273,8 @@ fn sdk_may_retry(refusal: &Refusal, class: Option<Class>) -> bool {
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail loudly")]
+    use serde_json::json;
+
     use super::*;
     use std::time::Duration;
 

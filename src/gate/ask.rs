@@ -88,7 +88,7 @@ impl Gate {
         match claimed {
             Some(account) => Ok(Some(Arc::clone(account))),
             None if self.lookups.finds_account(&call.upstream) => {
-                self.lookups.account(&call.upstream, caller).await
+                Box::pin(self.lookups.account(&call.upstream, caller)).await
             }
             None => Ok(caller.customer.clone()),
         }

@@ -21,7 +21,7 @@ impl Gate {
     /// Sends an admitted call and answers with what may leave of what came back.
     pub(super) async fn execute(
         &self,
-        mut permit: Permit,
+        mut permit: Box<Permit>,
         evidence: &mut Evidence,
     ) -> Result<Answer, Refusal> {
         let site = self.site(&permit.asked.call)?;

@@ -41,7 +41,7 @@ impl Gate {
             return Ok(Recall::Fresh(0));
         }
         let name = operation::name(&asked.call, &asked.caller, asked.account.as_deref());
-        let known = match self.timed("recall", self.store.recall(&name)).await? {
+        let known = match self.timed("recall", Box::pin(self.store.recall(&name))).await? {
             Recalled::Fresh { op, seen } => {
                 evidence.operation = Some(op);
                 return Ok(Recall::Fresh(seen));

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::HeaderValue;
 use parking_lot::Mutex;
+use smallvec::SmallVec;
 
 use crate::audit::Event;
 use crate::call::{Answer, OperationId, Outcome};
@@ -25,10 +26,12 @@ impl Gate {
         evidence: &Evidence,
     ) -> Result<Admission, Refusal> {
         match judgement {
-            Ok(Admission::Forward(permit)) => {
-                let permit = self.permit_on_record(*permit, evidence).await?;
-                Ok(Admission::Forward(Box::new(permit)))
+            Ok(Admission::Forward(permit)) if permit.ticket.is_some() => {
+                let permit = Box::pin(self.permit_on_record(permit, evidence)).await?;
+                Ok(Admission::Forward(permit))
             }
+            // A read is recorded with its answer.
+            Ok(read @ Admission::Forward(_)) => Ok(read),
             Ok(replay @ Admission::Replay(_)) => Ok(replay),
             Err(refusal) => Err(refusal),
         }
@@ -37,9 +40,9 @@ impl Gate {
     /// Gives a permit back once it is on record; a read is recorded with its answer.
     pub(super) async fn permit_on_record(
         &self,
-        permit: Permit,
+        permit: Box<Permit>,
         evidence: &Evidence,
-    ) -> Result<Permit, Refusal> {
+    ) -> Result<Box<Permit>, Refusal> {
         let Some(ticket) = permit.ticket else { return Ok(permit) };
         let mut entry = evidence.entry(Event::Allowed, Verdict::Allow, &self.policy_digest);
         entry.intent.clone_from(&evidence.intent);
@@ -67,8 +70,9 @@ impl Gate {
             end.request_id.clone_from(&upstream.request_id);
         }
         evidence.outcome = Some(told.outcome);
-        let settled =
-            self.timed("settle", self.store.settle(end.clone(), told.answer.as_ref())).await;
+        let settled = self
+            .timed("settle", Box::pin(self.store.settle(end.clone(), told.answer.as_ref())))
+            .await;
         evidence.state = match &settled {
             Ok(Settled::Ok(record) | Settled::Fenced(record)) => Some(record.state.name()),
             Ok(Settled::Lost) | Err(_) => evidence.state,
@@ -165,8 +169,7 @@ impl Gate {
         let whole = self.clock.steady().saturating_sub(evidence.since);
         let own = whole.saturating_sub(evidence.away);
         self.count_added(evidence.class(), own);
-        let text = format!("tollhouse;dur={}", milliseconds(own));
-        if let Ok(value) = HeaderValue::from_str(&text) {
+        if let Ok(value) = HeaderValue::from_bytes(&server_timing(own)) {
             answer.headers.insert(http::HeaderName::from_static("server-timing"), value);
         }
     }
@@ -259,8 +262,36 @@ impl Unsettled {
     }
 }
 
-/// Milliseconds with three digits behind the point.
-fn milliseconds(span: Duration) -> String {
-    let micros = span.as_micros();
-    format!("{}.{:03}", micros / 1000, micros % 1000)
+/// `tollhouse;dur=` and milliseconds with three digits behind the point (W3C Server Timing s2).
+fn server_timing(span: Duration) -> SmallVec<[u8; 40]> {
+    let mut text = SmallVec::from_slice(b"tollhouse;dur=");
+    let micros = u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
+    let (whole, rest) = (micros / 1000, micros % 1000);
+    let mut digits = itoa::Buffer::new();
+    text.extend_from_slice(digits.format(whole).as_bytes());
+    text.push(b'.');
+    // Of these four digits the last three stand behind the point.
+    let padded = digits.format(rest.saturating_add(1000)).as_bytes();
+    text.extend_from_slice(padded.get(1..).unwrap_or_default());
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_span_is_told_in_milliseconds() {
+        for (micros, expected) in [
+            (0, "0.000"),
+            (7, "0.007"),
+            (42, "0.042"),
+            (999, "0.999"),
+            (1_000, "1.000"),
+            (12_345_678, "12345.678"),
+        ] {
+            let told = server_timing(Duration::from_micros(micros));
+            assert_eq!(&*told, format!("tollhouse;dur={expected}").as_bytes());
+        }
+    }
 }

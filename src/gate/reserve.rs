@@ -102,7 +102,10 @@ impl Gate {
         let scope =
             resolve::Scope { call: &asked.call, caller: &asked.caller, account, facts: &nothing };
         let mut seen = |status| road.saw(Health::of(status));
-        let mut facts = self.lookups.gather(&scope, &mut seen).await?;
+        let mut facts = match asked.call.action.facts.is_empty() {
+            true => Facts::default(),
+            false => Box::pin(self.lookups.gather(&scope, &mut seen)).await?,
+        };
         asked.contract.assume(&mut facts);
         evidence.assumed.clone_from(&facts.assumed);
         // Nothing was read: there is nothing to be held to later.
@@ -148,7 +151,7 @@ impl Gate {
         evidence.digest = Some(reserve.about.digest);
         // The lease begins later than this, on the store's clock.
         let until = self.clock.steady().saturating_add(LEASE_MARGIN);
-        match self.timed("reserve", self.store.reserve(reserve)).await? {
+        match self.timed("reserve", Box::pin(self.store.reserve(reserve))).await? {
             Reserved::Granted(grant) => {
                 evidence.granted(&grant);
                 if let Some(sealed) = self.store.intent(&grant.record)? {

@@ -203,7 +203,7 @@ impl Gate {
     /// Sends it. Nobody waits: the answer is kept until the agent asks again.
     async fn run(&self, admitted: Admission, evidence: &mut Evidence) -> Result<(), Refusal> {
         if let Admission::Forward(permit) = self.on_record(Ok(admitted), evidence).await?
-            && let Err(refusal) = self.execute(*permit, evidence).await
+            && let Err(refusal) = self.execute(permit, evidence).await
         {
             let _answer = self.turn_back(refusal, evidence);
         }

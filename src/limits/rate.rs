@@ -263,6 +263,7 @@ impl Rates {
         scratch.clear();
         let mut staged: SmallVec<[(std::ops::Range<usize>, u64); 8]> = SmallVec::new();
         let (mut least, mut full): (Option<Room>, Option<Full>) = (None, None);
+        let mut new = 0_usize;
         for (index, counted) in self.rules.iter().enumerate() {
             if !counted.rule.applies(asked.call.class) {
                 continue;
@@ -277,6 +278,7 @@ impl Rates {
                 Ok(state) => {
                     let next = slot.next.get();
                     staged.push((key, next));
+                    new = new.saturating_add(usize::from(known.is_none()));
                     let full_in = Duration::from_nanos(next.saturating_sub(now_nanos));
                     let remaining = state.remaining_burst_capacity();
                     let room = Room { rule: index, remaining, full_in };
@@ -297,7 +299,6 @@ impl Rates {
         }
         let staged =
             staged.iter().filter_map(|(key, next)| Some((scratch.get(key.clone())?, *next)));
-        let new = staged.clone().filter(|(key, _)| !cells.full_at.contains_key(*key)).count();
         if !cells.has_room_for(new, now) {
             // Whoever is new waits; nobody who is counted is forgotten.
             return Err(Full { rule: least.map_or(0, |room| room.rule), wait: SWEEP_EVERY });

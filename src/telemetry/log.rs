@@ -4,6 +4,7 @@
 //! Never lets a character of somebody else's text act on a terminal, and never makes a call wait for
 //! whoever reads the log.
 
+use std::fmt;
 use std::io::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,9 +12,10 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::LogFormat;
+use crate::call::{DecisionId, OperationId};
 use crate::clock::Timestamp;
 
 /// BOUND: lines on their way; more than nobody takes are left out and counted.
@@ -49,46 +51,98 @@ impl Level {
 #[derive(Debug)]
 pub struct LogLine {
     level: Level,
-    members: Map<String, Value>,
+    members: Vec<(&'static str, Said)>,
+}
+
+/// What stands behind a name.
+#[derive(Debug)]
+enum Said {
+    Text(Box<str>),
+    /// A text of ours, in which nothing acts.
+    Plain(&'static str),
+    Number(u64),
+    Decision(DecisionId),
+    Operation(OperationId),
+}
+
+impl fmt::Display for Said {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => f.write_str(text),
+            Self::Plain(text) => f.write_str(text),
+            Self::Number(number) => number.fmt(f),
+            Self::Decision(id) => id.fmt(f),
+            Self::Operation(id) => id.fmt(f),
+        }
+    }
 }
 
 impl LogLine {
     /// A line that says what happened.
     pub fn new(level: Level, what: &str) -> Self {
-        let mut line = Self { level, members: Map::new() };
+        // BOUND: what a call's line has at most.
+        let mut line = Self { level, members: Vec::with_capacity(20) };
         line.text("what", Some(what));
         line
     }
 
     /// Adds a text, if there is one; what would act on a terminal is written out.
-    pub fn text(&mut self, name: &str, text: Option<&str>) -> &mut Self {
+    pub fn text(&mut self, name: &'static str, text: Option<&str>) -> &mut Self {
         if let Some(text) = text.filter(|text| !text.is_empty()) {
-            self.members.insert(name.into(), Value::String(harmless(text)));
+            self.members.push((name, Said::Text(harmless(text))));
         }
         self
     }
 
     /// Adds a number, if there is one.
-    pub fn number(&mut self, name: &str, number: Option<u64>) -> &mut Self {
-        if let Some(number) = number {
-            self.members.insert(name.into(), number.into());
-        }
+    pub fn number(&mut self, name: &'static str, number: Option<u64>) -> &mut Self {
+        self.members.extend(number.map(|number| (name, Said::Number(number))));
+        self
+    }
+
+    /// Adds a word of ours, if there is one.
+    pub fn plain(&mut self, name: &'static str, word: Option<&'static str>) -> &mut Self {
+        self.members.extend(word.map(|word| (name, Said::Plain(word))));
+        self
+    }
+
+    /// Adds the name of an operation, if there is one.
+    pub fn operation(&mut self, operation: Option<OperationId>) -> &mut Self {
+        self.members.extend(operation.map(|id| ("operation", Said::Operation(id))));
+        self
+    }
+
+    /// Adds the name of a decision, if there is one.
+    pub fn decision(&mut self, decision: Option<DecisionId>) -> &mut Self {
+        self.members.extend(decision.map(|id| ("decision_id", Said::Decision(id))));
         self
     }
 
     /// Adds something that can be shown, if there is one.
-    pub fn shown(&mut self, name: &str, value: Option<&dyn std::fmt::Display>) -> &mut Self {
+    pub fn shown(
+        &mut self,
+        name: &'static str,
+        value: Option<&dyn std::fmt::Display>,
+    ) -> &mut Self {
         self.text(name, value.map(|value| value.to_string()).as_deref())
     }
 
     fn written(self, format: LogFormat, at: Timestamp) -> String {
         match format {
             LogFormat::Json | LogFormat::Off => {
-                let mut all = Map::new();
-                all.insert("time".into(), at.to_string().into());
-                all.insert("level".into(), self.level.name().into());
-                all.extend(self.members);
-                Value::Object(all).to_string()
+                let mut line = format!("{{\"time\":\"{at}\",\"level\":\"{}\"", self.level.name());
+                for (name, said) in &self.members {
+                    line.push_str(&format!(",\"{name}\":"));
+                    match said {
+                        Said::Text(text) => line.push_str(&Value::from(&**text).to_string()),
+                        Said::Number(number) => line.push_str(&number.to_string()),
+                        Said::Plain(_) | Said::Decision(_) | Said::Operation(_) => {
+                            line.push_str(&format!("\"{said}\""));
+                        }
+                    }
+                }
+                line.push('}');
+                line
             }
             LogFormat::Text => {
                 let time = at.to_string();
@@ -96,13 +150,12 @@ impl LogLine {
                 let time = time.get(11..19).unwrap_or_default();
                 let mut line = format!("{time} {:<5}", self.level.name());
                 let mut next = String::new();
-                for (name, value) in &self.members {
-                    let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-                    match name.as_str() {
-                        "what" => line.push_str(&format!(" {value}")),
+                for (name, said) in &self.members {
+                    match *name {
+                        "what" => line.push_str(&format!(" {said}")),
                         // On a line of its own, ready to be copied.
-                        "do" => next = format!("\n{:15}-> {value}", ""),
-                        name => line.push_str(&format!(" | {name}: {value}")),
+                        "do" => next = format!("\n{:15}-> {said}", ""),
+                        name => line.push_str(&format!(" | {name}: {said}")),
                     }
                 }
                 line.push_str(&next);
@@ -113,7 +166,11 @@ impl LogLine {
 }
 
 // SECURITY: line ends forge lines, escape sequences act on terminals, marks of direction turn them.
-fn harmless(text: &str) -> String {
+fn harmless(text: &str) -> Box<str> {
+    // Nearly all texts are short, plain and fine.
+    if text.len() <= TEXT_CHARS_MAX && text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return text.into();
+    }
     let mut out = String::with_capacity(text.len());
     for (count, c) in text.chars().enumerate() {
         if count >= TEXT_CHARS_MAX {
@@ -129,7 +186,7 @@ fn harmless(text: &str) -> String {
             out.push(c);
         }
     }
-    out
+    out.into()
 }
 
 /// Where lines go.
@@ -143,7 +200,7 @@ pub(super) struct Log {
 
 #[derive(Debug)]
 enum Out {
-    Stderr { lines: Mutex<Option<SyncSender<String>>>, thread: Mutex<Option<JoinHandle<()>>> },
+    Stderr { lines: Mutex<Option<SyncSender<Sent>>>, thread: Mutex<Option<JoinHandle<()>>> },
     Memory(Arc<Mutex<Vec<String>>>),
 }
 
@@ -151,8 +208,9 @@ impl Log {
     /// To standard error, by a thread of its own: who reads slowly stops no call.
     pub(super) fn to_stderr(format: LogFormat) -> Self {
         let (sender, receiver) = sync_channel(LINES_MAX);
-        let thread =
-            std::thread::Builder::new().name("log".into()).spawn(move || write_all(&receiver));
+        let thread = std::thread::Builder::new()
+            .name("log".into())
+            .spawn(move || write_all(&receiver, format));
         let out = Out::Stderr {
             lines: Mutex::new(thread.is_ok().then_some(sender)),
             thread: Mutex::new(thread.ok()),
@@ -179,11 +237,10 @@ impl Log {
         if !self.takes(line.level) {
             return;
         }
-        let text = line.written(self.format, at);
         match &self.out {
-            Out::Memory(lines) => lines.lock().push(text),
+            Out::Memory(lines) => lines.lock().push(line.written(self.format, at)),
             Out::Stderr { lines, .. } => {
-                let taken = lines.lock().as_ref().is_some_and(|l| l.try_send(text).is_ok());
+                let taken = lines.lock().as_ref().is_some_and(|l| l.try_send((line, at)).is_ok());
                 if !taken {
                     self.left_out.fetch_add(1, Ordering::Relaxed);
                 }
@@ -208,8 +265,12 @@ impl Drop for Log {
     }
 }
 
-fn write_all(lines: &Receiver<String>) {
-    while let Ok(mut line) = lines.recv() {
+/// A line on its way, and when it was said: whoever writes it puts it into words.
+type Sent = (LogLine, Timestamp);
+
+fn write_all(lines: &Receiver<Sent>, format: LogFormat) {
+    while let Ok((line, at)) = lines.recv() {
+        let mut line = line.written(format, at);
         line.push('\n');
         // Nobody reads it: nobody can be told.
         drop(std::io::stderr().lock().write_all(line.as_bytes()));

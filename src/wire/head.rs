@@ -107,7 +107,8 @@ const METHOD_OVERRIDES: [&str; 3] =
 fn lines(headers: &HeaderMap) -> Result<(), Refusal> {
     for (name, value) in headers {
         // RFC 9110 s5.5; the http crate holds to it, a map made without its checks might not.
-        if value.as_bytes().iter().any(|b| (*b < b' ' && *b != b'\t') || *b == 0x7F) {
+        let control = |b: u8| ((b < b' ') & (b != b'\t')) | (b == 0x7F);
+        if value.as_bytes().iter().fold(false, |any, byte| any | control(*byte)) {
             return Err(in_header(name, &Flaw::malformed("expected no control character")));
         }
     }
@@ -239,7 +240,21 @@ fn path(raw: &str) -> Result<Cow<'_, str>, Flaw> {
 
 /// What may stand in a path as it is: RFC 3986 s3.3 `pchar` less `;` and `%`, and `/`.
 fn in_path(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~/!$&'()*+,=:@".contains(&byte)
+    const TABLE: [bool; 256] = {
+        let mut table = [false; 256];
+        let all =
+            b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~/!$&'()*+,=:@";
+        let mut at = 0;
+        while at < all.len() {
+            #[expect(clippy::indexing_slicing, reason = "of a byte, and at build time")]
+            {
+                table[all[at] as usize] = true;
+            }
+            at = at.saturating_add(1);
+        }
+        table
+    };
+    TABLE.get(usize::from(byte)).copied().unwrap_or(false)
 }
 
 /// A percent-coded character of a path. Only what cannot stand there as it is, or what libraries

@@ -46,7 +46,11 @@ pub fn read(bytes: &[u8], bounds: &Bounds) -> Result<Value, Flaw> {
 /// Reads one document as [`read`] does, and keeps what stands where `ways` lead: the steps to a place
 /// each, `*` for every item or member.
 pub fn outline(bytes: &[u8], bounds: &Bounds, ways: &[&[Box<str>]]) -> Result<Value, Flaw> {
-    document(bytes, bounds, |reader| reader.outline(0, ways))
+    document(bytes, bounds, |reader| {
+        // BOUND: the names of a usual object and of those inside it.
+        reader.names.reserve(64);
+        reader.outline(0, ways)
+    })
 }
 
 fn document<'t>(
