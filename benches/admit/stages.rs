@@ -164,7 +164,7 @@ async fn refunding(
     gate.policy.decide(&question).map_err(|e| e.why)?;
     Ok(vec![
         batches("refund: classify", rounds, || gate.catalog.classify(refund)),
-        each(spans.shown("refund: facts, the look-up itself not counted")),
+        each(spans.shown("refund: facts, over a script")),
         batches("refund: resolve", rounds, || resolve::resolve(&scope)),
         batches("refund: policy", rounds.min(40), || gate.policy.decide(&question)),
     ])

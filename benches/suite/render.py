@@ -84,9 +84,9 @@ def peers(found):
 
 def added(found):
     rows = [(f"{one['kind']}, {at(one['at'])}", {p: max(one[p], 1) for p in ("p50", "p90", "p99", "p999")}, False)
-            for one in found["added"] if one["at"] != "saturation"]
+            for one in sorted(found["added"], key=tables.by_rate) if one["at"] != "saturation"]
     rows += [(f"{one['kind']}, {one['server'].replace('redis store', 'Redis')}, {at(one['at'])}", {p: one[p]["median"] for p in ("p50", "p90", "p99", "p999")}, False)
-             for one in found["results"] if one["kind"] in ("write", "refund", "hold") and one["at"] == 1000]
+             for one in sorted(found["results"], key=tables.by_rate) if one["kind"] in ("write", "refund", "hold") and one["at"] == 1000]
     return plot.percentiles("Added latency", f"reads: more than direct; effects: the whole call, facts included |{under(found)}", rows, left=250)
 
 
@@ -96,7 +96,7 @@ def at(rate):
 
 def stages(found):
     read, refund = tables.read_stages(found), tables.refund_stages(found)
-    return plot.stacked("Where the time goes", f"in process, warm, medians |{under(found['admit'])}", [("one owned read", read), ("one refund", refund)])
+    return plot.stacked("Where the time goes", f"the read in the process, warm; the refund alone, on Redis; medians |{under(found['admit'])}", [("one owned read", read), ("one refund", refund)])
 
 
 def scale(found):

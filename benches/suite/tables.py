@@ -26,6 +26,9 @@ def table(head, rows):
 
 
 def number(value, digits=1):
+    """Three digits or so; a thing that was not measured is a dash."""
+    if value is None:
+        return "–"
     return f"{value:,.0f}" if abs(value) >= 100 or digits == 0 else f"{value:.{digits}f}"
 
 
@@ -127,7 +130,7 @@ def limit(found):
 def added(found):
     rows = []
     whole = {(one["server"], one["kind"], one["at"]): one for one in found["results"]}
-    for one in found["added"]:
+    for one in sorted(found["added"], key=by_rate):
         own = whole[(one["server"], one["kind"], one["at"])]
         rate = number(own["per_second"]["median"], 0) if one["at"] == "saturation" else f"{one['at']:,}"
         kept = "" if own.get("kept_up", True) else " (not kept up)"
@@ -136,16 +139,20 @@ def added(found):
     return table(("more than direct", "at", "p50 µs", "p90", "p99", "p99.9", "CPU µs/call", "resident MiB"), rows)
 
 
+def by_rate(one):
+    return one["kind"], one["server"], one["at"] if isinstance(one["at"], int) else 1 << 30
+
+
 def effects(found):
     rows = []
-    for one in found["results"]:
+    for one in sorted(found["results"], key=by_rate):
         if one["server"] == "direct" or one["kind"] not in ("write", "refund", "hold", "replay", "refusal"):
             continue
         rate = f"saturation: {of(one['per_second'], 0)}/s" if one["at"] == "saturation" else f"{one['at']:,}/s"
         kept = "" if one.get("kept_up", True) else " (not kept up)"
         rows.append((one["kind"], one["server"].replace("redis store", "Redis"), rate + kept,
                      *(of(one[p], 0) for p in ("p50", "p90", "p99", "p999")), of(one["cpu_us"])))
-    return table(("the whole call", "store", "at", "p50 µs", "p90", "p99", "p99.9", "CPU µs/call"), sorted(rows))
+    return table(("the whole call", "store", "at", "p50 µs", "p90", "p99", "p99.9", "CPU µs/call"), rows)
 
 
 def serial(found):
@@ -186,7 +193,7 @@ def read_stages(found):
 
 def refund_stages(found):
     """One refund: in process what is ours, from a running Tollhouse what waits for store and disk."""
-    names = (("verify", "verify, token known"), ("classify", "refund: classify"), ("facts, our part", "refund: facts, the look-up itself not counted"),
+    names = (("verify", "verify, token known"), ("classify", "refund: classify"), ("facts, our part", "refund: facts, over a script"),
              ("resolve", "refund: resolve"), ("policy", "refund: policy"))
     parts = [(name, stage(found, key)["us"]) for name, key in names]
     if "added_latency" not in found:

@@ -20,8 +20,8 @@ use super::plan::{Job, Plan};
 use super::tally::{self, Tally};
 use super::wire::{self, Body, Head};
 
-/// BOUND: what is not answered by then never will be.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// BOUND: what is not answered by then never will be, or is of a rate that the server cannot keep.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// One connection and the request on it.
 struct Lane {

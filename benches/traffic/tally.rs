@@ -62,8 +62,8 @@ pub fn note(spans: &mut Histogram<u64>, took: Duration) {
 /// Its percentiles in microseconds.
 pub fn shown(spans: &Histogram<u64>) -> Value {
     let at = |quantile: f64| {
-        let nanos = u32::try_from(spans.value_at_quantile(quantile)).unwrap_or(u32::MAX);
-        (f64::from(nanos) / 100.0).round() / 10.0
+        let tenths = spans.value_at_quantile(quantile) / 100;
+        f64::from(u32::try_from(tenths).unwrap_or(u32::MAX)) / 10.0
     };
     json!({ "p50": at(0.5), "p90": at(0.9), "p99": at(0.99), "p999": at(0.999), "max": at(1.0) })
 }
