@@ -319,7 +319,8 @@ mod tests {
         let names: Vec<_> = response(&answer, &date)
             .map(|head| head.headers().keys().map(ToString::to_string).collect())
             .unwrap_or_default();
-        assert_eq!(names, ["date", "content-type", "tollhouse-decision"]);
+        let kept = ["date", "content-type", "tollhouse-decision", "retry-after"];
+        assert_eq!(names, kept);
         answer.status = 103;
         assert!(response(&answer, &date).is_none());
     }
