@@ -1,5 +1,5 @@
-//! How many durable operations a second? Reserve and settle on the embedded store, alone and at once,
-//! and what one operation weighs. On Redis: what a reserve costs beside its bare script.
+//! How many durable operations a second? Reserve and settle on the embedded store, alone and at once, beside
+//! a plain redb loop that writes the same rows without deciding anything; and what one operation weighs. On Redis: what a reserve costs beside its bare script.
 //! `cargo run --release --example store_speed [DIR | redis://HOST:PORT]`; that Redis should be empty.
 
 use std::path::PathBuf;
@@ -11,6 +11,9 @@ use tollhouse::call::{CallerKey, Class, Digest, Fingerprint, Kind, Outcome, Reso
 use tollhouse::clock::Clock;
 use tollhouse::contract::Over;
 use tollhouse::money::Money;
+use tollhouse::store::codec;
+use tollhouse::store::rows::{Row, Tables};
+use tollhouse::store::step::{Event, Now, step};
 use tollhouse::store::{
     About, Address, AnswerIn, BudgetUse, Entry, HoldTerms, Likeness, Name, Reserve, Reserved, Said,
     SealingKey, Settle, Store, StoredAnswer, Take, Token, Witness,
@@ -76,21 +79,25 @@ async fn one(store: &Store, n: u64) -> Option<()> {
 }
 
 async fn settled(store: &Store, n: u64) -> Option<()> {
-    let Entry::Asked(name) = ask(n)?.entry else { return None };
     let headers = vec![("request-id".into(), Bytes::from_static(b"req_0123456789"))];
     let answer = StoredAnswer { status: 200, headers, body: Bytes::from(vec![b'a'; 1024]) };
-    let end = Settle {
+    store.settle(end(n)?, Some(&answer)).await.ok().map(drop)
+}
+
+/// The settling of an operation, sealed as large as its answer.
+fn end(n: u64) -> Option<Settle> {
+    let Entry::Asked(name) = ask(n)?.entry else { return None };
+    Some(Settle {
         op: name.operation(0),
         by: Witness::First(Token(n)),
         outcome: Outcome::Succeeded,
         status: Some(200),
         request_id: Some("req_0123456789".into()),
-        answer: AnswerIn::None,
+        answer: AnswerIn::Keep(vec![b'a'; 1_160].into()),
         made: None,
         collected: true,
         note: "".into(),
-    };
-    store.settle(end, Some(&answer)).await.ok().map(drop)
+    })
 }
 
 async fn round(store: &Arc<Store>, at_once: u64, first: u64, operations: u64) -> Option<Duration> {
@@ -102,6 +109,103 @@ async fn round(store: &Arc<Store>, at_once: u64, first: u64, operations: u64) ->
         all.spawn(async move {
             for n in (lane..operations).step_by(usize::try_from(at_once).ok()?) {
                 one(&store, first.checked_add(n)?).await?;
+            }
+            Some(())
+        });
+    }
+    let done = all.join_all().await.into_iter().all(|lane| lane.is_some());
+    done.then(|| start.elapsed())
+}
+
+/// Rounds of each, in turn.
+const ROUNDS: u64 = 5;
+
+/// What one event writes.
+type Rows = Vec<(Vec<u8>, Option<Vec<u8>>)>;
+
+/// The least that a durable store can be: rows that are there already, one writer, group commit.
+struct Plain(tokio::sync::mpsc::Sender<(Rows, tokio::sync::oneshot::Sender<bool>)>);
+
+impl Plain {
+    fn open(path: &std::path::Path) -> Result<Self, Box<dyn std::error::Error>> {
+        const TABLE: redb::TableDefinition<'static, &[u8], &[u8]> =
+            redb::TableDefinition::new("rows");
+        let database = redb::Builder::new().set_cache_size(8 << 20).create(path)?;
+        let (queue, mut jobs) =
+            tokio::sync::mpsc::channel::<(Rows, tokio::sync::oneshot::Sender<bool>)>(1_024);
+        let commit = move |batch: &[(Rows, tokio::sync::oneshot::Sender<bool>)]| {
+            let mut transaction = database.begin_write()?;
+            transaction.set_durability(redb::Durability::Immediate)?;
+            {
+                let mut table = transaction.open_table(TABLE)?;
+                for (key, row) in batch.iter().flat_map(|(rows, _)| rows) {
+                    match row {
+                        Some(row) => drop(table.insert(key.as_slice(), row.as_slice())?),
+                        None => drop(table.remove(key.as_slice())?),
+                    }
+                }
+            }
+            Ok::<_, Box<dyn std::error::Error>>(transaction.commit()?)
+        };
+        std::thread::spawn(move || {
+            while let Some(first) = jobs.blocking_recv() {
+                let mut batch = vec![first];
+                while batch.len() < 256
+                    && let Ok(next) = jobs.try_recv()
+                {
+                    batch.push(next);
+                }
+                let done = commit(&batch).is_ok();
+                for (_, reply) in batch {
+                    // Nobody may be there any more to hear it.
+                    let _heard = reply.send(done);
+                }
+            }
+        });
+        Ok(Self(queue))
+    }
+
+    async fn write(&self, rows: Rows) -> Option<()> {
+        let (reply, answer) = tokio::sync::oneshot::channel();
+        self.0.send((rows, reply)).await.ok()?;
+        answer.await.ok()?.then_some(())
+    }
+}
+
+/// What a reserve and a settling of an operation write, each, on a store that has what was before.
+fn rows(tables: &mut Tables, n: u64) -> Option<[Rows; 2]> {
+    let now = Now { at: Clock::System.now(), ..Now::default() };
+    let mut both = Vec::new();
+    for event in [Event::Reserve(Box::new(ask(n)?), None), Event::Settle(Box::new(end(n)?))] {
+        let (_, changes) = step(tables, &event, now).ok()?;
+        let written = |row: &Option<Row>| row.as_ref().map(codec::write);
+        both.push(changes.iter().map(|(key, row)| (key.clone(), written(row))).collect());
+        tables.apply(changes);
+    }
+    both.try_into().ok()
+}
+
+async fn plain_round(
+    (plain, tables): (&Arc<Plain>, &mut Tables),
+    at_once: u64,
+    first: u64,
+    operations: u64,
+) -> Option<Duration> {
+    let mut lanes = Vec::new();
+    for lane in 0..at_once {
+        let numbers = (lane..operations).step_by(usize::try_from(at_once).ok()?);
+        let rows: Option<Vec<_>> = numbers.map(|n| rows(tables, first.checked_add(n)?)).collect();
+        lanes.push(rows?);
+    }
+    #[expect(clippy::disallowed_methods, reason = "this measures")]
+    let start = Instant::now();
+    let mut all = tokio::task::JoinSet::new();
+    for rows in lanes {
+        let plain = Arc::clone(plain);
+        all.spawn(async move {
+            for [reserve, settle] in rows {
+                plain.write(reserve).await?;
+                plain.write(settle).await?;
             }
             Some(())
         });
@@ -195,14 +299,27 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let dir = told.map_or_else(std::env::temp_dir, PathBuf::from);
     let dir = dir.join(format!("store-speed-{}", std::process::id()));
     let store = Arc::new(Store::embedded(&dir, SealingKey::random()?, Clock::System)?);
-    let mut first = 0_u64;
-    for (at_once, operations) in [(1_u64, 1_000_u64), (16, 8_000), (64, 8_000)] {
-        let took = round(&store, at_once, first, operations).await.ok_or("it did not run")?;
-        first = first.saturating_add(operations);
+    let plain = Arc::new(Plain::open(&dir.join("plain.redb"))?);
+    let (mut first, mut tables) = (0_u64, Tables::default());
+    for (at_once, operations) in [(1_u64, 250_u64), (16, 1_600), (64, 3_200)] {
+        let (mut own, mut bare) = (Duration::ZERO, Duration::ZERO);
+        for _ in 0..ROUNDS {
+            let took = round(&store, at_once, first, operations).await.ok_or("it did not run")?;
+            own = own.saturating_add(took);
+            let took = plain_round((&plain, &mut tables), at_once, first, operations).await;
+            bare = bare.saturating_add(took.ok_or("the plain loop did not run")?);
+            first = first.saturating_add(operations);
+        }
         // Each operation is two durable events: reserve and settle.
-        let events = operations.saturating_mul(2).saturating_mul(1_000_000);
-        let a_second = u128::from(events).checked_div(took.as_micros()).unwrap_or(0);
-        println!("{at_once:3} at once: {a_second:6} durable events a second");
+        let events = operations.saturating_mul(2).saturating_mul(ROUNDS).saturating_mul(1_000_000);
+        let a_second =
+            |took: Duration| u128::from(events).checked_div(took.as_micros()).unwrap_or(0);
+        let ratio = a_second(own).saturating_mul(100).checked_div(a_second(bare)).unwrap_or(0);
+        println!(
+            "{at_once:3} at once: {:6} durable events a second, a plain redb loop of the same rows {:6}: {ratio} %",
+            a_second(own),
+            a_second(bare)
+        );
     }
     let commits = store.batches()?;
     drop(store);

@@ -3,7 +3,7 @@
 //! Never acknowledges what is not on disk, and never does half of it.
 
 use std::fs::{self, File, OpenOptions};
-use std::ops::ControlFlow;
+use std::ops::{Bound, ControlFlow};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -226,6 +226,56 @@ impl<T: ReadableTable<&'static [u8], &'static [u8]>> Rows for Live<'_, T> {
     }
 }
 
+/// Rows, and over them what a batch has changed so far.
+struct Over<R> {
+    below: R,
+    changes: Changes,
+}
+
+impl<R: Rows> Rows for Over<R> {
+    fn find(&self, key: &[u8]) -> Result<Option<Row>, Fault> {
+        match self.changes.get(key) {
+            Some(row) => Ok(row.clone()),
+            None => self.below.find(key),
+        }
+    }
+
+    fn walk(&self, from: &[u8], to: &[u8], visit: Visit<'_>) -> Result<(), Fault> {
+        if from >= to {
+            return Ok(());
+        }
+        let range = (Bound::Included(from), Bound::Excluded(to));
+        let mut own = self.changes.range::<[u8], _>(range).peekable();
+        let mut is_over = false;
+        self.below.walk(from, to, &mut |key, row| {
+            // In order: what is new before this key, then this key, as it is now.
+            while let Some((new, row)) = own.next_if(|(new, _)| new.as_slice() < key) {
+                if row.clone().is_some_and(|row| visit(new, row).is_break()) {
+                    is_over = true;
+                    return ControlFlow::Break(());
+                }
+            }
+            let shown = match own.next_if(|(same, _)| same.as_slice() == key) {
+                Some((_, changed)) => changed.clone(),
+                None => Some(row),
+            };
+            match shown.map(|row| visit(key, row)) {
+                Some(ControlFlow::Break(())) => {
+                    is_over = true;
+                    ControlFlow::Break(())
+                }
+                Some(ControlFlow::Continue(())) | None => ControlFlow::Continue(()),
+            }
+        })?;
+        for (new, row) in own {
+            if is_over || row.clone().is_some_and(|row| visit(new, row).is_break()) {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
 fn row(bytes: &[u8]) -> Result<Row, Fault> {
     read(bytes).ok_or_else(|| unreadable("a row is damaged, or was written by a newer version"))
 }
@@ -283,30 +333,31 @@ impl Writer {
         let database = file.as_ref().ok_or_else(|| not_done(&"the file is not open"))?;
         let mut transaction = database.begin_write().map_err(|e| not_done(&e))?;
         transaction.set_durability(Durability::Immediate).map_err(|e| not_done(&e))?;
-        let mut all = Changes::new();
-        let freezes;
+        let (all, freezes);
         {
             let mut table = transaction.open_table(ROWS).map_err(|e| not_done(&e))?;
+            // What many of a batch change is written once.
+            let mut over = Over { below: Live(&table), changes: Changes::new() };
             for job in batch {
                 let now = self.shared.times.lock().tick();
-                done.push(Some(match step(&Live(&table), &job.event, now) {
+                done.push(Some(match step(&over, &job.event, now) {
                     Ok((reply, changes)) => {
-                        put(&mut table, &changes).map_err(Failed::NotDone)?;
-                        all.extend(changes);
+                        over.changes.extend(changes);
                         Ok(reply)
                     }
                     Err(fault) => Err(fault),
                 }));
             }
-            if !all.is_empty() {
-                let mut meta = meta_of(&Live(&table)).map_err(|e| not_done(&e))?;
+            if !over.changes.is_empty() {
+                let mut meta = meta_of(&over).map_err(|e| not_done(&e))?;
                 meta.batch = meta.batch.saturating_add(1);
                 *expected = meta.batch;
                 self.shared.times.lock().note(&mut meta);
-                let changes = Changes::from([(key::meta(), Some(Row::Meta(meta)))]);
-                put(&mut table, &changes).map_err(Failed::NotDone)?;
+                over.changes.insert(key::meta(), Some(Row::Meta(meta)));
             }
-            freezes = self.shared.freezes_after(&all, &Live(&table)).map_err(|e| not_done(&e))?;
+            freezes = self.shared.freezes_after(&over.changes, &over).map_err(|e| not_done(&e))?;
+            all = over.changes;
+            put(&mut table, &all).map_err(Failed::NotDone)?;
         }
         if all.is_empty() {
             // Nothing to write: no fsync.
@@ -356,4 +407,50 @@ fn put(
         done.map_err(|error| error.to_string())?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+    use super::*;
+    use crate::store::rows::Tables;
+
+    /// What a batch has changed so far is shown as if it were written: removed, replaced, added between.
+    #[test]
+    fn changes_are_shown_over_the_rows_in_order() {
+        let key = |letter: u8| vec![b'x', letter];
+        let freeze = |id: &str| Row::Alias(crate::call::OperationId([id.len() as u8; 32]));
+        let (one, two) = (freeze("1"), freeze("22"));
+        let mut tables = Tables::default();
+        tables.apply([b'b', b'd', b'f'].map(|at| (key(at), Some(one.clone()))).into());
+        let changes = [
+            (key(b'a'), Some(two.clone())),
+            (key(b'b'), None),
+            (key(b'c'), Some(two.clone())),
+            (key(b'd'), Some(two.clone())),
+            (key(b'g'), Some(two.clone())),
+            (key(b'h'), None),
+        ];
+        let mut whole = tables.clone();
+        whole.apply(changes.clone().into());
+        let over = Over { below: tables, changes: changes.into() };
+        let seen = |rows: &dyn Rows, from: u8, to: u8, most: usize| {
+            let mut seen = Vec::new();
+            rows.walk(&key(from), &key(to), &mut |key, row| {
+                seen.push((key.to_vec(), row));
+                if seen.len() < most { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            })
+            .unwrap();
+            seen
+        };
+        for from in b'a'..=b'i' {
+            for to in b'a'..=b'i' {
+                for most in 1..7 {
+                    assert_eq!(seen(&over, from, to, most), seen(&whole, from, to, most));
+                }
+            }
+            assert_eq!(over.find(&key(from)).unwrap(), whole.find(&key(from)).unwrap());
+        }
+        assert_eq!(seen(&over, b'a', b'i', 9).len(), 5);
+    }
 }
