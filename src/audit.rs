@@ -23,7 +23,7 @@ mod record;
 mod verify;
 mod writer;
 
-pub use intents::{Intent, Intents, intents};
+pub use intents::{Intent, Intents, intents, intents_before, latest};
 pub use record::{Entry, Event, RequestSeen, UpstreamSeen};
 pub use verify::{Finding, Report, tail, verify};
 

@@ -8,6 +8,7 @@
 //! Never sends without a permit, never answers without a record, never retries an effect.
 
 mod ask;
+mod complete;
 mod evidence;
 mod execute;
 mod explain;
@@ -28,8 +29,10 @@ mod told;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 pub use ask::Asked;
+pub use complete::Unrecorded;
 pub use evidence::Evidence;
 pub use explain::{FactOverride, Lookup};
 pub use known::Replay;
@@ -55,7 +58,7 @@ use crate::policy::Policy;
 use crate::refusal::Refusal;
 use crate::store::Store;
 use crate::telemetry::Telemetry;
-use known::Recall;
+use known::{Early, Recall};
 use reserve::{Entrance, Room};
 
 /// The stages of the path, in the order a call meets them. One snapshot per configuration; a call
@@ -102,6 +105,10 @@ pub struct Gate {
     pub watched: Watched,
     /// Outcomes that the store did not take yet.
     pub unsettled: Unsettled,
+    /// Operations whose end may be missing in the log.
+    pub unrecorded: Unrecorded,
+    /// Whether this replica looks for what is over and unknown, for its fleet.
+    pub leads: AtomicBool,
     /// An approval wakes the sweep at once.
     pub wake: Arc<tokio::sync::Notify>,
     /// The process is asked to stop: nobody is waited for any more, and no approved call is begun.
@@ -180,16 +187,20 @@ impl Gate {
         evidence: &mut Evidence,
     ) -> Result<Admission, Refusal> {
         let asked = self.ask(request, evidence).await?;
-        let mut seen = match self.recall(&asked, evidence).await? {
+        let (recalled, early) = self.recall_beside_facts(&asked, evidence).await?;
+        let mut seen = match recalled {
             Recall::Fresh(seen) => seen,
             Recall::Known(replay) => return Ok(Admission::Replay(replay)),
         };
         self.freezes.check(&asked.call, &asked.caller)?;
         evidence.taken = Some(self.rates.take(&asked.call, &asked.caller)?);
-        let mut road = self.open_road(&asked)?;
+        let (mut road, mut early) = match early {
+            Some(Early { road, facts }) => (road, Some(facts)),
+            None => (self.open_road(&asked)?, None),
+        };
         // BOUND: facts that keep changing under a call are read three times.
         for _ in 0..3 {
-            let judged = self.judge_facts(&asked, &mut road, evidence).await?;
+            let judged = self.judge_facts(&asked, &mut road, early.take(), evidence).await?;
             if !asked.call.class.is_effect() {
                 return self.permit(asked, judged, None, road);
             }

@@ -3,7 +3,9 @@
 pub mod agent;
 pub mod house;
 pub mod redis;
+pub mod set_clock;
 pub mod shop;
+pub mod switch;
 
 use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, TcpStream};

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use super::{Config, StorePlace, UpstreamSection};
 use crate::approval::Approvals;
@@ -13,7 +14,7 @@ use crate::clock::Clock;
 use crate::credentials::{ReadOnly, Reference, Vault};
 use crate::facts::{self, Lookups};
 use crate::freeze::Freezes;
-use crate::gate::{Gate, Lasting, Site, Unsettled, Watched};
+use crate::gate::{Gate, Lasting, Site, Unrecorded, Unsettled, Watched};
 use crate::identity::{self, Identity};
 use crate::limits::Rates;
 use crate::outbound::{Addresses, Connection, Exchange, Network, Outbound, Outgoing, Upstream};
@@ -276,6 +277,8 @@ pub fn gate(config: Config, vault: Vault, keep: Keep, clock: Clock) -> Result<Ga
         store_is_new: config.init_store,
         watched: Watched::default(),
         unsettled: Unsettled::default(),
+        unrecorded: Unrecorded::default(),
+        leads: AtomicBool::new(true),
         wake: Arc::default(),
         closing: tokio_util::sync::CancellationToken::new(),
         store,

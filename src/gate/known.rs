@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::bounds::JOIN_WAIT;
-use crate::call::{Answer, OperationId, Outcome};
+use crate::breaker::Pass;
+use crate::call::{Answer, Facts, OperationId, Outcome};
 use crate::decision::Reason;
 use crate::disclosure::{self, Question, Ran};
 use crate::gate::execute::kept;
@@ -30,7 +31,67 @@ pub(super) enum Recall {
     Known(Box<Replay>),
 }
 
+/// What was read beside recall.
+pub(super) struct Early {
+    /// Leave to reach the upstream.
+    pub road: Pass,
+    /// What it said.
+    pub facts: Result<Facts, Refusal>,
+}
+
 impl Gate {
+    /// Whether a call is known already. Where asking takes a trip to a fleet's store, the facts are read
+    /// meanwhile, if nothing in this process stands in their way; recall wins.
+    ///
+    /// SECURITY: such facts may be older than what recall has seen. They count as of the settlings that
+    /// were known of before they were asked for: what has moved since is stale, and is read again.
+    pub(super) async fn recall_beside_facts(
+        &self,
+        asked: &Asked,
+        evidence: &mut Evidence,
+    ) -> Result<(Recall, Option<Early>), Refusal> {
+        let seen = self.store.seen(&asked.caller.key().tenant);
+        match seen.zip(self.early_road(asked)) {
+            Some(early) => Box::pin(self.recall_and_read(asked, early, evidence)).await,
+            None => Ok((self.recall(asked, evidence).await?, None)),
+        }
+    }
+
+    async fn recall_and_read(
+        &self,
+        asked: &Asked,
+        (seen, mut road): (u64, Pass),
+        evidence: &mut Evidence,
+    ) -> Result<(Recall, Option<Early>), Refusal> {
+        let (recalled, facts) = {
+            let facts = self.gathered(asked, &mut road);
+            let recall = self.recall(asked, evidence);
+            tokio::pin!(facts, recall);
+            tokio::select! {
+                biased;
+                recalled = &mut recall => match recalled? {
+                    known @ Recall::Known(_) => return Ok((known, None)),
+                    fresh @ Recall::Fresh(_) => (fresh, facts.await),
+                },
+                facts = &mut facts => (recall.await?, facts),
+            }
+        };
+        match recalled {
+            known @ Recall::Known(_) => Ok((known, None)),
+            Recall::Fresh(now) => Ok((Recall::Fresh(seen.min(now)), Some(Early { road, facts }))),
+        }
+    }
+
+    /// Leave to read the facts of an effect before it is known to be new.
+    fn early_road(&self, asked: &Asked) -> Option<Pass> {
+        let (call, caller) = (&asked.call, &asked.caller);
+        let may = call.class.is_effect()
+            && !call.action.facts.is_empty()
+            && self.freezes.check(call, caller).is_ok()
+            && self.rates.has_room(call, caller);
+        may.then(|| self.open_road(asked).ok()).flatten()
+    }
+
     /// Whether a call is known already; a read never is.
     pub(super) async fn recall(
         &self,

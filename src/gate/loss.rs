@@ -4,9 +4,11 @@
 //! Never lets an effect rest on a store that is not known.
 
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::audit;
+use crate::clock::Timestamp;
 use crate::gate::Gate;
 use crate::refusal::Fault;
 use crate::store::loss::Known;
@@ -46,8 +48,13 @@ impl Gate {
     pub async fn know_store(&self) -> Result<(), Fault> {
         let known = self.store.known().await?;
         let before = self.store_name()?;
+        let forgot = known.went_back || known.doubted;
         match (&known.name, &before) {
-            (Some(name), Some(before)) if **name == **before && !known.went_back => {
+            (Some(name), Some((before, since))) if **name == **before && !forgot => {
+                if self.is_missing_effects(*since).await? {
+                    self.store.distrust();
+                    return Err(Fault::StoreUnavailable("it misses what this log has".to_owned()));
+                }
                 self.store.accept(&known);
                 Ok(())
             }
@@ -64,9 +71,13 @@ impl Gate {
                     .to_owned(),
             )),
             _ => {
+                if known.name.is_some() && known.went_back {
+                    // The others are told before a log is read, which may take a while.
+                    self.store.doubt().await?;
+                }
                 self.put_back().await?;
                 // Somebody else found it first, and it has its new name: nothing more is lost.
-                if known.name.is_none() || known.went_back {
+                if known.name.is_none() || forgot {
                     self.store.begin_again().await?;
                 }
                 self.store.forgive();
@@ -84,11 +95,13 @@ impl Gate {
         };
         if let Some(file) = self.name_file() {
             let write = || {
-                std::fs::write(&file, name.as_bytes())?;
+                std::fs::write(&file, format!("{name}\n{}\n", self.clock.now()))?;
                 std::fs::File::open(&file)?.sync_all()
             };
             write().map_err(|e| Fault::Audit(format!("{}: {e}", file.display())))?;
         }
+        // What it is taken for now, it is held to from now on.
+        self.unrecorded.is_compared.store(true, Ordering::Release);
         self.store.accept(known);
         Ok(())
     }
@@ -122,10 +135,15 @@ impl Gate {
         Some(dir.join(NAME_FILE))
     }
 
-    fn store_name(&self) -> Result<Option<String>, Fault> {
+    /// The name of the store that the log belongs to, and since when it does.
+    fn store_name(&self) -> Result<Option<(String, Option<Timestamp>)>, Fault> {
         let Some(file) = self.name_file() else { return Ok(None) };
         match std::fs::read_to_string(&file) {
-            Ok(name) => Ok(Some(name)),
+            Ok(text) => {
+                let mut lines = text.lines();
+                let name = lines.next().unwrap_or_default().to_owned();
+                Ok(Some((name, lines.next().and_then(Timestamp::parse))))
+            }
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(Fault::Audit(format!("{}: {e}", file.display()))),
         }

@@ -130,6 +130,8 @@ impl Gate {
         let by = Witness::Person((*operator.name).into());
         let note = crate::redact::text(&word.reason);
         let told = Told { by, made: word.made.clone(), ..Told::of(op, outcome, &note) };
+        let evidence = Evidence::of_record(&record, &self.clock);
+        self.found_on_record(outcome, Some(&operator.name), &evidence).await?;
         match self.store.settle(settling(&told), None).await? {
             Settled::Ok(record) => {
                 self.said_on_record(Event::Resolved, &record, operator, &word.reason).await?;
@@ -228,6 +230,7 @@ impl Gate {
     pub fn ready(&self) -> Result<(), String> {
         self.store.health().map_err(|fault| fault.to_string())?;
         self.store.is_the_same().map_err(|fault| fault.to_string())?;
+        self.store.is_met().map_err(|fault| fault.to_string())?;
         self.audit.health().map_err(|fault| fault.to_string())?;
         match self.identity.without_keys().into_iter().next() {
             Some((issuer, why)) => Err(format!("the keys of issuer `{issuer}`: {why}")),

@@ -71,15 +71,31 @@ impl Gate {
         let Ok(token) = Token::random() else { return };
         let until = self.clock.steady().saturating_add(LEASE_MARGIN);
         let Some((record, how)) = self.claimed(&record, token, how).await else { return };
+        let how = match (how, &search) {
+            (Try::Send, Ok(search)) if self.is_remembered(&record, search) => Try::Send,
+            (Try::Send | Try::Read, _) => Try::Read,
+        };
         let ticket = Ticket { operation: record.op, token, until };
         let found = match &search {
             Ok(search) => self.find(&record, search, (ticket, how), &mut evidence).await,
             Err(why) => Err(why.clone()),
         };
         match found {
-            Ok(told) => self.settle(told, &mut evidence).await,
+            Ok(told) => self.settle_found(told, &mut evidence).await,
             Err(why) => self.not_found_yet(&record, token, &why, &evidence).await,
         }
+    }
+
+    async fn settle_found(&self, told: Told, evidence: &mut Evidence) {
+        if let Witness::Lookup(_) = told.by
+            && let Err(fault) = self.found_on_record(told.outcome, None, evidence).await
+        {
+            // It is found again.
+            self.tell_evidence_gap();
+            self.tell_fault("what a look-up found could not be put on record", &fault);
+            return;
+        }
+        self.settle(told, evidence).await;
     }
 
     /// The operation, if nobody else looks for its outcome now; and how it is looked for.
@@ -180,18 +196,22 @@ impl Gate {
         let call = &search.asked.call;
         let Ok(site) = self.site(call) else { return false };
         let Some(first) = record.attempts.first() else { return false };
-        let retention = call.action.pack.idempotency.retention;
-        // What is sent again may arrive as late as the vendor may show it: its key must be known then.
-        let arrives = lease(site).saturating_add(settle(call.action.lookup.as_ref()));
-        let margin = retention.checked_div(4).unwrap_or_default().min(RETENTION_MARGIN);
-        let remembered = retention.saturating_sub(margin.max(arrives));
         let fingerprint = operation::fingerprint(call, search.asked.account.as_deref());
         record.state == State::Unknown
             && site.trusted
             && operation::is_keyed(&call.action, &call.method)
             && record.about.origin == Some(site.origin)
             && record.about.fingerprint == fingerprint
-            && self.clock.now().since(first.at) < remembered
+            && self.clock.now().since(first.at) < remembered(site, search)
+    }
+
+    /// Whether the vendor must still know the key of a claim that is to be sent, by the store's own time.
+    ///
+    /// SECURITY: this process's clock may have been set back.
+    fn is_remembered(&self, record: &Record, search: &Search) -> bool {
+        let Ok(site) = self.site(&search.asked.call) else { return false };
+        let ends = record.attempts.first().zip(record.attempts.last());
+        ends.is_some_and(|(first, now)| now.at.since(first.at) < remembered(site, search))
     }
 
     /// Sends the same bytes under the same key. Only a yes is an answer: a no may be the vendor's answer
@@ -257,6 +277,9 @@ impl Gate {
             unit: call.action.amount.as_ref().map_or(Unit::Minor, |amount| amount.unit),
             amount: record.about.amount,
             since: record.attempts.first().map_or(record.created, |first| first.at),
+            leapt: self.store.leap().map_or(Duration::ZERO, |leap| {
+                Duration::from_millis(u64::try_from(leap.by).unwrap_or(0))
+            }),
             same: &sought.same,
             mark: &mark,
             made: record.made.as_deref(),
@@ -352,6 +375,16 @@ impl Watched {
 fn lease(site: &Site) -> Duration {
     let upstream = &site.upstream;
     upstream.connect.saturating_add(upstream.answer).saturating_add(LEASE_MARGIN)
+}
+
+/// How long after the first sending a vendor's key is trusted to be known.
+fn remembered(site: &Site, search: &Search) -> Duration {
+    let action = &search.asked.call.action;
+    let retention = action.pack.idempotency.retention;
+    // What is sent again may arrive as late as the vendor may show it: its key must be known then.
+    let arrives = lease(site).saturating_add(settle(action.lookup.as_ref()));
+    let margin = retention.checked_div(4).unwrap_or_default().min(RETENTION_MARGIN);
+    retention.saturating_sub(margin.max(arrives))
 }
 
 /// How long the vendor may take to show what it did.

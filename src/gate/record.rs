@@ -50,14 +50,18 @@ impl Gate {
             Ok(()) => Ok(permit),
             Err(fault) => {
                 self.tell_evidence_gap();
-                let note = "it could not be put on record, nothing was sent";
-                let end = settling(&Told::new(ticket, Outcome::NotSent, note));
-                if let Err(also) = self.store.settle(end.clone(), None).await {
-                    self.tell_fault("room could not be given back yet", &also);
-                    self.unsettled.keep(end, None);
-                }
+                self.give_back(ticket, "it could not be put on record, nothing was sent").await;
                 Err(fault.into())
             }
+        }
+    }
+
+    /// Nothing was sent: the room is free again.
+    pub(super) async fn give_back(&self, ticket: Ticket, note: &str) {
+        let end = settling(&Told::new(ticket, Outcome::NotSent, note));
+        if let Err(fault) = self.store.settle(end.clone(), None).await {
+            self.tell_fault("room could not be given back yet", &fault);
+            self.unsettled.keep(end, None);
         }
     }
 
@@ -87,6 +91,7 @@ impl Gate {
         if let Err(fault) = self.audit.record(entry).await {
             self.tell_evidence_gap();
             self.tell_fault("an outcome could not be put on record", &fault);
+            self.unrecorded.keep(told.operation);
         }
     }
 
@@ -111,7 +116,10 @@ impl Gate {
     pub(super) async fn settle_again(&self) {
         for (end, answer) in self.unsettled.take() {
             match self.store.settle(end.clone(), answer.as_ref()).await {
-                Ok(settled) => self.tell_settled(Ok(settled), end.outcome),
+                Ok(settled) => {
+                    self.tell_settled(Ok(settled), end.outcome);
+                    self.unrecorded.keep(end.op);
+                }
                 Err(_) => self.unsettled.keep(end, answer),
             }
         }

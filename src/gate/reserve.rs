@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::bounds::LEASE_MARGIN;
+use crate::bounds::{LEASE_MARGIN, SAME_WINDOW};
 use crate::breaker::{Health, Pass};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
@@ -64,14 +64,18 @@ pub(super) enum Room {
 }
 
 impl Gate {
-    /// Reads the facts and asks policy.
+    /// Reads the facts, unless they were read beside recall, and asks policy.
     pub(super) async fn judge_facts(
         &self,
         asked: &Asked,
         road: &mut Pass,
+        early: Option<Result<Facts, Refusal>>,
         evidence: &mut Evidence,
     ) -> Result<Judged, Refusal> {
-        let (facts, resolved) = self.known_facts(asked, road, evidence).await?;
+        let (facts, resolved) = match early {
+            Some(facts) => self.resolved(asked, facts?, evidence)?,
+            None => self.known_facts(asked, road, evidence).await?,
+        };
         let decision = self.decide(asked, &facts, &resolved)?;
         let queue = Arc::clone(&asked.contract.approval.queue);
         match decision {
@@ -97,22 +101,38 @@ impl Gate {
         road: &mut Pass,
         evidence: &mut Evidence,
     ) -> Result<(Facts, Arc<Resolved>), Refusal> {
+        let facts = self.gathered(asked, road).await?;
+        self.resolved(asked, facts, evidence)
+    }
+
+    /// What the system of record says.
+    pub(super) async fn gathered(&self, asked: &Asked, road: &mut Pass) -> Result<Facts, Refusal> {
         let account = asked.account.as_deref();
         let nothing = Facts::default();
         let scope =
             resolve::Scope { call: &asked.call, caller: &asked.caller, account, facts: &nothing };
         let mut seen = |status| road.saw(Health::of(status));
-        let mut facts = match asked.call.action.facts.is_empty() {
-            true => Facts::default(),
-            false => Box::pin(self.lookups.gather(&scope, &mut seen)).await?,
-        };
+        match asked.call.action.facts.is_empty() {
+            true => Ok(Facts::default()),
+            false => Box::pin(self.lookups.gather(&scope, &mut seen)).await,
+        }
+    }
+
+    fn resolved(
+        &self,
+        asked: &Asked,
+        mut facts: Facts,
+        evidence: &mut Evidence,
+    ) -> Result<(Facts, Arc<Resolved>), Refusal> {
         asked.contract.assume(&mut facts);
         evidence.assumed.clone_from(&facts.assumed);
         // Nothing was read: there is nothing to be held to later.
         if !facts.read.is_empty() {
             evidence.facts = Some(operation::facts_digest(&facts));
         }
-        let scope = resolve::Scope { facts: &facts, ..scope };
+        let account = asked.account.as_deref();
+        let scope =
+            resolve::Scope { call: &asked.call, caller: &asked.caller, account, facts: &facts };
         let resolved = Arc::new(resolve::resolve(&scope)?);
         evidence.resolved = Some(Arc::clone(&resolved));
         Ok((facts, resolved))
@@ -147,6 +167,12 @@ impl Gate {
     ) -> Result<Room, Refusal> {
         // Its facts may have shown that the upstream is not well: an effect does not try the road.
         self.site(&asked.call)?.breaker.still_open()?;
+        // SECURITY: who misses what another server had confirmed is waited for; a vendor that knows our keys
+        // does nothing twice.
+        let is_exposed = asked.call.class == Class::Financial && !self.is_keyed(asked)?;
+        if is_exposed {
+            self.store.is_met()?;
+        }
         let reserve = self.reservation(asked, judged, entrance)?;
         evidence.digest = Some(reserve.about.digest);
         // The lease begins later than this, on the store's clock.
@@ -158,7 +184,12 @@ impl Gate {
                     evidence.intent = Some(STANDARD_NO_PAD.encode(sealed).into());
                 }
                 let (operation, token) = (grant.record.op, grant.token);
-                Ok(Room::Granted(Ticket { operation, token, until }))
+                let ticket = Ticket { operation, token, until };
+                if is_exposed && let Err(fault) = self.store.is_met() {
+                    self.give_back(ticket, "another server answered, nothing was sent").await;
+                    return Err(fault.into());
+                }
+                Ok(Room::Granted(ticket))
             }
             Reserved::Held(record) => {
                 evidence.held(&record);
@@ -176,6 +207,12 @@ impl Gate {
             Reserved::Blocked(Blocked::Stale(seen)) => Ok(Room::Stale(seen)),
             Reserved::Blocked(blocked) => Err(self.blocked(asked, blocked)),
         }
+    }
+
+    /// Whether the vendor is trusted to know its key again.
+    fn is_keyed(&self, asked: &Asked) -> Result<bool, Refusal> {
+        let call = &asked.call;
+        Ok(self.site(call)?.trusted && operation::is_keyed(&call.action, &call.method))
     }
 
     fn blocked(&self, asked: &Asked, blocked: Blocked) -> Refusal {
@@ -206,9 +243,12 @@ impl Gate {
         let (call, caller) = (&asked.call, &asked.caller);
         let site = self.site(call)?;
         let mut reasons = judged.reasons.clone();
-        // What was done before is not known: only a vendor that knows our keys would not do it twice.
-        let is_keyed = site.trusted && operation::is_keyed(&call.action, &call.method);
-        if call.class == Class::Financial && !is_keyed && self.store.lost()?.is_some() {
+        // What was done before is not known: only a vendor that knows our keys would not do it twice, and
+        // whoever asks the same again under a key of its own has another one there.
+        if call.class == Class::Financial
+            && let Some(lost) = self.store.lost()?
+            && (!self.is_keyed(asked)? || self.clock.now().since(lost) < SAME_WINDOW)
+        {
             reasons.push(lost_reason());
         }
         let (entry, seen, request) = match entrance {

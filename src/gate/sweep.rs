@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -18,6 +19,9 @@ use crate::store::{HoldAnswer, Record, Say};
 
 /// BOUND: how soon what is over is seen to be over.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
+/// BOUND: every so many turns a replica looks although another does: what only it knows it tells, and one
+/// that says it looks and does not costs a minute.
+const LOOK_ALL_THE_SAME: u32 = 60;
 /// BOUND: approved calls that are looked at in one turn; more than people approve in an hour.
 const APPROVED_MAX: usize = 1_000;
 /// BOUND: approved calls that run at once, so that one slow upstream does not keep the others waiting.
@@ -26,6 +30,8 @@ const RUNNING_MAX: usize = 32;
 impl Gate {
     /// One turn of the sweep, to its end.
     pub async fn sweep(&self) {
+        self.settle_again().await;
+        self.record_again().await;
         Box::pin(self.end_what_is_over()).await;
         Box::pin(self.seek()).await;
         let approved = self.approved().await;
@@ -42,6 +48,8 @@ impl Gate {
             self.record_change(&record).await;
         }
         tokio::join!(
+            Box::pin(self.find_unrecorded()),
+            Box::pin(self.lead_until_closed()),
             Box::pin(self.end_until_closed()),
             Box::pin(self.run_until_closed()),
             Box::pin(self.seek_until_closed()),
@@ -51,7 +59,27 @@ impl Gate {
 
     async fn seek_until_closed(&self) {
         while !self.closing.is_cancelled() {
-            self.seek().await;
+            if self.leads.load(Ordering::Acquire) {
+                self.seek().await;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(SWEEP_EVERY) => {}
+                () = self.closing.cancelled() => {}
+            }
+        }
+    }
+
+    /// One replica of a fleet looks for what is over, approved or unknown, as long as it says so each second;
+    /// when it does not, another takes its place. A lease that two take for theirs costs only work: each
+    /// operation is claimed by one.
+    async fn lead_until_closed(&self) {
+        let mut turn = 0_u32;
+        while self.store.is_shared() && !self.closing.is_cancelled() {
+            // A store that does not say who it is, is told of by whoever looks.
+            let leads = self.store.leads().await.unwrap_or(true);
+            turn = if leads { 0 } else { turn.wrapping_add(1) };
+            let is_due = turn.is_multiple_of(LOOK_ALL_THE_SAME);
+            self.leads.store(leads || is_due, Ordering::Release);
             tokio::select! {
                 () = tokio::time::sleep(SWEEP_EVERY) => {}
                 () = self.closing.cancelled() => {}
@@ -61,7 +89,11 @@ impl Gate {
 
     async fn end_until_closed(&self) {
         while !self.closing.is_cancelled() {
-            self.end_what_is_over().await;
+            self.settle_again().await;
+            self.record_again().await;
+            if self.leads.load(Ordering::Acquire) {
+                self.end_what_is_over().await;
+            }
             tokio::select! {
                 () = tokio::time::sleep(SWEEP_EVERY) => {}
                 () = self.closing.cancelled() => {}
@@ -71,7 +103,6 @@ impl Gate {
 
     /// Leases that are over become unknown, holds that nobody answered are refused.
     async fn end_what_is_over(&self) {
-        self.settle_again().await;
         match self.store.sweep().await {
             Ok(changed) => {
                 for record in changed {
@@ -85,9 +116,12 @@ impl Gate {
     async fn run_until_closed(&self) {
         let mut running = FuturesUnordered::new();
         let mut begun: Vec<OperationId> = Vec::new();
-        let mut told = HashMap::new();
+        let (mut told, mut is_woken) = (HashMap::new(), true);
         while !self.closing.is_cancelled() {
-            let mut waiting = VecDeque::from(self.approved().await);
+            // Whoever took an approval runs it; what then waits is the turn of the one that looks.
+            let looks = std::mem::take(&mut is_woken) || self.leads.load(Ordering::Acquire);
+            let mut waiting =
+                VecDeque::from(if looks { self.approved().await } else { Vec::new() });
             told.retain(|op, _| waiting.iter().any(|record| record.op == *op));
             waiting.retain(|record| !begun.contains(&record.op));
             // A turn that nobody asked for is due after a second.
@@ -105,7 +139,10 @@ impl Gate {
                         begun.retain(|op| *op != record.op);
                         self.tell_once(&record, waits, &mut told);
                     }
-                    _due = &mut due => break,
+                    woken = &mut due => {
+                        is_woken = woken.is_ok();
+                        break;
+                    }
                     () = self.closing.cancelled() => break,
                 }
             }

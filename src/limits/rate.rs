@@ -252,6 +252,18 @@ impl Rates {
         result.map(Taken).map_err(|full| self.refusal(full))
     }
 
+    /// Whether there is room for a call now; nothing is taken.
+    pub fn has_room(&self, call: &Call, caller: &Caller) -> bool {
+        let (mut cells, mut key) = (self.cells.lock(), Vec::new());
+        let now = cells.set(self.clock.steady());
+        self.rules.iter().filter(|counted| counted.rule.applies(call.class)).all(|counted| {
+            key.clear();
+            counted.rule.key(&Asked { call, caller }, &mut key);
+            let known = cells.known(&key, now.saturating_add(counted.span));
+            counted.limiter.check_key(&Slot { known, next: Cell::new(now) }).is_ok()
+        })
+    }
+
     fn take_locked(
         &self,
         cells: &mut Cells,

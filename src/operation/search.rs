@@ -30,6 +30,8 @@ pub struct Wanted<'w> {
     pub amount: Option<Money>,
     /// When it was first submitted.
     pub since: Timestamp,
+    /// How far the clock of `since` was set forward, as far as is known.
+    pub leapt: Duration,
     /// What further places must equal, in the order of the pack's list.
     pub same: &'w [String],
     /// The operation's name, where it went along.
@@ -125,7 +127,7 @@ fn fits(wanted: &Wanted<'_>, made: &Made, id: &str, item: &Value) -> Option<bool
     let Some(created) = &made.created else { return Some(false) };
     match created.find(item).and_then(moment) {
         // Its end of keeping time: a vendor that counts seconds made it somewhere within this one.
-        Some((_, last)) if last.plus(CLOCKS_APART) < wanted.since => None,
+        Some((_, last)) if last.plus(CLOCKS_APART).plus(wanted.leapt) < wanted.since => None,
         Some((_, last)) => Some(last >= wanted.since && worth == Worth::Same),
         None => Some(false),
     }

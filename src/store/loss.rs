@@ -12,7 +12,7 @@ use crate::store::step::{Epoch, Event, Reply};
 use crate::store::{Record, Shelf, Store, codec};
 
 /// What a store says of itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Known {
     /// Its name; a store that was lost gets another one. `None` when it was never begun, or lost just now.
     pub name: Option<Box<str>>,
@@ -20,6 +20,8 @@ pub struct Known {
     pub lost: Option<Timestamp>,
     /// Whether it has forgotten writes that it had confirmed.
     pub went_back: bool,
+    /// Whether another process misses what had been confirmed to it.
+    pub doubted: bool,
 }
 
 impl Store {
@@ -32,13 +34,11 @@ impl Store {
         match &self.shelf {
             Shelf::Redis(redis) => redis.known().await,
             // One in memory loses what it knows with the process.
-            Shelf::Memory(_) => {
-                Ok(Known { name: Some("memory".into()), lost: None, went_back: false })
-            }
+            Shelf::Memory(_) => Ok(Known { name: Some("memory".into()), ..Known::default() }),
             Shelf::Embedded(_) => {
                 let meta = self.read(|rows| Draft::new(rows).meta())?;
                 let name = (meta.epoch > 0).then(|| meta.epoch.to_string().into());
-                Ok(Known { name, lost: meta.lost, went_back: false })
+                Ok(Known { name, lost: meta.lost, ..Known::default() })
             }
         }
     }
@@ -75,6 +75,42 @@ impl Store {
                     .to_owned(),
             )),
             Shelf::Redis(_) | Shelf::Memory(_) | Shelf::Embedded(_) => Ok(()),
+        }
+    }
+
+    /// Whether nobody can miss any more what it had confirmed: the server that answers was there before, or
+    /// every process has had the time to look for its own writes.
+    ///
+    /// # Errors
+    ///
+    /// When others may still find that it forgot something.
+    pub fn is_met(&self) -> Result<(), Fault> {
+        match &self.shelf {
+            Shelf::Redis(redis) if !redis.is_met() => Err(Fault::StoreUnavailable(
+                "another server answers: who misses what was confirmed is waited for".to_owned(),
+            )),
+            Shelf::Redis(_) | Shelf::Memory(_) | Shelf::Embedded(_) => Ok(()),
+        }
+    }
+
+    /// Tells the others that something that it had confirmed is missing, before it is seen to.
+    ///
+    /// # Errors
+    ///
+    /// When the store did not write it.
+    pub async fn doubt(&self) -> Result<(), Fault> {
+        match &self.shelf {
+            Shelf::Redis(redis) => redis.doubt().await,
+            Shelf::Memory(_) | Shelf::Embedded(_) => Ok(()),
+        }
+    }
+
+    /// What facts that are read from now on know of at least, before a fleet's store was asked; `None`
+    /// where asking takes no trip.
+    pub fn seen(&self, tenant: &str) -> Option<u64> {
+        match &self.shelf {
+            Shelf::Redis(redis) => Some(redis.seen(tenant)),
+            Shelf::Memory(_) | Shelf::Embedded(_) => None,
         }
     }
 

@@ -15,6 +15,7 @@ mod epoch;
 mod kept;
 mod line;
 mod look;
+mod met;
 mod open;
 mod pack;
 mod reserve;
@@ -35,6 +36,7 @@ use self::asked::Args;
 pub use self::bare::Bare;
 pub use self::durable::Durability;
 use self::line::Line;
+use self::met::Met;
 pub use self::open::{Address, Kind, Tls};
 use self::pack::Item;
 use self::script::Script;
@@ -88,9 +90,22 @@ struct Inside {
     counts: Mutex<HashMap<Box<str>, i64>>,
     /// Whether it has counted less than before.
     went_back: AtomicBool,
-    /// Whether it is the one that is known; and since when it does not know all.
-    begun: Mutex<Option<Option<Timestamp>>>,
+    /// Which store effects may rest on; `None` while it is not known to be the one that it was.
+    begun: Mutex<Option<Accepted>>,
+    /// Which server answered last, and since when it is looked at.
+    met: Mutex<Met>,
+    /// The number of settlings that each tenant's rows last told.
+    settled: Mutex<HashMap<Box<str>, u64>>,
     trips: AtomicU64,
+}
+
+/// A store that is known.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Accepted {
+    /// Its name, where it is watched over.
+    name: Option<Box<str>>,
+    /// Since when it does not know all.
+    lost: Option<Timestamp>,
 }
 
 /// Which list of freezes is in memory.
@@ -162,7 +177,9 @@ impl Redis {
             judged: Mutex::default(),
             counts: Mutex::default(),
             went_back: AtomicBool::new(false),
-            begun: Mutex::new(Some(None)),
+            begun: Mutex::new(Some(Accepted::default())),
+            met: Mutex::default(),
+            settled: Mutex::default(),
             trips: AtomicU64::new(0),
         });
         let tasks = tasks::start(&inside);
@@ -317,9 +334,13 @@ impl Inside {
         let word = parts.next().and_then(|word| String::from_utf8(word).ok());
         let at = parts.next().and_then(|at| String::from_utf8(at).ok()?.parse().ok());
         let count = parts.next().and_then(|n| String::from_utf8(n).ok()?.parse().ok());
-        let (Some(word), Some(at), Some(count)) = (word, at, count) else { return Err(damaged()) };
+        let settled = parts.next().and_then(|n| String::from_utf8(n).ok()?.parse().ok());
+        let (Some(word), Some(at), Some((count, settled))) = (word, at, count.zip(settled)) else {
+            return Err(damaged());
+        };
         self.heard(at);
         self.counted(prefix, heard, count);
+        self.settled(prefix, settled);
         Ok(Said { word, rest: parts.collect() })
     }
 

@@ -10,6 +10,18 @@ use crate::store::step::{Event, Reply};
 use crate::store::{About, Claim, Claimed, Record, Shelf, State, Store, astray};
 
 impl Store {
+    /// Whether this process looks for what is over, approved or unknown: one of a fleet does.
+    ///
+    /// # Errors
+    ///
+    /// When a fleet's store does not say.
+    pub async fn leads(&self) -> Result<bool, Fault> {
+        match &self.shelf {
+            Shelf::Redis(redis) => redis.leads().await,
+            Shelf::Memory(_) | Shelf::Embedded(_) => Ok(true),
+        }
+    }
+
     /// Whose outcome is to be looked for now, `limit` at most.
     ///
     /// # Errors

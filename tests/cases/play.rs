@@ -254,7 +254,7 @@ async fn call(world: &World, step: &Node) -> Seen {
     seen
 }
 
-fn request(world: &World, step: &Node) -> Request {
+pub fn request(world: &World, step: &Node) -> Request {
     let agent = text(step, "agent").unwrap_or_else(|| "support-bot".into());
     let customer = match entries(step).iter().any(|(name, _, _)| name == "customer") {
         true => text(step, "customer"),

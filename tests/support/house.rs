@@ -85,11 +85,11 @@ impl House {
     pub fn replica(upstream: &str, store: &str, other: Option<&Self>) -> Self {
         let home = tempfile::tempdir().unwrap();
         let text = configuration(upstream, "").replace("store: embedded:data/store", store);
-        Self::replica_in(home, &text, other)
+        Self::replica_in(home, &text, other, "")
     }
 
     /// The same from a configuration as it stands, in a folder with whatever it names.
-    pub fn replica_in(home: TempDir, text: &str, other: Option<&Self>) -> Self {
+    pub fn replica_in(home: TempDir, text: &str, other: Option<&Self>, before: &str) -> Self {
         let state = home.path().join("state");
         if let Some(other) = other {
             std::fs::create_dir(&state).unwrap();
@@ -106,7 +106,7 @@ impl House {
         std::fs::write(home.path().join("tollhouse.yaml"), text).unwrap();
         // Whoever is first says that the fleet's store is new.
         let how = if other.is_some() { How::Config } else { How::First };
-        Self::open(home, how, "")
+        Self::open(home, how, before)
     }
 
     fn open(home: TempDir, how: How, before: &str) -> Self {

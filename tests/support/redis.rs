@@ -9,6 +9,7 @@ use tempfile::TempDir;
 use tollhouse::store::Address;
 
 use super::free_port;
+use super::set_clock::SetClock;
 
 /// One server.
 pub struct Server {
@@ -16,6 +17,7 @@ pub struct Server {
     pub port: u16,
     dir: TempDir,
     settings: Vec<String>,
+    clock: Option<SetClock>,
 }
 
 impl Server {
@@ -26,13 +28,24 @@ impl Server {
 
     /// With these settings as well: `["appendonly", "yes"]`; `PORT` is its port.
     pub fn with(settings: &[&str]) -> Self {
+        Self::made(settings, |_| None)
+    }
+
+    /// The same with a clock that [`Server::set_clock`] sets.
+    pub fn with_clock(settings: &[&str]) -> Self {
+        Self::made(settings, |dir| Some(SetClock::at(&dir.join("clock"))))
+    }
+
+    fn made(settings: &[&str], clock: impl Fn(&Path) -> Option<SetClock>) -> Self {
         // Another process may take a port that was free a moment ago.
         for _ in 0..5 {
             let port = free_port();
+            let dir = tempfile::tempdir().unwrap();
             let mut server = Self {
                 child: None,
                 port,
-                dir: tempfile::tempdir().unwrap(),
+                clock: clock(dir.path()),
+                dir,
                 settings: settings.iter().map(|s| (*s).to_owned()).collect(),
             };
             if server.run() {
@@ -56,6 +69,9 @@ impl Server {
             let value = pair[1].replace("PORT", &self.port.to_string());
             command.args([format!("--{}", pair[0]), value]);
         }
+        if let Some(clock) = &self.clock {
+            command.envs(clock.environment());
+        }
         self.child = Some(spawn(command));
         self.is_up()
     }
@@ -66,7 +82,7 @@ impl Server {
         command.arg(file).arg("--sentinel").stdin(Stdio::null()).stdout(Stdio::null());
         let dir = tempfile::tempdir().unwrap();
         let child = Some(spawn(command));
-        let mut server = Self { child, port, dir, settings: Vec::new() };
+        let mut server = Self { child, port, dir, settings: Vec::new(), clock: None };
         assert!(server.is_up(), "the sentinel ended");
         server
     }
@@ -104,6 +120,25 @@ impl Server {
     pub fn signal(&self, name: &str) {
         let id = self.child.as_ref().unwrap().id().to_string();
         assert!(Command::new("kill").args([&format!("-{name}"), &id]).status().unwrap().success());
+    }
+
+    /// Sets its clock so many seconds ahead, or behind.
+    pub fn set_clock(&self, seconds: i64) {
+        self.clock.as_ref().expect("it was started without a clock of its own").set(seconds);
+    }
+
+    /// Whether it can write a snapshot: it cannot over a folder of that name, and takes no writes then.
+    pub fn can_save(&self, yes: bool) {
+        let place = self.dir.path().join("dump.rdb");
+        if yes {
+            let _ = std::fs::remove_dir(&place);
+            self.cli(&["CONFIG", "SET", "save", ""]);
+        } else {
+            let _ = std::fs::remove_file(&place);
+            std::fs::create_dir_all(&place).unwrap();
+            self.cli(&["CONFIG", "SET", "save", "3600 1"]);
+            self.cli(&["BGSAVE"]);
+        }
     }
 
     /// Ends it as a power cut does.

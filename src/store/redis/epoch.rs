@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::pack::Item;
-use super::{Inside, Redis, kept, script};
+use super::{Accepted, Inside, Redis, kept, script};
 use crate::clock::Timestamp;
 use crate::refusal::Fault;
 use crate::store::codec::write;
@@ -17,6 +17,7 @@ use crate::store::step::Epoch;
 impl Redis {
     /// What is known of it now.
     pub async fn known(&self) -> Result<Known, Fault> {
+        self.inside.meet().await?;
         let known = self.inside.epoch(Vec::new()).await?;
         Ok(Known { went_back: self.inside.went_back.load(Ordering::Acquire), ..known })
     }
@@ -28,7 +29,7 @@ impl Redis {
 
     /// Since when it does not know all; as it was last heard.
     pub fn lost(&self) -> Option<Timestamp> {
-        self.inside.begun.lock().flatten()
+        self.inside.begun.lock().as_ref().and_then(|begun| begun.lost)
     }
 
     /// It is known once somebody says so.
@@ -41,14 +42,21 @@ impl Redis {
         self.inside.went_back.store(true, Ordering::Release);
     }
 
+    /// The others are told that something that it had confirmed is missing.
+    pub async fn doubt(&self) -> Result<(), Fault> {
+        self.inside.epoch(vec![("doubt", Item::Bool(true))]).await.map(drop)
+    }
+
     /// It is the one that is known: effects may rest on it.
     pub fn accept(&self, known: &Known) {
-        *self.inside.begun.lock() = Some(known.lost);
+        let (name, lost) = (known.name.clone(), known.lost);
+        *self.inside.begun.lock() = Some(Accepted { name, lost });
     }
 
     /// What it forgot is seen to: its counts begin anew.
     pub fn forgive(&self) {
         self.inside.counts.lock().clear();
+        self.inside.settled.lock().clear();
         self.inside.went_back.store(false, Ordering::Release);
     }
 }
@@ -61,11 +69,13 @@ impl Inside {
             "" => None,
             _ => Some(Timestamp(said.number(1)?)),
         };
-        Ok(Known { name, lost, went_back: false })
+        Ok(Known { name, lost, doubted: !said.text(2)?.is_empty(), ..Known::default() })
     }
 
     pub(super) async fn change_epoch(&self, change: Epoch) -> Result<(), Fault> {
         let name = Item::bytes(new_name()?);
+        // As people know them: what is read from now on may be a list that lost them.
+        let freezes = self.shared.freezes.load_full();
         let args = match change {
             Epoch::Begins => vec![("begin", name)],
             Epoch::Lost => {
@@ -76,12 +86,12 @@ impl Inside {
         };
         let known = self.epoch(args).await?;
         if let Some(begun) = &mut *self.begun.lock() {
-            *begun = known.lost;
+            (begun.name, begun.lost) = (begun.name.take().and(known.name), known.lost);
         }
         if change == Epoch::Lost {
             // The freezes were lost as well; those in memory are the ones that people know of.
             *self.copied.lock() = None;
-            for freeze in self.shared.freezes.load_full().iter() {
+            for freeze in freezes.iter() {
                 self.change_freezes(vec![("put", kept::freeze(freeze))]).await?;
             }
         }
@@ -90,7 +100,8 @@ impl Inside {
 
     pub(super) async fn restore(&self, record: &Arc<Record>) -> Result<bool, Fault> {
         let tenant = &record.about.caller.tenant;
-        self.register(tenant).await?;
+        // Its copy of the freezes comes with the name that the store gets, and the first reserve.
+        self.enlist(tenant).await?;
         let args = vec![("op", Item::bytes(record.op.0)), ("record", kept::written(record))];
         let said = self.call(&script::RESTORE, &self.prefix(tenant), args).await?;
         self.tell(record);

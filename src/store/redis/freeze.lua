@@ -19,7 +19,8 @@ if A.put then
   table.sort(left, function(a, b) return a.id < b.id end)
 end
 if lifted or A.put or not raw then
-  all = { version = all.version + 1, list = left }
+  -- A list that was lost begins anew, and is newer all the same.
+  all = { version = math.max(all.version + 1, now.at), list = left }
   raw = pack(all)
   call('SET', P .. ':freezes', raw)
   call('HSET', P .. ':z', 'high', text(now.at))
@@ -27,4 +28,6 @@ if lifted or A.put or not raw then
 end
 -- Whether Redis takes writes shows in writing.
 if A.beat then call('HSET', P .. ':z', 'high', text(now.at)) end
-return reply('freezes', text(all.version), raw, lifted and pack(lifted) or '')
+-- The name of the store that this list is of; none while somebody doubts it.
+local named = call('HMGET', P .. ':epoch', 'id', 'doubt')
+return reply('freezes', text(all.version), raw, lifted and pack(lifted) or '', not named[2] and named[1] or '')

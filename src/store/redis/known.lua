@@ -2,9 +2,10 @@
 
 local function is_joined(r)
   if not ENDED[r.state] then return true end
-  local ago = since(r.settled or r.created)
+  -- By the clock that ran: one that was set forward makes nothing of it older.
+  local ended = r.settled or r.created
   local uncollected = (r.state == 'done' or r.state == 'refused') and not r.collected
-  return ago <= SAME_WINDOW or (uncollected and ago <= UNCOLLECTED_WINDOW)
+  return ended >= edge(SAME_WINDOW) or (uncollected and ended >= edge(UNCOLLECTED_WINDOW))
 end
 
 -- 'mismatch', record | 'known', record, how, alias | 'new', op or nil, ordinal

@@ -5,6 +5,7 @@
 //! nothing. That is why the connection is kept here and not in the library's manager, which tells both alike.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex as Lock;
@@ -43,6 +44,8 @@ enum Link {
 pub struct Line {
     road: Road,
     link: Lock<Option<Link>>,
+    /// Connections that were made.
+    connections: AtomicU64,
     /// Held while a connection is being made, so that many callers make one.
     making: Mutex<Option<Fault>>,
 }
@@ -60,7 +63,13 @@ impl fmt::Debug for Line {
 impl Line {
     /// Not connected yet.
     pub fn new(road: Road) -> Self {
-        Self { road, link: Lock::default(), making: Mutex::default() }
+        let (link, making) = (Lock::default(), Mutex::default());
+        Self { road, link, connections: AtomicU64::new(0), making }
+    }
+
+    /// How many connections were made; a cluster's is one, whatever becomes of its nodes.
+    pub fn connections(&self) -> u64 {
+        self.connections.load(Ordering::Acquire)
     }
 
     /// Whether it is a cluster.
@@ -142,6 +151,8 @@ impl Line {
         match self.connect().await {
             Ok(link) => {
                 *failed = None;
+                // Counted first: nothing is asked over one that is not counted.
+                self.connections.fetch_add(1, Ordering::AcqRel);
                 *self.link.lock() = Some(link.clone());
                 Ok(link)
             }

@@ -18,8 +18,9 @@ local function key(kind, name) return P .. ':' .. kind .. ':' .. name end
 -- what its steady clock makes of the time it last heard (`ran`): a clock that was set is told from one that
 -- ran, and a window with a leap inside it reaches back as much further. Only tests pass `at`.
 local function read_time()
-  local m = call('HMGET', P .. ':z', 'high', 'jump_at', 'jump_by', 'settled')
+  local m = call('HMGET', P .. ':z', 'high', 'jump_at', 'jump_by', 'settled', 'epoch')
   local now = { settled = tonumber(m[4]) or 0, jump_at = tonumber(m[2]) or 0, jump_by = tonumber(m[3]) or 0 }
+  now.epoch = m[5] or ''
   if A.at then
     now.at, now.jump_at, now.jump_by = A.at, A.jump_at, A.jump_by
     return now
@@ -329,11 +330,13 @@ end
 local function answer_of(r)
   return r.state == 'done' and r.answer == 'kept' and call('GET', key('y', r.op)) or ''
 end
--- A tenant's copy of the freezes: the newest wins, whoever missed the last one.
+-- A tenant's copy of the freezes and of the store's name: the newest wins, whoever missed the last one.
 local function copy_freezes()
   local raw = call('GET', P .. ':f')
-  if not raw or unpack_row(raw).version < A.version then call('SET', P .. ':f', A.freezes) end
+  local version = raw and unpack_row(raw).version or -1
+  if version < A.version then call('SET', P .. ':f', A.freezes) end
+  if version <= A.version and A.epoch and now.epoch ~= A.epoch then call('HSET', P .. ':z', 'epoch', A.epoch) end
 end
 
--- Every reply begins with its word, the time and the count of the caller's writes.
-local function reply(word, ...) return { word, text(now.at), text(writes), ... } end
+-- Every reply begins with its word, the time, the count of the caller's writes and the number of settlings.
+local function reply(word, ...) return { word, text(now.at), text(writes), text(now.settled), ... } end

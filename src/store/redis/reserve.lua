@@ -184,7 +184,8 @@ end
 local function reserve()
   -- A tenant's first: its copy of the freezes must be there before anything is sent for it.
   local freezes = call('GET', P .. ':f')
-  if not freezes then return reply('stranger') end
+  -- SECURITY: a store that was lost has another name, or none: who does not know it yet decides nothing by it.
+  if not freezes or (A.epoch and now.epoch ~= A.epoch) then return reply('stranger') end
   local answer, op, old, alias, ordinal = locate()
   if answer then return answer end
   -- What came with it was sealed for another operation.

@@ -44,7 +44,9 @@ impl Inside {
 
     pub(super) async fn reserve(&self, mut ask: Reserve) -> Result<Reserved, Fault> {
         let request = std::mem::take(&mut ask.request);
-        let args = asked::reserve(&ask)?;
+        let mut args = asked::reserve(&ask)?;
+        let known = self.begun.lock().as_ref().and_then(|begun| begun.name.clone());
+        args.extend(known.map(|name| ("epoch", Item::from(&*name))));
         let tenant = match &ask.entry {
             Entry::Asked(name) => Arc::clone(&name.tenant),
             Entry::Approved(_) => Arc::clone(&ask.about.caller.tenant),

@@ -59,6 +59,8 @@ scripts! {
     SWEEP: ["sweep.lua"];
     /// An index is read.
     LIST: ["list.lua"];
+    /// Who looks for what is over?
+    LEASE: ["lease.lua"];
     /// Was the store begun?
     EPOCH: ["epoch.lua"];
     /// What it lost comes back.

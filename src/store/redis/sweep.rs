@@ -1,21 +1,38 @@
 //! What is over, and what did a person stop? Per tenant, and for the fleet.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use redis::cmd;
 
 use super::pack::Item;
-use super::{DUE_MAX, Inside, kept, script};
+use super::{DUE_MAX, Inside, Redis, kept, script};
 use crate::refusal::Fault;
 use crate::store::damaged;
 use crate::store::freeze::Freeze;
 use crate::store::step::Swept;
+
+/// BOUND: who leads says so each second; one that died is followed after four.
+const LEASE: Duration = Duration::from_secs(4);
+
+impl Redis {
+    /// Whether this replica is the one that looks for what is over.
+    pub async fn leads(&self) -> Result<bool, Fault> {
+        let inside = &self.inside;
+        let lease = Item::near(i64::try_from(LEASE.as_millis()).unwrap_or(i64::MAX));
+        let said =
+            inside.call(&script::LEASE, &inside.fleet_prefix(), vec![("lease", lease)]).await?;
+        Ok(said.word == "yours")
+    }
+}
 
 /// The fleet's freezes: as bytes, their version, and what was lifted.
 pub(super) struct Stops {
     raw: Vec<u8>,
     version: i64,
     lifted: Option<Freeze>,
+    /// The name of the store that they are of, where it is watched over.
+    name: Option<Box<str>>,
 }
 
 impl Inside {
@@ -31,6 +48,7 @@ impl Inside {
                 Some(kept::read_freeze(&item).ok_or_else(damaged)?)
             }
         };
+        let name = self.still_named(said.text(3)?)?;
         // Two reads at once may come in any order: the newest counts.
         let mut copied = self.copied.lock();
         if version >= copied.map_or(0, |copied| copied.version) {
@@ -38,7 +56,22 @@ impl Inside {
             *copied = Some(super::Copied { version, steady: self.clock.steady() });
         }
         drop(copied);
-        Ok(Stops { raw, version, lifted })
+        Ok(Stops { raw, version, lifted, name })
+    }
+
+    /// The name that is known, if it is still the one.
+    fn still_named(&self, name: &str) -> Result<Option<Box<str>>, Fault> {
+        let mut begun = self.begun.lock();
+        let known = begun.as_ref().and_then(|begun| begun.name.clone());
+        // One that is being lost, or was flushed, has no freezes to tell: those in memory are what is known.
+        let is_nameless = begun.is_none() && name.is_empty() && self.is_begun_once();
+        if is_nameless || known.as_ref().is_some_and(|known| **known != *name) {
+            *begun = None;
+            return Err(Fault::StoreUnavailable(
+                "it was lost, or somebody misses what it had confirmed".to_owned(),
+            ));
+        }
+        Ok(known)
     }
 
     /// In force for every tenant once this returns, and in this process at once.
@@ -68,7 +101,7 @@ impl Inside {
         Ok(())
     }
 
-    async fn enlist(&self, tenant: &str) -> Result<(), Fault> {
+    pub(super) async fn enlist(&self, tenant: &str) -> Result<(), Fault> {
         let key = format!("{}:tenants", self.fleet_prefix());
         self.ask(cmd("SADD").arg(key).arg(tenant)).await.map(drop)
     }
@@ -107,6 +140,9 @@ impl Inside {
 
 impl Stops {
     fn args(&self) -> Vec<(&'static str, Item)> {
-        vec![("freezes", Item::bytes(&self.raw)), ("version", Item::near(self.version))]
+        let mut args =
+            vec![("freezes", Item::bytes(&self.raw)), ("version", Item::near(self.version))];
+        args.extend(self.name.as_ref().map(|name| ("epoch", Item::from(&**name))));
+        args
     }
 }
