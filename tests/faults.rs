@@ -5,13 +5,16 @@
 mod dice;
 mod drive;
 mod fleet;
+mod forged;
 mod judge;
+mod pair;
+mod people;
 mod plain;
 mod stand;
 mod vendor;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -19,7 +22,7 @@ use tollhouse::clock::Clock;
 
 use dice::Dice;
 use drive::Run;
-use stand::{Ending, Stand};
+use stand::{Ending, Stand, Weather};
 use vendor::Vendor;
 
 /// How much is done.
@@ -30,19 +33,38 @@ struct Size {
     agents: usize,
     /// How long what is open may take to come to its end.
     patience: Duration,
+    weather: Weather,
 }
 
 #[test]
 fn short() {
     let (count, patience) = (number("FAULTS_OPERATIONS", 320), Duration::from_secs(18));
-    campaign(number("FAULTS_SEED", USUAL), &Size { count, agents: 48, patience }, Stand::embedded);
+    let size = Size { count, agents: 48, patience, weather: Weather::Fair };
+    campaign(number("FAULTS_SEED", USUAL), &size, Stand::embedded);
+}
+
+/// The same while clocks are set.
+#[test]
+fn short_foul() {
+    let (count, patience) = (number("FAULTS_OPERATIONS", 160), Duration::from_secs(18));
+    let size = Size { count, agents: 32, patience, weather: Weather::Foul };
+    campaign(number("FAULTS_SEED", USUAL), &size, Stand::embedded);
 }
 
 #[test]
 #[ignore = "minutes long: see CONTRIBUTING.md"]
 fn long() {
     let (count, patience) = (number("FAULTS_OPERATIONS", 10_000), Duration::from_secs(90));
-    campaign(seed(), &Size { count, agents: 96, patience }, Stand::embedded);
+    let size = Size { count, agents: 96, patience, weather: Weather::Fair };
+    campaign(seed(), &size, Stand::embedded);
+}
+
+#[test]
+#[ignore = "minutes long: see CONTRIBUTING.md"]
+fn long_foul() {
+    let (count, patience) = (number("FAULTS_OPERATIONS", 10_000), Duration::from_secs(90));
+    let size = Size { count, agents: 96, patience, weather: Weather::Foul };
+    campaign(seed(), &size, Stand::embedded);
 }
 
 fn number(name: &str, usual: u64) -> u64 {
@@ -58,11 +80,11 @@ fn seed() -> u64 {
     number("FAULTS_SEED", fresh)
 }
 
-fn campaign(seed: u64, size: &Size, stand: impl Fn(&Vendor, u64) -> Arc<Stand>) {
+fn campaign(seed: u64, size: &Size, stand: impl Fn(&Vendor, u64, Weather) -> Arc<Stand>) {
     let count = size.count;
-    println!("faults: {count} operations, FAULTS_SEED={seed}");
+    println!("faults: {count} operations, {:?}, FAULTS_SEED={seed}", size.weather);
     let vendor = Vendor::open(seed);
-    let stand = stand(&vendor, seed);
+    let stand = stand(&vendor, seed, size.weather);
     let (_ending, begun) = (Ending(Arc::clone(&stand)), Instant::now());
     let run = Arc::new(Run {
         seed,
@@ -72,7 +94,9 @@ fn campaign(seed: u64, size: &Size, stand: impl Fn(&Vendor, u64) -> Arc<Stand>) 
         told: Mutex::default(),
         frozen: Mutex::default(),
         counts: Mutex::default(),
-        next: AtomicU64::new(0),
+        weather: size.weather,
+        losses: Mutex::default(),
+        working: Mutex::default(),
         is_wild: AtomicBool::new(true),
     });
     let revive = run.stand.revive();
@@ -81,7 +105,7 @@ fn campaign(seed: u64, size: &Size, stand: impl Fn(&Vendor, u64) -> Arc<Stand>) 
     judge::heal(&run, size.patience);
     run.stand.end();
     let starts = revive.join().unwrap();
-    let judged = judge::judge(&run);
+    let judged = judge::judge(&judge::history(&run));
     println!(
         "faults: {count} operations driven in {driven:.0?}, judged after {:.0?}, {starts} restarts, FAULTS_SEED={seed}\n{judged}",
         begun.elapsed()
@@ -98,7 +122,12 @@ fn wild(run: &Arc<Run>, agents: usize) {
     });
     std::thread::scope(|scope| {
         let agents: Vec<_> = (0..agents).map(|_| scope.spawn(|| run.drive())).collect();
-        let others = [scope.spawn(|| run.desk()), scope.spawn(|| run.freezer())];
+        let others = [
+            scope.spawn(|| run.desk()),
+            scope.spawn(|| run.freezer()),
+            scope.spawn(|| run.keeper()),
+            scope.spawn(|| run.clocks()),
+        ];
         let trouble = [scope.spawn(|| run.trouble()), scope.spawn(|| run.redis_trouble())];
         let ended: Vec<_> = agents.into_iter().map(|agent| agent.join()).collect();
         run.is_wild.store(false, Ordering::SeqCst);

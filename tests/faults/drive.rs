@@ -1,22 +1,24 @@
-//! Who asks: agents that repeat, give up and start anew; people who answer holds at odd moments and stop
-//! things; and whoever kills, stops and starves processes.
+//! Who asks: agents that repeat, give up and start anew; and whoever kills, stops and starves processes and
+//! sets their clocks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use serde_json::json;
 use tollhouse::clock::{Clock, Timestamp};
 
 use super::dice::Dice;
-use super::stand::{CUSTOMERS, Stand};
+use super::stand::{CUSTOMERS, Stand, Weather};
 use super::vendor::{Mode, Vendor};
 use crate::support::agent::{Call, Reply};
 
 /// How often an agent asks before it leaves.
 const ATTEMPTS: u64 = 9;
+/// How long an agent goes on asking once the store has forgotten what it asked for.
+const PATIENCE_AFTER_A_LOSS: Duration = Duration::from_secs(15);
 /// Intents that share their sales; what is asked at the same time often meets on one.
 const EPOCH: u64 = 640;
 const SALES: u64 = 80;
@@ -130,13 +132,32 @@ pub struct Frozen {
 pub struct Run {
     pub seed: u64,
     pub count: u64,
+    pub weather: Weather,
     pub vendor: Vendor,
     pub stand: Arc<Stand>,
     pub told: Mutex<Vec<Told>>,
     pub frozen: Mutex<Vec<Frozen>>,
     pub counts: Mutex<BTreeMap<String, u64>>,
-    pub next: AtomicU64,
+    pub losses: Mutex<Vec<Loss>>,
+    pub working: Mutex<Working>,
     pub is_wild: AtomicBool,
+}
+
+/// The store has forgotten something that it had confirmed.
+#[derive(Debug, Clone)]
+pub struct Loss {
+    pub at: Timestamp,
+    /// Intents below this one were begun before.
+    pub next: u64,
+    /// Whether a person has seen to it.
+    pub is_cleared: bool,
+}
+
+/// Which intents agents work on.
+#[derive(Debug, Default)]
+pub struct Working {
+    next: u64,
+    begun: BTreeSet<u64>,
 }
 
 enum Next {
@@ -156,17 +177,58 @@ impl Run {
     /// One agent after the other, until all intents were driven.
     pub fn drive(&self) {
         loop {
-            let number = self.next.fetch_add(1, Ordering::SeqCst);
-            if number >= self.count {
-                return;
-            }
+            let number = {
+                let mut working = self.working.lock();
+                let number = working.next;
+                if number >= self.count {
+                    return;
+                }
+                working.next += 1;
+                working.begun.insert(number);
+                number
+            };
             self.one(&Intent::of(self.seed, number));
+            self.working.lock().begun.remove(&number);
         }
+    }
+
+    /// Does something that makes the store forget. It is noted before, for whoever looks meanwhile.
+    pub fn losing(&self, fault: impl FnOnce() -> bool) {
+        let loss = Loss { at: Clock::System.now(), next: u64::MAX, is_cleared: false };
+        self.losses.lock().push(loss);
+        let happened = fault();
+        let next = self.working.lock().next;
+        let mut losses = self.losses.lock();
+        match (happened, losses.last_mut()) {
+            (true, Some(loss)) => (loss.at, loss.next) = (Clock::System.now(), next),
+            (_, _) => drop(losses.pop()),
+        }
+    }
+
+    /// Whether the store may forget again: a person has seen to what it forgot last.
+    pub fn may_lose(&self) -> bool {
+        self.weather == Weather::Foul && self.losses.lock().iter().all(|loss| loss.is_cleared)
+    }
+
+    /// Whether no agent works any more on what was begun before a loss.
+    pub fn is_over(&self, loss: &Loss) -> bool {
+        self.working.lock().begun.first().is_none_or(|oldest| *oldest >= loss.next)
+    }
+
+    /// Whether an intent was begun before the store forgot something.
+    pub fn is_forgotten(&self, number: u64) -> bool {
+        self.losses.lock().iter().any(|loss| number < loss.next)
     }
 
     fn one(&self, intent: &Intent) {
         let mut dice = Dice::of(self.seed, "agent", intent.number);
+        let begun = Instant::now();
         for attempt in 0..ATTEMPTS {
+            // The vendor knows a key for forty seconds. Where the store has forgotten it too, nobody can know
+            // it again: an agent that comes back then asks for something new.
+            if self.is_forgotten(intent.number) && begun.elapsed() > PATIENCE_AFTER_A_LOSS {
+                return;
+            }
             let key = intent.key(attempt);
             let which = dice.roll(8);
             let reply = match intent.style {
@@ -227,6 +289,11 @@ impl Run {
             "in_flight" | "undecidable" | "breaker_open" | "frozen" | "upstream_unreachable" => {
                 Next::Again(dice.within(50, 600))
             }
+            // Its token is of another time than the process.
+            "unauthenticated" | "rate_limited" if self.weather == Weather::Foul => {
+                Next::Again(dice.within(200, 900))
+            }
+            "approval_expired" if self.weather == Weather::Foul => Next::Over,
             "approval_required" => {
                 if dice.often(120) {
                     self.withdraw(intent, reply, dice);
@@ -246,85 +313,6 @@ impl Run {
         let said = call.send_within(&self.stand.agents(dice.roll(8)), Duration::from_secs(10));
         if said.is_ok_and(|reply| reply.status == 200) {
             self.count("withdrawn by the agent");
-        }
-    }
-
-    /// People, until the wild time is over: they say yes and no, late, twice, to what has changed.
-    pub fn desk(&self) {
-        let mut dice = Dice::of(self.seed, "desk", 0);
-        while self.is_wild() {
-            std::thread::sleep(Duration::from_millis(dice.within(40, 250)));
-            for hold in self.stand.listed(dice.roll(8), "/v1/holds").unwrap_or_default() {
-                let op = hold["id"].as_str().unwrap();
-                match dice.roll(100) {
-                    0..45 => {
-                        let said = self.approve(op, &hold["digest"], dice.roll(8));
-                        if said && dice.often(60) {
-                            std::thread::sleep(Duration::from_micros(dice.roll(15_000)));
-                            self.kill("kill: after an approval", &mut dice);
-                        }
-                        if dice.often(100) {
-                            self.approve(op, &hold["digest"], dice.roll(8));
-                        }
-                    }
-                    45..55 => {
-                        let target = format!("/v1/holds/{op}/deny");
-                        let call = Call::new("POST", &target).json(&json!({ "reason": "no" }));
-                        if self.stand.console(dice.roll(8), call).is_some_and(|r| r.status == 200) {
-                            self.count("denied by a person");
-                        }
-                    }
-                    55..58 => {
-                        let other = format!("sha256:{:064x}", dice.roll(u64::MAX));
-                        assert!(!self.approve(op, &other.into(), dice.roll(8)));
-                    }
-                    _ => {}
-                }
-            }
-        }
-    }
-
-    pub fn approve(&self, op: &str, digest: &serde_json::Value, which: u64) -> bool {
-        let target = format!("/v1/holds/{op}/approve");
-        let call = Call::new("POST", &target).json(&json!({ "digest": digest }));
-        let said = self.stand.console(which, call).is_some_and(|reply| reply.status == 200);
-        if said {
-            self.count("approved by a person");
-        }
-        said
-    }
-
-    /// Stops scopes and lets them go again.
-    pub fn freezer(&self) {
-        let mut dice = Dice::of(self.seed, "freezer", 0);
-        while self.is_wild() {
-            self.pause(dice.within(1_500, 5_000));
-            let scope = dice.pick(&[
-                (2, "all"),
-                (2, "class/financial"),
-                (2, "upstream/keyed"),
-                (2, "action/plain.refund.create"),
-                (2, "customer/ann"),
-            ]);
-            let body = json!({ "scope": [scope], "reason": "to look" });
-            let call = Call::new("POST", "/v1/freezes").json(&body);
-            let said = self.stand.console(dice.roll(8), call).filter(|reply| reply.status == 201);
-            let from = Clock::System.now();
-            std::thread::sleep(Duration::from_millis(dice.within(200, 900)));
-            let to = Clock::System.now();
-            if said.is_some() {
-                self.count("frozen for a while");
-                self.frozen.lock().push(Frozen { scope: scope.to_owned(), from, to });
-            }
-            self.lift_all(dice.roll(8));
-        }
-    }
-
-    /// Lifts whatever is frozen.
-    pub fn lift_all(&self, which: u64) {
-        for freeze in self.stand.listed(which, "/v1/freezes").unwrap_or_default() {
-            let target = format!("/v1/freezes/{}", freeze["id"].as_str().unwrap());
-            self.stand.console(which, Call::new("DELETE", &target));
         }
     }
 
@@ -351,6 +339,38 @@ impl Run {
                     std::thread::sleep(span);
                     self.vendor.refuse(false);
                 }
+            }
+        }
+    }
+
+    /// Sets clocks, of the processes and of Redis: by minutes, sometimes by an hour, ahead and back.
+    pub fn clocks(&self) {
+        let mut dice = Dice::of(self.seed, "clocks", 0);
+        while self.is_wild() && self.weather == Weather::Foul {
+            self.pause(dice.within(1_500, 4_000));
+            let seconds = dice.within(61, 540) as i64;
+            let seconds = if dice.often(150) { 3_700 } else { seconds };
+            let seconds = if dice.often(500) { -seconds } else { seconds };
+            // Most are set right again soon, some wander on.
+            let seconds = if dice.often(350) { 0 } else { seconds };
+            let which = dice.roll(3);
+            match &self.stand.redis {
+                Some(redis) if which == 2 => {
+                    redis.lock().now().set_clock(seconds);
+                    self.count("redis's clock set");
+                }
+                Some(_) | None => {
+                    self.stand.set_clock(which, seconds);
+                    self.count("a process's clock set");
+                }
+            }
+        }
+        if self.weather == Weather::Foul {
+            (0..2).for_each(|which| {
+                self.stand.set_clock(which, 0);
+            });
+            if let Some(redis) = &self.stand.redis {
+                redis.lock().now().set_clock(0);
             }
         }
     }

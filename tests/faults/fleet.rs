@@ -1,21 +1,19 @@
-//! Two replicas before one Redis that stops, dies, comes back, and takes no writes.
+//! Two replicas before one Redis that stops, dies, comes back, takes no writes, forgets, and is followed by a
+//! copy that is behind.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::dice::Dice;
 use super::drive::{Intent, Run, Style};
-use super::stand::{Ending, Stand};
+use super::pair::Pair;
+use super::stand::{Ending, Stand, Weather};
 use super::vendor::{Mode, Vendor};
 use super::{Size, USUAL, campaign, number, plain, seed};
 use crate::support::agent::Call;
-use crate::support::redis::Server;
 
-/// What nothing is lost with.
-const DURABLE: &[&str] = &["appendonly", "yes", "appendfsync", "always"];
-
-fn stand(vendor: &Vendor, seed: u64) -> Arc<Stand> {
-    let stand = Stand::fleet(vendor, seed, Server::with(DURABLE));
+fn stand(vendor: &Vendor, seed: u64, weather: Weather) -> Arc<Stand> {
+    let stand = Stand::fleet(vendor, seed, weather);
     until("both are ready", || (0..2).all(|which| is_ready(&stand, which)));
     stand
 }
@@ -26,20 +24,74 @@ fn short() {
         count: number("FAULTS_OPERATIONS", 160),
         agents: 32,
         patience: Duration::from_secs(20),
+        weather: Weather::Fair,
     };
     campaign(number("FAULTS_SEED", USUAL), &size, stand);
+}
+
+/// The same while clocks are set, and Redis is flushed or a copy that is behind takes over.
+#[test]
+fn short_foul() {
+    let size = Size {
+        count: number("FAULTS_OPERATIONS", 120),
+        agents: 16,
+        patience: Duration::from_secs(20),
+        weather: Weather::Foul,
+    };
+    campaign(number("FAULTS_SEED", USUAL), &size, stand);
+}
+
+fn at_length(weather: Weather) {
+    let size = Size {
+        count: number("FAULTS_OPERATIONS", 10_000),
+        agents: 96,
+        patience: Duration::from_secs(120),
+        weather,
+    };
+    campaign(seed(), &size, stand);
 }
 
 #[test]
 #[ignore = "minutes long: see CONTRIBUTING.md"]
 fn long() {
-    let size = Size {
-        count: number("FAULTS_OPERATIONS", 10_000),
-        agents: 96,
-        patience: Duration::from_secs(120),
-    };
-    campaign(seed(), &size, stand);
+    at_length(Weather::Fair);
 }
+
+#[test]
+#[ignore = "minutes long: see CONTRIBUTING.md"]
+fn long_foul() {
+    at_length(Weather::Foul);
+}
+
+/// What goes wrong with a Redis.
+#[derive(Debug, Clone, Copy)]
+enum Ill {
+    Stopped,
+    Killed,
+    NoReplicas,
+    Full,
+    CannotSave,
+    ReadOnly,
+    Unheard,
+    Cut,
+    NoScripts,
+    Flushed,
+    Behind,
+}
+
+const ILLS: &[(u64, Ill)] = &[
+    (2, Ill::Stopped),
+    (2, Ill::Killed),
+    (1, Ill::NoReplicas),
+    (1, Ill::Full),
+    (1, Ill::CannotSave),
+    (1, Ill::ReadOnly),
+    (2, Ill::Unheard),
+    (1, Ill::Cut),
+    (1, Ill::NoScripts),
+    (2, Ill::Flushed),
+    (3, Ill::Behind),
+];
 
 impl Run {
     /// What goes wrong with the Redis of a fleet.
@@ -48,45 +100,64 @@ impl Run {
         let Some(redis) = &self.stand.redis else { return };
         while self.is_wild() {
             self.pause(dice.within(600, 2_500));
-            let span = Duration::from_millis(dice.within(100, 1_500));
-            let mut redis = redis.lock();
-            let toggle = |on: &[&str], off: &[&str]| {
-                redis.cli(on);
-                std::thread::sleep(span);
-                redis.cli(off);
+            let (ill, span) = (dice.pick(ILLS), Duration::from_millis(dice.within(100, 1_500)));
+            // What a person has to see to is not done twice at a time.
+            let ill = match ill {
+                Ill::Flushed | Ill::Behind if !self.may_lose() => Ill::Unheard,
+                other => other,
             };
-            match dice.roll(8) {
-                0 | 1 => {
-                    self.count("redis stopped for a while");
-                    redis.signal("STOP");
-                    std::thread::sleep(span);
-                    redis.signal("CONT");
-                }
-                2 | 3 => {
-                    self.count("redis killed");
-                    redis.kill();
-                    std::thread::sleep(span);
-                    assert!(redis.run(), "redis does not come back");
-                }
-                4 => {
-                    self.count("redis takes no writes: too few replicas");
-                    let set = ["CONFIG", "SET", "min-replicas-to-write"];
-                    toggle(&[&set[..], &["1"]].concat(), &[&set[..], &["0"]].concat());
-                }
-                5 => {
-                    self.count("redis takes no writes: full");
-                    let set = ["CONFIG", "SET", "maxmemory"];
-                    toggle(&[&set[..], &["1"]].concat(), &[&set[..], &["0"]].concat());
-                }
-                6 => {
-                    self.count("redis cut its connections");
-                    redis.cli(&["CLIENT", "KILL", "TYPE", "normal"]);
-                }
-                _ => {
-                    self.count("redis forgot its scripts");
-                    redis.cli(&["SCRIPT", "FLUSH"]);
-                }
+            self.fall_ill(&mut redis.lock(), ill, span);
+        }
+    }
+
+    fn fall_ill(&self, redis: &mut Pair, ill: Ill, span: Duration) {
+        self.count(&format!("redis: {ill:?}"));
+        let toggle = |on: &[&str], off: &[&str]| {
+            redis.cli(on);
+            std::thread::sleep(span);
+            redis.cli(off);
+        };
+        match ill {
+            Ill::Stopped => {
+                redis.now().signal("STOP");
+                std::thread::sleep(span);
+                redis.now().signal("CONT");
             }
+            // It loads what it has for a moment, and says so.
+            Ill::Killed => {
+                redis.now().kill();
+                std::thread::sleep(span);
+                assert!(redis.now().run(), "redis does not come back");
+            }
+            Ill::NoReplicas => {
+                let set = ["CONFIG", "SET", "min-replicas-to-write"];
+                toggle(&[&set[..], &["9"]].concat(), &[&set[..], &["0"]].concat());
+            }
+            Ill::Full => {
+                let set = ["CONFIG", "SET", "maxmemory"];
+                toggle(&[&set[..], &["1"]].concat(), &[&set[..], &["0"]].concat());
+            }
+            Ill::CannotSave => {
+                redis.now().can_save(false);
+                std::thread::sleep(span);
+                redis.now().can_save(true);
+            }
+            Ill::ReadOnly => {
+                toggle(&["REPLICAOF", "127.0.0.1", "1"], &["REPLICAOF", "NO", "ONE"]);
+            }
+            // It does what it is asked, and nobody hears of it in time, or ever.
+            Ill::Unheard => {
+                redis.switch().hold(true);
+                std::thread::sleep(span);
+                if span.as_millis() % 2 == 0 {
+                    redis.switch().cut();
+                }
+                redis.switch().hold(false);
+            }
+            Ill::Cut => redis.switch().cut(),
+            Ill::NoScripts => drop(redis.cli(&["SCRIPT", "FLUSH"])),
+            Ill::Flushed => self.losing(|| redis.cli(&["FLUSHALL"]) == "OK"),
+            Ill::Behind => self.losing(|| redis.fail_over(span / 2)),
         }
     }
 }
@@ -106,31 +177,31 @@ fn until(what: &str, mut done: impl FnMut() -> bool) {
 #[test]
 fn sixty_four_duplicates_through_two_replicas_are_one_effect() {
     let vendor = Vendor::open(1);
-    plain::duplicates(&stand(&vendor, 1), &vendor);
+    plain::duplicates(&stand(&vendor, 1, Weather::Fair), &vendor);
 }
 
 #[test]
 fn fifty_partial_refunds_through_two_replicas_never_exceed_the_payment() {
     let vendor = Vendor::open(1);
-    plain::partial_refunds(&stand(&vendor, 1), &vendor);
+    plain::partial_refunds(&stand(&vendor, 1, Weather::Fair), &vendor);
 }
 
 /// Its name, how it begins and how it ends.
-type Ill<'i> = (&'i str, &'i dyn Fn(), &'i dyn Fn());
+type Illness<'i> = (&'i str, &'i dyn Fn(), &'i dyn Fn());
 
 /// Down, slow, or saying that it takes no writes: nothing is sent, reads go on, and it comes back by itself.
 #[test]
 fn a_redis_that_is_not_well_costs_no_effect_and_no_read() {
     let vendor = Vendor::open(1);
-    let stand = stand(&vendor, 1);
+    let stand = stand(&vendor, 1, Weather::Fair);
     let _ending = Ending(Arc::clone(&stand));
     let redis = stand.redis.as_ref().unwrap();
     let set = |what: &[&str]| {
         redis.lock().cli(&[&["CONFIG", "SET"], what].concat());
     };
-    let ills: [Ill<'_>; 4] = [
-        ("down", &|| redis.lock().kill(), &|| assert!(redis.lock().run())),
-        ("slow", &|| redis.lock().signal("STOP"), &|| redis.lock().signal("CONT")),
+    let ills: [Illness<'_>; 4] = [
+        ("down", &|| redis.lock().now().kill(), &|| assert!(redis.lock().now().run())),
+        ("slow", &|| redis.lock().now().signal("STOP"), &|| redis.lock().now().signal("CONT")),
         ("full", &|| set(&["maxmemory", "1"]), &|| set(&["maxmemory", "0"])),
         ("alone", &|| set(&["min-replicas-to-write", "1"]), &|| {
             set(&["min-replicas-to-write", "0"])
@@ -174,7 +245,7 @@ fn a_redis_that_is_not_well_costs_no_effect_and_no_read() {
 #[test]
 fn a_redis_that_forgot_everything_makes_no_second_effect() {
     let vendor = Vendor::open(1);
-    let stand = stand(&vendor, 1);
+    let stand = stand(&vendor, 1, Weather::Fair);
     let _ending = Ending(Arc::clone(&stand));
     let ask = |mode: Mode, which: u64| {
         let (note, sale) = (format!("i{}", mode.name()), format!("ann-{}", mode.name()));

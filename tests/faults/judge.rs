@@ -7,10 +7,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use tollhouse::call::OperationId;
 use tollhouse::clock::Timestamp;
 
-use super::drive::{Frozen, Intent, Run, Style};
-use super::stand::{AUTO, BUDGET, CUSTOMERS};
+use super::drive::{Frozen, Intent, Run, Style, Told};
+use super::people::Compared;
+use super::stand::{AUTO, BUDGET, CUSTOMERS, Weather};
 use super::vendor::{Effect, Mode, PAID, Sending};
 use crate::support::agent::Call;
 use crate::support::house::run as ran;
@@ -22,6 +24,10 @@ const ON_ITS_WAY: Duration = Duration::from_millis(400);
 pub fn heal(run: &Run, patience: Duration) {
     run.vendor.heal();
     until(Duration::from_secs(20), || run.stand.is_whole());
+    until(Duration::from_secs(40), || {
+        run.keep();
+        run.losses.lock().iter().all(|loss| loss.is_cleared)
+    });
     settle(run, patience);
     let next = AtomicU64::new(0);
     std::thread::scope(|scope| {
@@ -39,6 +45,16 @@ pub fn heal(run: &Run, patience: Duration) {
     });
     settle(run, patience);
     people_say(run);
+    settle_lines(run);
+}
+
+/// What was ended is on record a moment later, also where whoever ended it died in between.
+fn settle_lines(run: &Run) {
+    until(Duration::from_secs(10), || {
+        let lines = lines(run, &mut Vec::new());
+        let ops = lines.keys().map(|op| (op.clone(), operation(run, op))).collect();
+        unrecorded(&History { lines, ops, ..History::default() }).is_empty()
+    });
 }
 
 /// What nobody can know but somebody who asks the vendor is shown to people, and they say what they saw.
@@ -61,7 +77,8 @@ fn people_say(run: &Run) {
 /// An agent that comes back when all is well. Only under the key that it had: minutes later another one
 /// is another intent.
 fn ask_again(run: &Run, intent: &Intent) {
-    if matches!(intent.style, Style::FreshKeys | Style::NoKey) {
+    // Nor once the store has forgotten what was asked under it, and a person has seen to that.
+    if matches!(intent.style, Style::FreshKeys | Style::NoKey) || run.is_forgotten(intent.number) {
         return;
     }
     for which in 0..4 {
@@ -86,7 +103,12 @@ fn settle(run: &Run, patience: Duration) {
         // One whose answer was lost is in force, and another replica hears of it a moment later.
         (0..2).for_each(|which| run.lift_all(which));
         for hold in run.stand.listed(0, "/v1/holds").unwrap_or_default() {
-            run.approve(hold["id"].as_str().unwrap(), &hold["digest"], 0);
+            let op = hold["id"].as_str().unwrap();
+            match run.compared(&hold) {
+                Compared::Fine => drop(run.approve(op, &hold["digest"], 0)),
+                Compared::Early => {}
+                Compared::Done => run.deny(op, 0),
+            }
         }
         let open = ["held", "approved", "submitted", "unknown"].iter().any(|state| {
             let listed = run.stand.listed(0, &format!("/v1/operations?state={state}"));
@@ -154,246 +176,333 @@ impl fmt::Display for Judged {
 }
 
 /// One line of the audit log.
-struct Line {
-    kind: String,
-    op: String,
-    at: Timestamp,
-    state: String,
-    is_approved: bool,
+#[derive(Debug, Clone)]
+pub struct Line {
+    pub kind: String,
+    pub at: Timestamp,
+    pub state: String,
+    pub case: String,
+    pub is_approved: bool,
+}
+
+/// What was answered to a question about a budget: a cent more than is left, and all that is left.
+#[derive(Debug, Clone)]
+pub struct Probe {
+    pub mode: Mode,
+    pub customer: &'static str,
+    pub left: i64,
+    pub codes: [String; 2],
 }
 
 /// Everything that is known at the end.
-struct Books {
-    effects: Vec<Effect>,
-    by_note: BTreeMap<String, Vec<usize>>,
-    by_intent: BTreeMap<String, Vec<String>>,
-    ops: BTreeMap<String, Value>,
-    lines: BTreeMap<String, Vec<Line>>,
+#[derive(Clone, Default)]
+pub struct History {
+    pub seed: u64,
+    pub effects: Vec<Effect>,
+    pub sendings: Vec<Sending>,
+    pub told: Vec<Told>,
+    pub frozen: Vec<Frozen>,
+    /// Operations as the store has them; nothing for one that it has not.
+    pub ops: BTreeMap<String, Value>,
+    pub lines: BTreeMap<String, Vec<Line>>,
+    pub probes: Vec<Probe>,
+    /// How many the console lists as unknown.
+    pub listed_unknown: usize,
+    /// Logs that do not verify, and why.
+    pub unsound: Vec<String>,
+    /// Intents below this one were begun before the store forgot something.
+    pub forgotten: u64,
+    /// How far ahead a clock that wrote the log may have been.
+    pub ahead: Duration,
+    /// What is printed beside.
+    pub figures: Vec<String>,
 }
 
-impl Books {
+impl History {
     fn of(&self, note: &str) -> Vec<&Effect> {
-        let places = self.by_note.get(note).into_iter().flatten();
-        places.map(|at| &self.effects[*at]).collect()
+        self.effects.iter().filter(|effect| effect.note == note).collect()
     }
+
+    /// Which intent an operation serves: as the store has it, or as the log has it.
+    fn note(&self, op: &str) -> String {
+        let stored = self.ops.get(op).map(note_of).unwrap_or_default();
+        let lines = self.lines.get(op).into_iter().flatten();
+        if stored.is_empty() {
+            lines.map(|l| l.case.clone()).find(|c| !c.is_empty()).unwrap_or_default()
+        } else {
+            stored
+        }
+    }
+
+    /// Whether the store forgot something after an intent was begun.
+    fn is_forgotten(&self, note: &str) -> bool {
+        number_of(note).is_some_and(|number| number < self.forgotten)
+    }
+
+    /// All that is known of an intent, for whoever looks for the reason.
+    fn story(&self, note: &str) -> String {
+        let mut text = String::new();
+        for (op, lines) in self.lines.iter().filter(|(op, _)| self.note(op) == note) {
+            let record = &self.ops[op];
+            text.push_str(&format!("    {op} {} {}\n", record["state"], record["outcome"]));
+            for moment in record["timeline"].as_array().into_iter().flatten() {
+                text.push_str(&format!("      {} {}\n", moment["at"], moment["what"]));
+            }
+            for line in lines {
+                text.push_str(&format!(
+                    "      on record {} {} {}\n",
+                    line.at, line.kind, line.state
+                ));
+            }
+        }
+        text
+    }
+}
+
+fn number_of(note: &str) -> Option<u64> {
+    note.strip_prefix('i')?.parse().ok()
+}
+
+pub fn note_of(operation: &Value) -> String {
+    let summary = operation["summary"].as_str().unwrap_or_default();
+    summary.rsplit(' ').next().unwrap_or_default().to_owned()
+}
+
+/// Gathers it.
+pub fn history(run: &Run) -> History {
+    let mut unsound = Vec::new();
+    let lines = lines(run, &mut unsound);
+    let ops: BTreeMap<_, _> = lines.keys().map(|op| (op.clone(), operation(run, op))).collect();
+    let losses = run.losses.lock().clone();
+    let mut all = History {
+        seed: run.seed,
+        effects: run.vendor.effects(),
+        sendings: run.vendor.sendings(),
+        told: run.told.lock().clone(),
+        frozen: run.frozen.lock().clone(),
+        ops,
+        lines,
+        unsound,
+        forgotten: losses.iter().map(|loss| loss.next).max().unwrap_or(0),
+        ahead: Duration::from_secs(if run.weather == Weather::Foul { 3_700 } else { 0 }),
+        ..History::default()
+    };
+    let unknown = run.stand.listed(0, "/v1/operations?state=unknown").unwrap_or_default();
+    all.listed_unknown = unknown.len();
+    // What the store forgot of budgets is gone.
+    if losses.is_empty() {
+        for (mode, customer) in Mode::ALL.into_iter().flat_map(|m| CUSTOMERS.map(|c| (m, c))) {
+            let left = left(&all, mode, customer);
+            let codes = [left + 1, left].map(|minor| probe(run, (mode, customer), minor));
+            all.probes.push(Probe { mode, customer, left, codes });
+        }
+    }
+    all.figures = figures(run, &all, losses.len());
+    all
 }
 
 /// The verdict.
-pub fn judge(run: &Run) -> Judged {
-    let mut judged = Judged::default();
-    let lines = audit(run, &mut judged);
-    let ops: BTreeMap<_, _> = lines.keys().map(|op| (op.clone(), operation(run, op))).collect();
-    let (mut by_note, mut by_intent) = (BTreeMap::new(), BTreeMap::new());
-    let effects_made = run.vendor.effects();
-    for (at, effect) in effects_made.iter().enumerate() {
-        by_note.entry(effect.note.clone()).or_insert_with(Vec::new).push(at);
+pub fn judge(all: &History) -> Judged {
+    let mut judged = Judged { lines: all.figures.clone(), ..Judged::default() };
+    for why in &all.unsound {
+        judged.findings.push(format!("the audit log does not hold: {why}"));
     }
-    for (op, record) in &ops {
-        by_intent.entry(note_of(record)).or_insert_with(Vec::new).push(op.clone());
+    effects(all, &mut judged);
+    intents(all, &mut judged);
+    operations(all, &mut judged);
+    answers(all, &mut judged);
+    freezes(all, &mut judged);
+    for Probe { mode, customer, left, codes } in &all.probes {
+        judged.must(*codes == ["budget_exhausted", "approval_required"], || {
+            format!("of the budget of {customer} at {} not {left} is left: {codes:?}", mode.name())
+        });
     }
-    let books = Books { effects: effects_made, by_note, by_intent, ops, lines };
-    effects(run, &books, &mut judged);
-    operations(&books, &mut judged);
-    answers(run, &books, &mut judged);
-    freezes(run, &mut judged);
-    budgets(run, &books, &mut judged);
-    figures(run, &books, &mut judged);
+    let unknown = all.ops.values().filter(|record| record["state"] == "unknown").count();
+    judged.must(all.listed_unknown == unknown.min(500), || {
+        format!("{} are listed as unknown, {unknown} are", all.listed_unknown)
+    });
     judged
 }
 
-fn audit(run: &Run, judged: &mut Judged) -> BTreeMap<String, Vec<Line>> {
+fn lines(run: &Run, unsound: &mut Vec<String>) -> BTreeMap<String, Vec<Line>> {
     let mut lines: BTreeMap<String, Vec<Line>> = BTreeMap::new();
-    for verified in run.stand.houses(|house| (house.verify(), house.audit())) {
-        let (verified, folder) = verified;
-        judged.must(verified.code == 0, || format!("the audit log does not hold: {verified:?}"));
-        judged.lines.push(verified.out.trim().to_owned());
+    for (verified, folder) in run.stand.houses(|house| (house.verify(), house.audit())) {
+        if verified.code != 0 {
+            unsound.push(format!("{verified:?}"));
+        }
         let mut words = vec!["-r".to_owned(), "--no-filename".to_owned(), "operation".to_owned()];
         words.push(folder.to_str().unwrap().to_owned());
         for line in ran(std::process::Command::new("grep").args(words)).out.lines() {
             let Ok(line) = serde_json::from_str::<Value>(line) else { continue };
             let record = line.get("record").unwrap_or(&line);
             let text = |name: &str| record[name].as_str().unwrap_or_default().to_owned();
-            let Some(at) = Timestamp::parse(&text("timestamp")) else { continue };
-            if text("operation").is_empty() {
+            let (Some(at), op) = (Timestamp::parse(&text("timestamp")), text("operation")) else {
+                continue;
+            };
+            if op.is_empty() {
                 continue;
             }
             let is_approved = record["approvals"].as_array().is_some_and(|a| !a.is_empty());
-            let own = Line {
-                kind: text("kind"),
-                op: text("operation"),
-                at,
-                state: text("state"),
-                is_approved,
-            };
-            lines.entry(own.op.clone()).or_default().push(own);
+            let (kind, state, case) = (text("kind"), text("state"), text("case"));
+            lines.entry(op).or_default().push(Line { kind, at, state, case, is_approved });
         }
     }
     lines
 }
 
-fn note_of(operation: &Value) -> String {
-    let summary = operation["summary"].as_str().unwrap_or_default();
-    summary.rsplit(' ').next().unwrap_or_default().to_owned()
+/// Each effect belongs to an operation, was allowed before it happened, and approved where it had to be.
+fn effects(all: &History, judged: &mut Judged) {
+    let key = |op: &String| OperationId::parse(op).map(|op| op.upstream_key());
+    let by_key: BTreeMap<String, &String> =
+        all.lines.keys().filter_map(|op| Some((key(op)?, op))).collect();
+    let mut by_note: BTreeMap<String, Vec<&String>> = BTreeMap::new();
+    for op in all.lines.keys() {
+        by_note.entry(all.note(op)).or_default().push(op);
+    }
+    for effect in &all.effects {
+        let ops: Vec<&String> = match effect.mode {
+            Mode::Keyed | Mode::Wary => by_key.get(&effect.key).copied().into_iter().collect(),
+            Mode::Marked => by_key.get(&effect.mark).copied().into_iter().collect(),
+            Mode::Plain => by_note.get(&effect.note).cloned().unwrap_or_default(),
+        };
+        if ops.is_empty() {
+            judged.findings.push(format!("an effect without an operation: {effect:?}"));
+            continue;
+        }
+        judged.must(ops.iter().any(|op| all.note(op) == effect.note), || {
+            format!("an effect of another operation: {effect:?} is not of {ops:?}")
+        });
+        let lines: Vec<&Line> = ops.iter().flat_map(|op| &all.lines[*op]).collect();
+        let before = |line: &&&Line| line.at <= effect.at.plus(all.ahead);
+        let allowed = |line: &&Line| line.kind == "allowed" || line.kind == "resent";
+        judged.must(lines.iter().filter(before).any(allowed), || {
+            format!("an effect that was not on record before it happened: {effect:?} of {ops:?}")
+        });
+        let approved = |line: &&Line| line.kind == "approved" || line.is_approved;
+        let is_approved = lines.iter().filter(before).any(approved);
+        judged.must(effect.minor <= AUTO || is_approved, || {
+            format!("a held effect without an approval: {effect:?} of {ops:?}")
+        });
+    }
 }
 
-/// Each effect once, wanted, allowed before it happened, approved where it had to be, and paid for.
-fn effects(run: &Run, books: &Books, judged: &mut Judged) {
+/// Each intent came to one effect at most, to the one that it was, and no sale to more than was paid.
+fn intents(all: &History, judged: &mut Judged) {
     let mut seen: BTreeMap<&str, Vec<&Effect>> = BTreeMap::new();
     let mut sums: BTreeMap<(Mode, &str), i64> = BTreeMap::new();
-    let keys: BTreeMap<&str, &String> = books
-        .ops
-        .iter()
-        .filter_map(|(op, record)| Some((record["upstream_key"].as_str()?, op)))
-        .collect();
-    let notes: BTreeMap<String, &String> =
-        books.ops.iter().map(|(op, record)| (note_of(record), op)).collect();
-    for effect in &books.effects {
+    for effect in &all.effects {
         seen.entry(&effect.note).or_default().push(effect);
         if !effect.is_failed() {
             *sums.entry((effect.mode, &effect.sale)).or_default() += effect.minor;
         }
-        let op = match effect.mode {
-            Mode::Keyed | Mode::Wary => keys.get(&*effect.key),
-            Mode::Marked => keys.get(&*effect.mark),
-            Mode::Plain => notes.get(&effect.note),
-        };
-        let Some(op) = op else {
-            judged.findings.push(format!("an effect without an operation: {effect:?}"));
-            continue;
-        };
-        let record = &books.ops[*op];
-        judged.must(note_of(record) == effect.note, || format!("{effect:?} is not of {record}"));
-        let lines = &books.lines[*op];
-        let before = |line: &&Line| line.at <= effect.at;
-        let allowed = |line: &Line| line.kind == "allowed" || line.kind == "resent";
-        judged.must(lines.iter().filter(before).any(allowed), || {
-            format!("an effect that was not on record before it happened: {effect:?} of {op}")
-        });
-        let approved = |line: &Line| line.kind == "approved" || line.is_approved;
-        let is_approved = lines.iter().filter(before).any(approved);
-        judged.must(effect.minor <= AUTO || is_approved, || {
-            format!("a held effect without an approval: {effect:?} of {op}")
-        });
     }
     for (note, effects) in seen {
         judged.must(effects.len() == 1, || {
-            format!("{} effects for {note}: {effects:?}\n{}", effects.len(), story(books, note))
+            format!("{} effects for {note}: {effects:?}\n{}", effects.len(), all.story(note))
         });
-        let number = note.strip_prefix('i').and_then(|n| n.parse().ok());
-        if let Some(intent) = number.map(|n| Intent::of(run.seed, n)) {
+        if let Some(intent) = number_of(note).map(|number| Intent::of(all.seed, number)) {
             let fits = effects.iter().all(|e| e.minor == intent.minor && e.sale == intent.sale);
-            judged.must(fits, || format!("{intent:?} came to {effects:?}"));
+            judged.must(fits, || {
+                format!("what was wanted is not what was done: {intent:?} came to {effects:?}")
+            });
         }
     }
     for ((mode, sale), sum) in sums {
         judged.must(sum <= PAID || sale.contains("huge"), || {
-            format!("{sum} was given back of {PAID} of {sale} at {}", mode.name())
+            format!(
+                "more was given back than was paid: {sum} of {PAID} of {sale} at {}",
+                mode.name()
+            )
         });
     }
 }
 
-/// All that is known of an intent, for whoever looks for the reason.
-fn story(books: &Books, note: &str) -> String {
-    let mut text = String::new();
-    for op in books.by_intent.get(note).into_iter().flatten() {
-        let record = &books.ops[op];
-        text.push_str(&format!("    {op} {} {}\n", record["state"], record["outcome"]));
-        for moment in record["timeline"].as_array().into_iter().flatten() {
-            text.push_str(&format!("      {} {}\n", moment["at"], moment["what"]));
-        }
-        for line in &books.lines[op] {
-            text.push_str(&format!("      on record {} {} {}\n", line.at, line.kind, line.state));
-        }
-    }
-    text
+/// Operations that have an end in the store and none on record.
+fn unrecorded(all: &History) -> Vec<&String> {
+    let ended = |(op, record): &(&String, &Value)| {
+        record["state"] == "done" && !all.lines[*op].iter().any(|line| line.state == "done")
+    };
+    all.ops.iter().filter(ended).map(|(op, _)| op).collect()
 }
 
-/// What the store says happened did, and what it says did not happen did not.
-fn operations(books: &Books, judged: &mut Judged) {
-    let mut settled_without_a_line = 0;
-    for (op, record) in &books.ops {
-        let note = note_of(record);
-        let made = books.of(&note);
+/// What the store says happened did, and what it says did not happen did not; and its end is on record.
+fn operations(all: &History, judged: &mut Judged) {
+    for (op, record) in &all.ops {
+        let note = all.note(op);
+        let made = all.of(&note);
         let there = made.iter().any(|effect| !effect.is_failed());
         let state = record["state"].as_str().unwrap_or("lost");
         let outcome = record["outcome"].as_str().unwrap_or_default();
         let fits = match (state, outcome) {
+            // What the store has of it may be its second life.
+            _ if all.is_forgotten(&note) => true,
             ("done", "succeeded") => there,
             ("done", "accepted") => !made.is_empty(),
             ("done", "rejected") => !there,
             ("unknown", _) => true,
             ("not_sent" | "refused" | "held" | "approved", _) => made.is_empty(),
             // Only what was refused before anything was reserved has no record.
-            ("lost", _) => made.is_empty() && note.is_empty(),
+            ("lost", _) => !all.lines[op].iter().any(|line| line.kind == "allowed"),
             _ => false,
         };
         judged.must(fits, || {
-            format!("{op} is {state} {outcome}, but: {made:?}\n{}", story(books, &note))
+            format!(
+                "the store and the vendor differ: {op} is {state} {outcome}, but: {made:?}\n{}",
+                all.story(&note)
+            )
         });
         judged.must(record["contradiction"] != true, || {
-            format!("{op} contradicts itself\n{}", story(books, &note))
+            format!("{op} contradicts itself\n{}", all.story(&note))
         });
-        let on_record = |line: &Line| line.state == state;
-        if state == "done" && !books.lines[op].iter().any(on_record) {
-            settled_without_a_line += 1;
-        }
     }
-    if settled_without_a_line > 0 {
-        judged.lines.push(format!(
-            "{settled_without_a_line} outcomes are in the store and not in the audit log (killed between)"
-        ));
+    for op in unrecorded(all) {
+        let story = all.story(&all.note(op));
+        judged.findings.push(format!("an end that is not on record: {op}\n{story}"));
     }
 }
 
 /// What an agent was told is so, and everybody who asked was told the same.
-fn answers(run: &Run, books: &Books, judged: &mut Judged) {
-    let mut yes: BTreeMap<u64, String> = BTreeMap::new();
-    for told in run.told.lock().iter() {
+fn answers(all: &History, judged: &mut Judged) {
+    let mut yes: BTreeMap<u64, &String> = BTreeMap::new();
+    for told in &all.told {
         let note = format!("i{}", told.intent);
-        let made = books.of(&note);
+        let made = all.of(&note);
+        let there = made.iter().any(|effect| !effect.is_failed());
         if told.is_yes() {
             let id = told.reply.json()["id"].as_str().unwrap_or_default().to_owned();
             judged.must(made.iter().any(|effect| effect.id == id), || {
-                format!(
-                    "{note} was told yes and nothing happened: {:?}\n{}",
-                    told.reply,
-                    story(books, &note)
-                )
+                format!("{note} was told yes and nothing happened: {told:?}\n{}", all.story(&note))
             });
             let body = &told.reply.body;
-            let first = yes.entry(told.intent).or_insert_with(|| body.clone());
-            judged.must(first == body, || format!("{note} was told {first} and then {body}"));
+            let first = yes.entry(told.intent).or_insert(body);
+            judged.must(*first == body, || format!("{note} was told {first} and then {body}"));
         }
         if told.code == "already_rejected" {
-            judged.must(!made.iter().any(|effect| !effect.is_failed()), || {
-                format!("{note} was told it is not done, and it is\n{}", story(books, &note))
+            judged.must(!there, || {
+                format!("{note} was told it is not done, and it is\n{}", all.story(&note))
             });
         }
         if told.code == "already_done" {
-            judged.must(made.iter().any(|effect| !effect.is_failed()), || {
-                format!("{note} was told it is done, and it is not\n{}", story(books, &note))
+            judged.must(there, || {
+                format!("{note} was told it is done, and it is not\n{}", all.story(&note))
             });
         }
     }
 }
 
 /// I11: what leaves after a freeze was told is none of what it stops.
-fn freezes(run: &Run, judged: &mut Judged) {
-    let frozen = run.frozen.lock();
-    let sendings = run.vendor.sendings();
-    for Frozen { scope, from, to } in frozen.iter() {
+fn freezes(all: &History, judged: &mut Judged) {
+    for Frozen { scope, from, to } in &all.frozen {
         let stops = |sending: &&Sending| match scope.split_once('/') {
             None => true,
             Some(("upstream", name)) => sending.mode.name() == name,
             Some(("action", _)) => sending.mode == Mode::Plain,
-            Some(("customer", name)) => {
-                let number = sending.note.strip_prefix('i').and_then(|n| n.parse().ok());
-                number.is_some_and(|n| Intent::of(run.seed, n).customer == name)
-            }
+            Some(("customer", name)) => number_of(&sending.note)
+                .is_some_and(|number| Intent::of(all.seed, number).customer == name),
             Some(_) => true,
         };
         let inside = |sending: &&Sending| sending.at > from.plus(ON_ITS_WAY) && sending.at < *to;
-        for sending in sendings.iter().filter(inside).filter(stops) {
+        for sending in all.sendings.iter().filter(inside).filter(stops) {
             judged
                 .findings
                 .push(format!("{sending:?} left while {scope} was frozen from {from} to {to}"));
@@ -401,34 +510,29 @@ fn freezes(run: &Run, judged: &mut Judged) {
     }
 }
 
-/// The store's budgets agree with the effects, to the cent.
-fn budgets(run: &Run, books: &Books, judged: &mut Judged) {
-    for (mode, customer) in Mode::ALL.into_iter().flat_map(|m| CUSTOMERS.map(|c| (m, c))) {
-        let own = |sale: &str| sale.starts_with(customer);
-        let spent: i64 = books
-            .effects
-            .iter()
-            .filter(|e| e.mode == mode && own(&e.sale) && !e.is_failed())
-            .map(|e| e.minor)
-            .sum();
-        let open = |record: &&Value| {
-            let state = record["state"].as_str().unwrap_or_default();
-            let sale = record["resource"]["id"].as_str().unwrap_or_default();
-            let nothing = !books.of(&note_of(record)).iter().any(|e| !e.is_failed());
-            let is_open = matches!(state, "held" | "approved" | "submitted" | "unknown");
-            record["upstream"] == mode.name()
-                && own(sale)
-                && nothing
-                && (is_open || record["outcome"] == "accepted")
-        };
-        let held: i64 =
-            books.ops.values().filter(open).filter_map(|r| r["amount"]["minor"].as_i64()).sum();
-        let left = BUDGET - spent - held;
-        let codes = [left + 1, left].map(|minor| probe(run, (mode, customer), minor));
-        judged.must(codes == ["budget_exhausted", "approval_required"], || {
-            format!("{} of {customer}: {spent} happened and {held} is open, and of the budget not {left} is left: {codes:?}", mode.name())
-        });
-    }
+/// What must be left of a budget, to the cent, after what happened and with what is open.
+fn left(all: &History, mode: Mode, customer: &str) -> i64 {
+    let own = |sale: &str| sale.starts_with(customer);
+    let spent: i64 = all
+        .effects
+        .iter()
+        .filter(|e| e.mode == mode && own(&e.sale) && !e.is_failed())
+        .map(|e| e.minor)
+        .sum();
+    let made: BTreeSet<&str> =
+        all.effects.iter().filter(|e| !e.is_failed()).map(|e| &*e.note).collect();
+    let open = |record: &&Value| {
+        let state = record["state"].as_str().unwrap_or_default();
+        let sale = record["resource"]["id"].as_str().unwrap_or_default();
+        let is_open = matches!(state, "held" | "approved" | "submitted" | "unknown");
+        record["upstream"] == mode.name()
+            && own(sale)
+            && !made.contains(&*note_of(record))
+            && (is_open || record["outcome"] == "accepted")
+    };
+    let held: i64 =
+        all.ops.values().filter(open).filter_map(|r| r["amount"]["minor"].as_i64()).sum();
+    BUDGET - spent - held
 }
 
 /// What a call for so much comes to; it is never sent.
@@ -447,30 +551,32 @@ fn probe(run: &Run, (mode, customer): (Mode, &'static str), minor: i64) -> Strin
     reply.code()
 }
 
-fn figures(run: &Run, books: &Books, judged: &mut Judged) {
+fn figures(run: &Run, all: &History, losses: usize) -> Vec<String> {
     let mut states: BTreeMap<String, u64> = BTreeMap::new();
-    for record in books.ops.values() {
+    for record in all.ops.values() {
         let word = |name: &str| record[name].as_str().unwrap_or_default();
         *states.entry(format!("{} {}", word("state"), word("outcome"))).or_default() += 1;
     }
-    let unknown = run.stand.listed(0, "/v1/operations?state=unknown").unwrap_or_default();
-    let in_the_books = books.ops.values().filter(|record| record["state"] == "unknown").count();
-    judged.must(unknown.len() == in_the_books.min(500), || {
-        format!("{} are listed as unknown, {in_the_books} are", unknown.len())
-    });
-    for record in &unknown {
-        let timeline = operation(run, record["id"].as_str().unwrap())["timeline"].clone();
-        let last = timeline.as_array().and_then(|t| t.last()).map(|m| m["what"].to_string());
-        judged.lines.push(format!("unknown: {} {} {last:?}", record["id"], record["summary"]));
+    let mut lines = Vec::new();
+    for (op, record) in all.ops.iter().filter(|(_, record)| record["state"] == "unknown") {
+        let last = record["timeline"].as_array().and_then(|t| t.last()).map(|m| &m["what"]);
+        lines.push(format!("unknown: {op} {} {last:?}", record["summary"]));
     }
-    let failed = books.effects.iter().filter(|effect| effect.is_failed()).count();
-    judged.lines.push(format!(
-        "{} effects ({failed} failed later) of {} sendings, {} answers to agents",
-        books.effects.len(),
-        run.vendor.sendings().len(),
-        run.told.lock().len()
+    let failed = all.effects.iter().filter(|effect| effect.is_failed()).count();
+    lines.push(format!(
+        "{} effects ({failed} failed later) of {} sendings, {} answers to agents, {losses} losses of the store",
+        all.effects.len(),
+        all.sendings.len(),
+        all.told.len()
     ));
-    judged.lines.push(format!("operations: {states:?}"));
-    judged.lines.push(format!("the vendor: {:?}", run.vendor.counts()));
-    judged.lines.push(format!("the rest: {:?}", run.counts.lock()));
+    lines.push(format!("operations: {states:?}"));
+    lines.push(format!("the vendor: {:?}", run.vendor.counts()));
+    lines.push(format!("the rest: {:?}", run.counts.lock()));
+    if let Ok(kept) = std::env::var("FAULTS_LOGS") {
+        for (at, log) in run.stand.houses(|house| house.home.path().join("log")).iter().enumerate()
+        {
+            std::fs::copy(log, format!("{kept}/log-{at}")).unwrap();
+        }
+    }
+    lines
 }

@@ -6,7 +6,7 @@ use std::sync::Barrier;
 use std::time::Duration;
 
 use super::drive::{Intent, Style};
-use super::stand::Stand;
+use super::stand::{Stand, Weather};
 use super::vendor::{Mode, PAID, Vendor};
 use crate::support::agent::Reply;
 
@@ -89,11 +89,11 @@ pub fn partial_refunds(stand: &Arc<Stand>, vendor: &Vendor) {
 #[test]
 fn sixty_four_duplicates_are_one_effect_and_sixty_four_equal_answers() {
     let vendor = Vendor::open(SEED);
-    duplicates(&Stand::embedded(&vendor, SEED), &vendor);
+    duplicates(&Stand::embedded(&vendor, SEED, Weather::Fair), &vendor);
 }
 
 #[test]
 fn fifty_partial_refunds_at_once_never_exceed_the_payment() {
     let vendor = Vendor::open(SEED);
-    partial_refunds(&Stand::embedded(&vendor, SEED), &vendor);
+    partial_refunds(&Stand::embedded(&vendor, SEED, Weather::Fair), &vendor);
 }

@@ -10,15 +10,25 @@ use parking_lot::{Mutex, RwLock};
 use serde_json::Value;
 
 use super::dice::Dice;
+use super::pair::Pair;
 use super::vendor::{Mode, Vendor};
 use crate::support::agent::{Call, Reply};
 use crate::support::house::House;
-use crate::support::redis::Server;
+use crate::support::set_clock::SetClock;
 
 /// Up to this no person is asked, in cents.
 pub const AUTO: i64 = 30_00;
 /// What one customer may get back from one vendor in a day, in cents.
 pub const BUDGET: i64 = 300_000_00;
+
+/// How much goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Weather {
+    /// Whatever no store may lose anything by, and no clock is touched: the books must agree to the cent.
+    Fair,
+    /// Clocks are set, and a fleet's store loses what it had confirmed.
+    Foul,
+}
 
 /// One process and where it is reached now.
 struct Replica {
@@ -31,7 +41,9 @@ struct Replica {
 pub struct Stand {
     replicas: Vec<Replica>,
     /// What they share, when it is not a file of one's own.
-    pub redis: Option<Mutex<Server>>,
+    pub redis: Option<Mutex<Pair>>,
+    /// The clocks of the processes, where they can be set.
+    clocks: Vec<SetClock>,
     tokens: Vec<(&'static str, String)>,
     seed: u64,
     is_over: AtomicBool,
@@ -41,26 +53,32 @@ pub const CUSTOMERS: [&str; 2] = ["ann", "bob"];
 
 impl Stand {
     /// One process on an embedded store.
-    pub fn embedded(vendor: &Vendor, seed: u64) -> Arc<Self> {
+    pub fn embedded(vendor: &Vendor, seed: u64, weather: Weather) -> Arc<Self> {
         let text = configuration(vendor, "store: embedded:data/store");
+        let (home, mut clocks) = (folder(), Vec::new());
         // A file that reaches its limit raises a signal, which a full disk does not.
-        let house = House::written(folder(), &text, "trap '' XFSZ;");
-        Self::of(vec![house], None, seed)
+        let before = format!("trap '' XFSZ; {}", clock(&home, weather, &mut clocks));
+        let house = House::written(home, &text, &before);
+        Self::of(vec![house], None, clocks, seed)
     }
 
     /// Two replicas before one Redis.
-    pub fn fleet(vendor: &Vendor, seed: u64, redis: Server) -> Arc<Self> {
+    pub fn fleet(vendor: &Vendor, seed: u64, weather: Weather) -> Arc<Self> {
+        let redis = Pair::start(weather == Weather::Foul);
         let store = format!(
             "fleet: shop\nstore: {{ url: \"redis://127.0.0.1:{}\", encryption_key: file:seal.key }}",
-            redis.port
+            redis.port()
         );
         let text = configuration(vendor, &store);
-        let here = House::replica_in(folder(), &text, None);
-        let there = House::replica_in(folder(), &text, Some(&here));
-        Self::of(vec![here, there], Some(redis), seed)
+        let (home, other, mut clocks) = (folder(), folder(), Vec::new());
+        let before = clock(&home, weather, &mut clocks);
+        let here = House::replica_in(home, &text, None, &before);
+        let before = clock(&other, weather, &mut clocks);
+        let there = House::replica_in(other, &text, Some(&here), &before);
+        Self::of(vec![here, there], Some(redis), clocks, seed)
     }
 
-    fn of(houses: Vec<House>, redis: Option<Server>, seed: u64) -> Arc<Self> {
+    fn of(houses: Vec<House>, redis: Option<Pair>, clocks: Vec<SetClock>, seed: u64) -> Arc<Self> {
         let tokens = CUSTOMERS.map(|name| (name, houses[0].token_of(name))).to_vec();
         let replica = |house: House| Replica {
             urls: RwLock::new(addresses(&house)),
@@ -69,7 +87,7 @@ impl Stand {
         };
         let replicas = houses.into_iter().map(replica).collect();
         let (redis, is_over) = (redis.map(Mutex::new), AtomicBool::new(false));
-        Arc::new(Self { replicas, redis, tokens, seed, is_over })
+        Arc::new(Self { replicas, redis, clocks, tokens, seed, is_over })
     }
 
     pub fn token(&self, customer: &str) -> &str {
@@ -109,6 +127,15 @@ impl Stand {
             }
             starts
         })
+    }
+
+    /// Sets the clock of one of them so many seconds ahead, or behind; false where it cannot be set.
+    pub fn set_clock(&self, which: u64, seconds: i64) -> bool {
+        if self.clocks.is_empty() {
+            return false;
+        }
+        self.clocks[which as usize % self.clocks.len()].set(seconds);
+        true
     }
 
     /// Whether all of them run.
@@ -164,6 +191,17 @@ impl Drop for Ending {
     fn drop(&mut self) {
         self.0.end();
         self.0.houses(|house| house.process.kill());
+    }
+}
+
+/// What a process is started with, so that its clock can be set.
+fn clock(home: &tempfile::TempDir, weather: Weather, clocks: &mut Vec<SetClock>) -> String {
+    match weather {
+        Weather::Fair => String::new(),
+        Weather::Foul => {
+            clocks.push(SetClock::at(&home.path().join("clock")));
+            clocks.last().map(SetClock::exports).unwrap()
+        }
     }
 }
 

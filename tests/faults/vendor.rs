@@ -45,7 +45,7 @@ pub const PAID: i64 = 200_00;
 /// How long a key is known.
 const RETENTION: Duration = Duration::from_secs(40);
 /// After that nothing of a request happens any more: its lease and the settle time of the packs hold it.
-const TOO_LATE: Duration = Duration::from_millis(13_400);
+pub const TOO_LATE: Duration = Duration::from_millis(13_400);
 /// How late the list may show what was made; less than the settle time of the packs.
 const LAG_MAX: u64 = 1_500;
 
@@ -125,6 +125,22 @@ pub struct Effect {
 }
 
 impl Effect {
+    /// One that never was, for who judges the judge.
+    pub fn forged(mode: Mode, note: &str, sale: &str, minor: i64) -> Self {
+        Self {
+            id: format!("e-{note}"),
+            mode,
+            sale: sale.to_owned(),
+            minor,
+            note: note.to_owned(),
+            key: String::new(),
+            mark: String::new(),
+            at: Clock::System.now(),
+            shown: Instant::now(),
+            turns: None,
+        }
+    }
+
     /// `succeeded`, `pending` or `failed`.
     pub fn status(&self) -> &'static str {
         match self.turns {
@@ -234,6 +250,12 @@ impl Vendor {
 
     pub fn sendings(&self) -> Vec<Sending> {
         self.shared.books.lock().sendings.clone()
+    }
+
+    /// Whether anything was done for an intent that did not fail.
+    pub fn has_made(&self, note: &str) -> bool {
+        let books = self.shared.books.lock();
+        books.effects.iter().any(|effect| effect.note == note && !effect.is_failed())
     }
 
     /// Faults by kind.
