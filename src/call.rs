@@ -20,7 +20,7 @@ use crate::clock::Timestamp;
 use crate::money::Money;
 use crate::value::{Payload, Value};
 
-pub use answer::{Answer, Body, Chunk, Chunks};
+pub use answer::{Answer, Body, Chunk, Chunks, End, Ended};
 pub use ids::{DecisionId, Digest, Fingerprint, OperationId};
 
 /// A request as it came: whole, bounded, not yet understood.

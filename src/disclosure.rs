@@ -51,6 +51,11 @@ pub fn is_judged_by_answer(call: &Call) -> bool {
 ///
 /// `malformed`, with the header that has to go.
 pub fn ask(call: &Call, headers: &HeaderMap) -> Result<(), Refusal> {
+    if !call.action.stream && wants_only_events(headers) {
+        let expected = "expected another type: this answer is judged whole before any of it \
+                        leaves, and an event stream has no whole";
+        return Err(Refusal::malformed("header accept", expected));
+    }
     if !is_judged_by_answer(call) {
         return Ok(());
     }
@@ -74,6 +79,18 @@ pub fn ask(call: &Call, headers: &HeaderMap) -> Result<(), Refusal> {
         }
         None => Ok(()),
     }
+}
+
+/// Whether the agent takes nothing but an event stream. Beside other types it is a wish.
+fn wants_only_events(headers: &HeaderMap) -> bool {
+    let mut types = headers
+        .get_all(header::ACCEPT)
+        .iter()
+        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
+        .map(|one| one.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii())
+        .filter(|one| !one.is_empty())
+        .peekable();
+    types.peek().is_some() && types.all(|one| one.eq_ignore_ascii_case(b"text/event-stream"))
 }
 
 /// What a call's headers need before they go upstream: an answer that must be judged comes as it is.
@@ -191,6 +208,40 @@ mod tests {
         let mut list = sample::action("shop.order.list", Class::Read, Owner::Caller);
         list.items = Some(Items { at: Pointer::of(&["data"]), owner: None, same: None });
         assert!(is_judged_by_answer(&sample::call(list)));
+    }
+
+    #[test]
+    fn an_event_stream_is_asked_for_only_where_it_may_be_passed_on() {
+        let accept = |lines: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append(header::ACCEPT, HeaderValue::from_static(line));
+            }
+            headers
+        };
+        let mut effect = judged();
+        effect.class = Class::Write;
+        let mut action = sample::action("shop.news.list", Class::Read, Owner::Public);
+        action.stream = true;
+        let streamed = sample::call(action);
+        for (lines, only) in [
+            (&["text/event-stream"][..], true),
+            (&["Text/Event-Stream; q=1 , text/event-stream"], true),
+            (&["text/event-stream", "text/event-stream"], true),
+            (&["application/json, text/event-stream"], false),
+            (&["text/event-stream", "*/*"], false),
+            (&["text/event-streams"], false),
+            (&[""], false),
+            (&[], false),
+        ] {
+            let headers = accept(lines);
+            for call in [&judged(), &effect, &read(Owner::Public)] {
+                assert_eq!(ask(call, &headers).is_err(), only, "{lines:?} {:?}", call.class);
+            }
+            assert!(ask(&streamed, &headers).is_ok(), "{lines:?}");
+        }
+        let refusal = ask(&judged(), &accept(&["text/event-stream"])).unwrap_err();
+        assert!(refusal.detail.contains("judged whole before any of it"), "{}", refusal.detail);
     }
 
     #[test]

@@ -22,6 +22,7 @@ mod permit;
 mod reconcile;
 mod record;
 mod reserve;
+mod streamed;
 mod sweep;
 mod told;
 

@@ -8,8 +8,10 @@ mod arm;
 mod destination;
 mod head;
 mod http1;
+mod http2;
 mod network;
 mod pool;
+mod pump;
 mod scripted;
 
 use std::path::PathBuf;
@@ -40,6 +42,12 @@ pub struct Upstream {
     pub connect: Duration,
     /// From the first byte sent to the last byte read.
     pub answer: Duration,
+    /// For a whole streamed answer.
+    pub stream: Duration,
+    /// Between two chunks of one.
+    pub stream_idle: Duration,
+    /// Which HTTP is spoken.
+    pub http: Http,
     /// How long an unused connection is kept.
     pub idle: Duration,
     /// An answer's body at most, in bytes.
@@ -64,6 +72,11 @@ impl Upstream {
             connect: Duration::from_secs(2),
             // BOUND: vendors answer in seconds; an SDK gives up at 80 s and must hear from us first.
             answer: Duration::from_secs(30),
+            // BOUND: a model's answer takes minutes; a subscription begins anew.
+            stream: Duration::from_secs(600),
+            // BOUND: heartbeats of event streams come every 15 to 30 s.
+            stream_idle: Duration::from_secs(60),
+            http: Http::One,
             // BOUND: common servers close at 60 s or more; ours must be the shorter.
             idle: Duration::from_secs(30),
             answer_bytes_max: ANSWER_BYTES_MAX,
@@ -71,6 +84,17 @@ impl Upstream {
             line: OnceLock::new(),
         })
     }
+}
+
+/// Which HTTP an upstream is spoken to in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Http {
+    /// HTTP/1.1.
+    One,
+    /// HTTP/2: settled with TLS, or from the first byte without.
+    Two,
+    /// HTTP/2 where TLS settles on it, else HTTP/1.1.
+    Auto,
 }
 
 /// What is to be sent. Only here may a credential stand.

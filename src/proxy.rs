@@ -1,4 +1,5 @@
-//! How does an agent reach us? By HTTP/1.1 on a listener: one whole bounded request, one answer.
+//! How does an agent reach us? By HTTP/1.1 or HTTP/2 on a listener: one whole bounded request, one
+//! answer.
 //!
 //! It judges nothing. What is no request, or could be read as two, is turned back before anyone
 //! judges it; what is one is handed on as it stood on the wire, and goes on to its end whether the
@@ -8,6 +9,7 @@ mod answer;
 mod connection;
 mod date;
 mod head;
+mod http2;
 
 use std::fmt;
 use std::future::Future;
@@ -92,7 +94,8 @@ pub struct Bounds {
     pub write: Duration,
     /// A body at most, in bytes.
     pub body_bytes_max: usize,
-    /// Connections at once. Another waits in the kernel's queue until one ends.
+    /// Connections at once, and streams at once over all of them. Another connection waits in the
+    /// kernel's queue until one ends.
     pub connections_max: usize,
 }
 
@@ -114,6 +117,7 @@ impl Default for Bounds {
 pub struct Server {
     addresses: Vec<SocketAddr>,
     stop: CancellationToken,
+    cut: CancellationToken,
     tasks: TaskTracker,
 }
 
@@ -134,7 +138,10 @@ impl Server {
     /// When a socket cannot be served.
     pub fn start(listeners: Vec<Listener>, service: Service, bounds: Bounds) -> io::Result<Self> {
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let cut = CancellationToken::new();
         let places = Arc::new(Semaphore::new(bounds.connections_max));
+        // What many connections carry one call each, few carry as many streams.
+        let streams = Arc::new(Semaphore::new(bounds.connections_max));
         let mut addresses = Vec::with_capacity(listeners.len());
         let mut ready = Vec::with_capacity(listeners.len());
         for (index, Listener { socket, hosts }) in listeners.into_iter().enumerate() {
@@ -147,8 +154,10 @@ impl Server {
                 hosts: head::Names::new(hosts, address),
                 listener: index,
                 stop: stop.clone(),
+                cut: cut.clone(),
                 tasks: tasks.clone(),
                 date: date::Date::new(Clock::System),
+                streams: Arc::clone(&streams),
             };
             ready.push((TcpListener::from_std(socket)?, Arc::new(door)));
         }
@@ -156,7 +165,7 @@ impl Server {
         for (socket, door) in ready {
             tasks.spawn(accept(socket, door, Arc::clone(&places)));
         }
-        Ok(Self { addresses, stop, tasks })
+        Ok(Self { addresses, stop, cut, tasks })
     }
 
     /// The addresses served, in the listeners' order.
@@ -164,11 +173,17 @@ impl Server {
         &self.addresses
     }
 
-    /// Accepts nothing more, answers what is in flight, and waits for it no longer than `drain`.
+    /// Accepts nothing more, answers what is in flight, and waits for it no longer than `drain`. What
+    /// is streamed may have no end of its own: it is cut once a fourth of that is left.
     pub async fn stop(self, drain: Duration) -> Drained {
         self.stop.cancel();
         self.tasks.close();
-        match timeout(drain, self.tasks.wait()).await {
+        let last = drain.checked_div(4).unwrap_or_default();
+        if timeout(drain.saturating_sub(last), self.tasks.wait()).await.is_ok() {
+            return Drained::All;
+        }
+        self.cut.cancel();
+        match timeout(last, self.tasks.wait()).await {
             Ok(()) => Drained::All,
             Err(_) => Drained::Left(self.tasks.len()),
         }

@@ -158,6 +158,21 @@ impl Telemetry {
         self.metrics.duplicate(kind);
     }
 
+    /// An answer that was passed on as it came has ended: `whole`, `agent`, `upstream`, ..
+    pub fn stream_ended(&self, upstream: &str, ended: &'static str, span: Duration) {
+        self.metrics.stream_ended(upstream, ended);
+        let level = match ended {
+            "whole" | "agent" | "stopped" => Level::Debug,
+            _ => Level::Warn,
+        };
+        if self.log.takes(level) {
+            let mut line = LogLine::new(level, "a streamed answer ended early");
+            line.text("upstream", Some(upstream)).text("ended", Some(ended));
+            line.text("after", Some(&format!("{span:?}")));
+            self.write(&mut line);
+        }
+    }
+
     /// A record could not be written.
     pub fn evidence_gap(&self) {
         self.metrics.evidence_gap();
@@ -554,6 +569,7 @@ mod tests {
         telemetry.holds_pending(["finance", "finance"]);
         telemetry.freezes(["all", "class/financial agent/bot"]);
         telemetry.breaker("stripe", "open");
+        telemetry.stream_ended("stripe", "quiet", Duration::from_secs(60));
         let text = telemetry.render();
         for line in [
             "tollhouse_requests_total{class=\"financial\",decision=\"hold\",mode=\"enforce\",upstream=\"stripe\"} 1",
@@ -582,6 +598,7 @@ mod tests {
             "tollhouse_frozen{scope_kind=\"tenant\"} 0",
             "tollhouse_store_duration_seconds_count{op=\"reserve\"} 1",
             "tollhouse_log_lines_left_out_total 0",
+            "tollhouse_streams_total{ended=\"quiet\",upstream=\"stripe\"} 1",
             "tollhouse_build_info{version=\"0.1.0\"} 1",
         ] {
             assert!(text.lines().any(|l| l == line), "`{line}` not in\n{text}");

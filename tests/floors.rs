@@ -19,7 +19,8 @@ const FLOORS: &[(u8, &[&str])] = &[
 
 /// Each foreign crate enters through these files, so that it can be replaced there.
 const DOORS: &[(&str, &[&str])] = &[
-    ("pingora", &["proxy", "outbound"]),
+    ("pingora", &["outbound"]),
+    ("h2", &["proxy/http2", "outbound/http2"]),
     ("axum", &["console"]),
     ("cedar_policy", &["policy"]),
     ("redb", &["store/embedded"]),

@@ -3,5 +3,8 @@
 
 mod agent;
 mod framing;
+mod http2;
+mod raw;
 mod serving;
 mod upstream;
+mod upstream_http2;

@@ -5,6 +5,7 @@ mod crash;
 mod disk;
 mod faults;
 mod fleet;
+mod http2;
 mod people;
 mod serving;
 mod wire;

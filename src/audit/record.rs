@@ -23,6 +23,8 @@ pub enum Event {
     Refused,
     /// So many more like it were turned back.
     RefusedMore,
+    /// What was passed on as it came has ended; its state says how.
+    Ended,
     /// A call was answered from memory.
     Replayed,
     /// An effect's outcome is known, or known to be unknown.
@@ -60,6 +62,7 @@ impl Event {
             Self::Verify => "verify",
             Self::Refused => "refused",
             Self::RefusedMore => "refused_more",
+            Self::Ended => "ended",
             Self::Replayed => "replayed",
             Self::Settled => "settled",
             Self::Approved => "approved",

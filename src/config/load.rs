@@ -13,7 +13,7 @@ use crate::credentials::{Reference, References};
 use crate::facts::AccountRule;
 use crate::identity::{Development, KeySource};
 use crate::limits;
-use crate::outbound::{Addresses, Scheme, Upstream};
+use crate::outbound::{Addresses, Http, Scheme, Upstream};
 use crate::policy::Contracts;
 use crate::yaml::{ConfigErrors, Faults, Node, Section, Shape};
 
@@ -319,17 +319,18 @@ impl File<'_> {
         let mut upstream = url.and_then(|url| {
             Upstream::parse(name, &url).map_err(|message| one.fault("url", message)).ok()
         });
-        let timeout = one.section("timeout");
-        let connect = timeout.as_ref().and_then(|t| t.optional("connect", Node::duration));
-        let answer = timeout.as_ref().and_then(|t| t.optional("answer", Node::duration));
-        if let Some(timeout) = timeout {
-            timeout.finish();
-        }
-        if let Some(upstream) = &mut upstream {
-            upstream.ca = ca;
-            upstream.addresses = addresses.unwrap_or(upstream.addresses);
-            upstream.connect = connect.unwrap_or(upstream.connect);
-            upstream.answer = answer.unwrap_or(upstream.answer);
+        match &mut upstream {
+            Some(upstream) => {
+                upstream.ca = ca;
+                upstream.addresses = addresses.unwrap_or(upstream.addresses);
+                conversation(one, upstream);
+            }
+            // Its faults are told all the same.
+            None => {
+                Upstream::parse(name, "https://x.invalid")
+                    .map(|mut x| conversation(one, &mut x))
+                    .ok();
+            }
         }
         let credentials = one.required("credentials", |n| References::read(n, self.base));
         let trusted = one.section("idempotency").and_then(|s| {
@@ -407,6 +408,34 @@ const DEFAULT_LISTEN: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8700);
 const DEFAULT_CONSOLE: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8701);
+
+/// How it is spoken to, and for how long.
+fn conversation(one: &Section<'_>, to: &mut Upstream) {
+    if let Some(timeout) = one.section("timeout") {
+        for (key, span) in [
+            ("connect", &mut to.connect),
+            ("answer", &mut to.answer),
+            ("stream", &mut to.stream),
+            ("stream_idle", &mut to.stream_idle),
+        ] {
+            *span = timeout.optional(key, Node::duration).unwrap_or(*span);
+        }
+        timeout.finish();
+    }
+    to.http = one.optional("http", http).unwrap_or(to.http);
+    if to.http == Http::Auto && to.url.scheme() == Scheme::Http {
+        one.fault("http", "expected `1` or `2`: without TLS there is nothing to settle it");
+    }
+}
+
+fn http(node: &Node) -> Result<Http, String> {
+    match node.text()? {
+        "1" => Ok(Http::One),
+        "2" => Ok(Http::Two),
+        "auto" => Ok(Http::Auto),
+        other => Err(format!("expected `1`, `2` or `auto`, got `{other}`")),
+    }
+}
 
 fn headers(one: &Section<'_>) -> Vec<(http::HeaderName, http::HeaderValue)> {
     let Some(section) = one.section("headers") else { return Vec::new() };

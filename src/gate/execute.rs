@@ -5,17 +5,17 @@ use std::time::Duration;
 
 use crate::action::Action;
 use crate::breaker::Health;
-use crate::call::{Answer, Body, OperationId, Outcome};
+use crate::call::{Answer, OperationId, Outcome};
 use crate::disclosure::{self, Question, Ran};
 use crate::gate::record::Told;
 use crate::gate::{Evidence, Gate, Permit, Site, Ticket};
 use crate::operation;
-use crate::outbound::{Connection, Exchange, Outgoing, Reply, Stream};
+use crate::outbound::{Connection, Exchange, Outgoing, Reply};
 use crate::refusal::Refusal;
 use crate::store::StoredAnswer;
 
 /// BOUND: when a read that failed may be asked again; about one restart of a service.
-const SOON: Duration = Duration::from_secs(2);
+pub(super) const SOON: Duration = Duration::from_secs(2);
 
 impl Gate {
     /// Sends an admitted call and answers with what may leave of what came back.
@@ -141,33 +141,6 @@ impl Gate {
         (outcome, exchange)
     }
 
-    /// A public answer goes on as it comes.
-    async fn stream(
-        &self,
-        permit: &mut Permit,
-        site: &Site,
-        evidence: &mut Evidence,
-    ) -> Result<Answer, Refusal> {
-        let send = self.outgoing(permit, site)?;
-        let name = &site.upstream.name;
-        let stream = self.outbound.exchange_stream(&site.upstream, send, Connection::Pooled).await;
-        let (head, chunks) = match stream {
-            Stream::Answered(head, chunks) => (head, chunks),
-            Stream::NotSent(why) => {
-                permit.road.saw(Health::Ill);
-                return Err(Refusal::upstream_unreachable(name, SOON).because(why));
-            }
-            Stream::Unknown(why) => {
-                permit.road.saw(Health::Ill);
-                return Err(Refusal::upstream_timeout(name, SOON).because(why));
-            }
-        };
-        permit.road.saw(Health::of(Some(head.status)));
-        let mut answer = self.disclose(permit, &head, None, evidence)?;
-        answer.body = Body::Stream(chunks);
-        Ok(answer)
-    }
-
     /// What goes upstream: the agent's own bytes, our secret, and nothing else of ours.
     pub(super) fn outgoing(&self, permit: &Permit, site: &Site) -> Result<Outgoing, Refusal> {
         let call = &permit.asked.call;
@@ -186,7 +159,7 @@ impl Gate {
     }
 
     /// What may leave of an answer.
-    fn disclose(
+    pub(super) fn disclose(
         &self,
         permit: &Permit,
         reply: &Reply,

@@ -18,6 +18,7 @@ use pingora::{Error, ErrorType};
 use tokio::net::TcpStream;
 
 use super::pool::Pool;
+use super::{Upstream, http2};
 
 /// Scheme, host and port of an upstream.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -261,19 +262,23 @@ struct Peerage {
     origin: Origin,
     authority: Box<str>,
     pool: Arc<Pool>,
+    shared: Arc<http2::Pool>,
     nowhere: PeerAddress,
     options: PeerOptions,
 }
 
 impl Line {
-    pub(super) fn new(origin: &Origin, addresses: Addresses, connect: Duration) -> Self {
+    pub(super) fn new(to: &Upstream) -> Self {
+        let (origin, addresses, connect) = (&to.url, to.addresses, to.connect);
         let dial = Dial { origin: origin.clone(), addresses, connect };
         let mut options = PeerOptions::new();
         options.custom_l4 = Some(Arc::new(dial));
+        options.alpn = http2::offered(to.http);
         Self(Arc::new(Peerage {
             origin: origin.clone(),
             authority: origin.authority().into(),
             pool: Arc::default(),
+            shared: Arc::default(),
             nowhere: PeerAddress::Inet(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))),
             options,
         }))
@@ -288,6 +293,11 @@ impl Line {
     /// trust.
     pub(super) fn pool(&self) -> &Arc<Pool> {
         &self.0.pool
+    }
+
+    /// The connections that many streams share.
+    pub(super) fn shared(&self) -> &Arc<http2::Pool> {
+        &self.0.shared
     }
 }
 

@@ -19,7 +19,7 @@ pub(super) const ANSWER_HEAD_BYTES_MAX: usize = 64 << 10;
 const ANSWER_HEADERS_MAX: usize = 256;
 
 /// Fields of one connection (RFC 9110 s7.6.1), and framing, which each side sets for itself.
-fn is_ours(name: &HeaderName) -> bool {
+pub(super) fn is_ours(name: &HeaderName) -> bool {
     static NAMES: [HeaderName; 9] = [
         header::CONNECTION,
         header::CONTENT_LENGTH,
@@ -36,7 +36,7 @@ fn is_ours(name: &HeaderName) -> bool {
 }
 
 /// Whether a target is sent as it stands: a path and a query in ASCII.
-fn is_plain(target: &str) -> bool {
+pub(super) fn is_plain(target: &str) -> bool {
     let plain = |byte: u8| (0x21..=0x7e).contains(&byte) && byte != b'#';
     target.starts_with('/') && target.bytes().all(plain)
 }

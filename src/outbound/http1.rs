@@ -8,10 +8,11 @@ use pingora::protocols::Stream;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::head::{self, ANSWER_HEAD_BYTES_MAX, Came, Ends};
+use super::pump::Source;
 use crate::framing::Piece;
 
 // BOUND: interim answers before the real one. One is usual (100), more than a few is a flood.
-const INTERIM_MAX: usize = 8;
+pub(super) const INTERIM_MAX: usize = 8;
 // BOUND: what is read at once; most answers fit.
 const ROOM: usize = 8 << 10;
 // BOUND: a body up to this size goes out in one piece with its head.
@@ -150,8 +151,24 @@ impl Http1 {
         Ok(whole.freeze())
     }
 
-    /// The next piece of the body, as it comes; `None` at its end.
-    pub(super) async fn chunk(&mut self) -> Result<Option<Bytes>, String> {
+    async fn more(&mut self, room: usize) -> Result<(), String> {
+        // BOUND: who only promises a body takes little.
+        self.bytes.reserve(room.min(64 << 10));
+        match self.stream.read_buf(&mut self.bytes).await {
+            Ok(1..) => Ok(()),
+            Ok(_) | Err(_) => Err(ended("body")),
+        }
+    }
+
+    /// The connection, when its answer was read to the end and nothing came behind it.
+    pub(super) fn into_free(self) -> Option<Stream> {
+        let over = matches!(self.ends, Ends::Here) && !self.bytes.has_remaining();
+        over.then_some(self.stream)
+    }
+}
+
+impl Source for Http1 {
+    async fn chunk(&mut self) -> Result<Option<Bytes>, String> {
         loop {
             match &mut self.ends {
                 Ends::Here => return Ok(None),
@@ -178,21 +195,6 @@ impl Http1 {
                 Ends::Close => return Ok(Some(self.bytes.split().freeze())),
             }
         }
-    }
-
-    async fn more(&mut self, room: usize) -> Result<(), String> {
-        // BOUND: who only promises a body takes little.
-        self.bytes.reserve(room.min(64 << 10));
-        match self.stream.read_buf(&mut self.bytes).await {
-            Ok(1..) => Ok(()),
-            Ok(_) | Err(_) => Err(ended("body")),
-        }
-    }
-
-    /// The connection, when its answer was read to the end and nothing came behind it.
-    pub(super) fn into_free(self) -> Option<Stream> {
-        let over = matches!(self.ends, Ends::Here) && !self.bytes.has_remaining();
-        over.then_some(self.stream)
     }
 }
 

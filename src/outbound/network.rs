@@ -15,17 +15,20 @@ use bytes::Bytes;
 use http::Method;
 use pingora::Error;
 use pingora::connectors::{ConnectorOptions, TransportConnector};
+use pingora::protocols::ALPN;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::destination::Line;
 use super::head::Came;
 use super::http1::{Http1, Lost, Written};
-use super::{Connection, Exchange, Outgoing, Reply, Stream, Upstream};
-use crate::call::{Chunk, Chunks};
+use super::http2::{Kept, One, Way};
+use super::pump::{Spans, pump};
+use super::{Connection, Exchange, Http, Outgoing, Reply, Stream, Upstream};
+use crate::call::{Chunks, Ended};
 
 // BOUND: chunks of a stream that wait for the agent.
-const CHUNKS_AHEAD: usize = 16;
+pub(super) const CHUNKS_AHEAD: usize = 16;
 
 /// Sockets: one connector per trust domain.
 pub struct Network {
@@ -76,7 +79,18 @@ impl Network {
         send: &Outgoing,
         connection: Connection,
     ) -> Exchange {
-        let mut road = match self.open(to, send, connection).await {
+        let mut chosen = None;
+        if to.http != Http::One {
+            let way = match self.way(to, connection) {
+                Ok(way) => way,
+                Err(why) => return Exchange::NotSent(why),
+            };
+            match Box::pin(way.line.shared().exchange(way, send)).await {
+                Ok(exchange) => return exchange,
+                Err(one) => chosen = Some(one),
+            }
+        }
+        let mut road = match self.open(to, send, (connection, chosen)).await {
             Ok(road) => road,
             Err(why) => return Exchange::NotSent(why),
         };
@@ -97,7 +111,18 @@ impl Network {
         send: &Outgoing,
         connection: Connection,
     ) -> Stream {
-        let mut road = match self.open(to, send, connection).await {
+        let mut chosen = None;
+        if to.http != Http::One {
+            let way = match self.way(to, connection) {
+                Ok(way) => way,
+                Err(why) => return Stream::NotSent(why),
+            };
+            match Box::pin(way.line.shared().exchange_stream(way, send)).await {
+                Ok(stream) => return stream,
+                Err(one) => chosen = Some(one),
+            }
+        }
+        let mut road = match self.open(to, send, (connection, chosen)).await {
             Ok(road) => road,
             Err(why) => return Stream::NotSent(why),
         };
@@ -107,15 +132,23 @@ impl Network {
             Err(_) => return Stream::Unknown(format!("no head within {:?}", to.answer)),
         };
         let (sender, receiver) = mpsc::channel(CHUNKS_AHEAD);
-        let (answer, idle) = (to.answer, to.idle);
-        // Ends with the answer, with the agent's going away, or with the time; an error drops the
-        // sender without its end mark, and the agent's side is cut short as ours was.
+        let (chunks, mut end) = Chunks::ending(receiver);
+        let (spans, idle) = (Spans::of(to), to.idle);
+        // An end without its mark closes the channel, and the agent's side is cut short as ours was.
         tokio::spawn(async move {
-            if let Ok(true) = timeout(answer, road.pump(&sender)).await {
+            let ended = pump(&mut road.http, &sender, spans).await;
+            end.says(ended);
+            drop(sender);
+            if ended == Ended::Whole {
                 road.release(keep, idle);
             }
         });
-        Stream::Answered(Reply { status, headers, body: Bytes::new() }, Chunks(receiver))
+        Stream::Answered(Reply { status, headers, body: Bytes::new() }, chunks)
+    }
+
+    fn way<'a>(&'a self, to: &'a Upstream, connection: Connection) -> Result<Way<'a>, String> {
+        let line = to.line.get_or_init(|| Line::new(to));
+        Ok(Way { connector: self.connector(to)?, line, to, connection })
     }
 
     /// A connection to `to`, and the request that is to go on it. Nothing has been sent.
@@ -123,23 +156,24 @@ impl Network {
         &self,
         to: &Upstream,
         send: &Outgoing,
-        connection: Connection,
+        (connection, chosen): (Connection, Option<One>),
     ) -> Result<Road, String> {
-        let line = to.line.get_or_init(|| Line::new(&to.url, to.addresses, to.connect));
+        let line = to.line.get_or_init(|| Line::new(to));
         let request = Written::new(send, line.authority())?;
-        let pooled = match connection {
-            Connection::Fresh => None,
-            Connection::Pooled => line.pool().take(),
+        let open = match (chosen, connection) {
+            (Some(One { stream, kept }), _) => Some((stream, kept)),
+            (None, Connection::Fresh) => None,
+            (None, Connection::Pooled) => line.pool().take().map(|stream| (stream, Kept::Before)),
         };
-        let redial = match (&pooled, &send.method) {
-            (Some(_), &Method::GET | &Method::HEAD) => {
+        let redial = match (&open, &send.method) {
+            (Some((_, Kept::Before)), &Method::GET | &Method::HEAD) => {
                 let connector = Arc::clone(self.connector(to)?);
                 Some(Redial { connector, within: to.connect })
             }
             _ => None,
         };
-        let stream = match pooled {
-            Some(stream) => stream,
+        let stream = match open {
+            Some((stream, _)) => stream,
             // Rare, and large: a handshake.
             None => Box::pin(dial(self.connector(to)?, line, to.connect)).await?,
         };
@@ -180,22 +214,11 @@ impl Road {
 
     async fn ask_again(&mut self, redial: Redial) -> Result<Came, String> {
         let stream = dial(&redial.connector, &self.line, redial.within).await?;
+        if stream.selected_alpn_proto() == Some(ALPN::H2) {
+            return Err("the upstream changed to HTTP/2 meanwhile".to_owned());
+        }
         self.http = Http1::on(stream);
         self.http.ask(&self.request).await.map_err(Lost::why)
-    }
-
-    /// Hands the body on; whether all of it went.
-    async fn pump(&mut self, to: &mpsc::Sender<Chunk>) -> bool {
-        loop {
-            let chunk = match self.http.chunk().await {
-                Ok(Some(bytes)) => Chunk::Bytes(bytes),
-                Ok(None) => return to.send(Chunk::End).await.is_ok(),
-                Err(_) => return false,
-            };
-            if to.send(chunk).await.is_err() {
-                return false;
-            }
-        }
     }
 
     /// Gives the connection back, if both sides mean to keep it; else it is closed.
@@ -210,7 +233,7 @@ impl Road {
 }
 
 /// A new connection: DNS, TCP and TLS within `within`.
-async fn dial(
+pub(super) async fn dial(
     connector: &TransportConnector,
     line: &Line,
     within: Duration,

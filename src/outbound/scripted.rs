@@ -206,7 +206,7 @@ impl Scripted {
                     && sender.try_send(Chunk::End).is_ok();
                 debug_assert!(sent, "the channel holds two");
                 let head = Reply { status, headers, body: Bytes::new() };
-                Stream::Answered(head, Chunks(receiver))
+                Stream::Answered(head, Chunks::new(receiver))
             }
         }
     }

@@ -8,7 +8,8 @@ use std::time::Duration;
 use bytes::{Buf, Bytes, BytesMut};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
-use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::date::Date;
@@ -44,7 +45,7 @@ pub(super) struct Framing<'d> {
 
 /// Writes `answer`, and flushes it. An error leaves the connection unusable.
 pub(super) async fn write(
-    stream: &mut (impl AsyncWrite + Unpin),
+    stream: &mut TcpStream,
     answer: Answer,
     framing: Framing<'_>,
 ) -> io::Result<()> {
@@ -71,7 +72,7 @@ pub(super) async fn write(
 }
 
 async fn pump(
-    stream: &mut (impl AsyncWrite + Unpin),
+    stream: &mut TcpStream,
     mut head: BytesMut,
     mut chunks: Chunks,
     Framing { then, within, .. }: Framing<'_>,
@@ -80,7 +81,13 @@ async fn pump(
     end(&mut head, then);
     put(stream, head, within).await?;
     loop {
-        match chunks.next().await {
+        let chunk = tokio::select! {
+            biased;
+            chunk = chunks.next() => chunk,
+            // At once, not at the next chunk: an upstream may be silent for long.
+            () = gone(stream) => return Err(io::ErrorKind::ConnectionAborted.into()),
+        };
+        match chunk {
             Some(Chunk::Bytes(bytes)) => {
                 let mut chunk = BytesMut::with_capacity(bytes.len().saturating_add(16));
                 framing::chunk(&mut chunk, &bytes);
@@ -93,11 +100,14 @@ async fn pump(
     }
 }
 
-async fn put(
-    stream: &mut (impl AsyncWrite + Unpin),
-    mut bytes: impl Buf,
-    within: Duration,
-) -> io::Result<()> {
+/// Ends when the agent is gone. What it sends meanwhile is no reason to stop.
+async fn gone(stream: &TcpStream) {
+    if let Ok(1..) = stream.peek(&mut [0]).await {
+        std::future::pending::<()>().await;
+    }
+}
+
+async fn put(stream: &mut TcpStream, mut bytes: impl Buf, within: Duration) -> io::Result<()> {
     let write = async {
         stream.write_all_buf(&mut bytes).await?;
         stream.flush().await
@@ -138,7 +148,7 @@ fn end(head: &mut BytesMut, then: Then) {
     head.extend_from_slice(b"\r\n");
 }
 
-fn is_framing(name: &HeaderName) -> bool {
+pub(super) fn is_framing(name: &HeaderName) -> bool {
     static NAMES: [HeaderName; 6] = [
         header::CONNECTION,
         header::CONTENT_LENGTH,

@@ -12,6 +12,7 @@ use futures_util::FutureExt;
 use http::Method;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -19,8 +20,8 @@ use tokio_util::task::TaskTracker;
 use super::answer::{self, Framing, To};
 use super::date::Date;
 use super::head::{self, Expects, Head, Length, Names, Then};
-use super::{Bounds, Origin, Service};
-use crate::call::{Answer, Request};
+use super::{Bounds, Origin, Service, http2};
+use crate::call::{Answer, Body, Request};
 use crate::framing::{Chunked, Piece};
 use crate::refusal::{Code, Refusal};
 
@@ -29,8 +30,8 @@ const HEAD_ROOM: usize = 2 << 10;
 // BOUND: what is made ready for a body at once, so that who only promises one takes little.
 const BODY_ROOM: usize = 64 << 10;
 // BOUND: what is read away after a refusal, so that the answer is not lost to a reset.
-const LINGER: Duration = Duration::from_secs(2);
-const LINGER_BYTES_MAX: u64 = 4 << 20;
+pub(super) const LINGER: Duration = Duration::from_secs(2);
+pub(super) const LINGER_BYTES_MAX: u64 = 4 << 20;
 
 /// All that the connections of one listener share.
 pub(super) struct Door {
@@ -39,8 +40,12 @@ pub(super) struct Door {
     pub(super) hosts: Names,
     pub(super) listener: usize,
     pub(super) stop: CancellationToken,
+    /// What has no end of its own ends now.
+    pub(super) cut: CancellationToken,
     pub(super) tasks: TaskTracker,
     pub(super) date: Date,
+    /// Places for streams, of all connections of all listeners.
+    pub(super) streams: Arc<Semaphore>,
 }
 
 /// A connection, and what was read off it and not taken yet.
@@ -58,14 +63,18 @@ pub(super) async fn serve(door: Arc<Door>, tcp: TcpStream, peer: IpAddr) {
     tcp.set_nodelay(true).unwrap_or_default();
     let origin = Origin { listener: door.listener, peer };
     let mut line = Line { stream: tcp, bytes: BytesMut::new() };
+    let mut first = true;
     loop {
         let then = match door.next(&mut line).await {
             Came::Nothing => return,
+            Came::Head(_) if first && line.bytes.starts_with(http2::PREFACE_HEAD) => {
+                return Box::pin(http2::serve(door, line.stream, line.bytes, origin)).await;
+            }
             Came::Head(end) => door.call(&mut line, end, origin).await,
             Came::Bad(refusal) => Err(NoRequest::Bad(refusal)),
         };
         match then {
-            Ok(Then::Keep) => {}
+            Ok(Then::Keep) => first = false,
             Ok(Then::Close) | Err(NoRequest::Gone) => return,
             Err(NoRequest::Bad(refusal)) => {
                 return Box::pin(door.turn_back(line, *refusal, origin)).await;
@@ -190,13 +199,18 @@ impl Door {
     }
 
     /// Hands the request on. A panic of whoever handles it ends the call, not the process.
-    async fn answer(&self, request: Request, origin: Origin) -> Answer {
+    pub(super) async fn answer(&self, request: Request, origin: Origin) -> Answer {
         let method = matches!(request.method, Method::GET | Method::HEAD);
-        match AssertUnwindSafe((self.service.handle)(request)).catch_unwind().await {
+        let mut answer = match AssertUnwindSafe((self.service.handle)(request)).catch_unwind().await
+        {
             Ok(answer) => answer,
             Err(_) if method => (self.service.turn_back)(Refusal::undecidable(BROKE_OFF), origin),
             Err(_) => (self.service.turn_back)(interrupted(), origin),
+        };
+        if let Body::Stream(chunks) = &mut answer.body {
+            chunks.until(self.cut.clone());
         }
+        answer
     }
 
     /// Answers what is turned back, and ends the connection: where the next request begins on it is
@@ -264,14 +278,18 @@ async fn linger(mut stream: TcpStream) {
 }
 
 fn too_large() -> NoRequest {
-    bad(Refusal::new(Code::TooLarge, "The body is too large. Nothing was sent."))
+    bad(large_body())
+}
+
+pub(super) fn large_body() -> Refusal {
+    Refusal::new(Code::TooLarge, "The body is too large. Nothing was sent.")
 }
 
 fn bad(refusal: Refusal) -> NoRequest {
     NoRequest::Bad(Box::new(refusal))
 }
 
-fn too_slow(part: &str, within: Duration) -> Refusal {
+pub(super) fn too_slow(part: &str, within: Duration) -> Refusal {
     let detail = format!("The {part} did not come within {within:?}. Nothing was sent.");
     Refusal::new(Code::TooSlow, detail)
 }

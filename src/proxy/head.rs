@@ -123,13 +123,19 @@ fn request_line(line: &[u8]) -> Result<(Method, &str), Refusal> {
     else {
         return Err(fault());
     };
-    if target.len() > TARGET_BYTES_MAX {
-        return Err(too_large("request target"));
-    }
     if version != "HTTP/1.1" {
         return Err(malformed("request line", "HTTP/1.1"));
     }
-    let no_method = || malformed("request line", "a method other than CONNECT and TRACE");
+    let method = method_and_target(method, target, "request line")?;
+    Ok((method, target))
+}
+
+/// What holds of a method and a target over either HTTP.
+pub(super) fn method_and_target(method: &str, target: &str, part: &str) -> Result<Method, Refusal> {
+    if target.len() > TARGET_BYTES_MAX {
+        return Err(too_large("request target"));
+    }
+    let no_method = || malformed(part, "a method other than CONNECT and TRACE");
     if method.is_empty() || !method.bytes().all(is_token) || matches!(method, "CONNECT" | "TRACE") {
         return Err(no_method());
     }
@@ -137,9 +143,9 @@ fn request_line(line: &[u8]) -> Result<(Method, &str), Refusal> {
     // RFC 3986 s2 has no `"<>`, and some parsers write them anew.
     let plain = target.bytes().all(|b| (0x21..=0x7e).contains(&b) && !b"#\"<>".contains(&b));
     if !target.starts_with('/') || !plain {
-        return Err(malformed("request line", "a path that begins with / and is ASCII"));
+        return Err(malformed(part, "a path that begins with / and is ASCII"));
     }
-    Ok((method, target))
+    Ok(method)
 }
 
 /// Name and value of a header line (RFC 9112 s5).
@@ -227,7 +233,7 @@ fn once<T>(slot: &mut Option<T>, value: T, name: &str) -> Result<(), Refusal> {
     }
 }
 
-fn length(value: &[u8]) -> Result<u64, Refusal> {
+pub(super) fn length(value: &[u8]) -> Result<u64, Refusal> {
     framing::length(value).ok_or_else(|| malformed("Content-Length", "a whole number of bytes"))
 }
 
@@ -253,15 +259,15 @@ fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-fn malformed(part: &str, expected: &str) -> Refusal {
+pub(super) fn malformed(part: &str, expected: &str) -> Refusal {
     Refusal::malformed(part, &format!("expected {expected}"))
 }
 
-fn ambiguous(part: &str, expected: &str) -> Refusal {
+pub(super) fn ambiguous(part: &str, expected: &str) -> Refusal {
     Refusal::ambiguous(part, &format!("expected {expected}"))
 }
 
-fn too_large(part: &str) -> Refusal {
+pub(super) fn too_large(part: &str) -> Refusal {
     Refusal::new(Code::HeaderTooLarge, format!("The {part} is too large. Nothing was sent."))
 }
 
@@ -291,7 +297,7 @@ impl Names {
     }
 
     /// SECURITY: a page in a browser whose name was made to lead here (DNS rebinding) sends its own.
-    fn accept(&self, host: &[u8]) -> bool {
+    pub(super) fn accept(&self, host: &[u8]) -> bool {
         match self {
             Self::Any => !host.is_empty(),
             Self::Listed(names) => {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use serde_json::Value;
@@ -22,6 +23,9 @@ use crate::clock::Timestamp;
 const LINES_MAX: usize = 1_024;
 /// BOUND: the longest text in a line, in characters.
 const TEXT_CHARS_MAX: usize = 512;
+
+/// How long lines are gathered before they are written, all at once.
+const GATHER: Duration = Duration::from_millis(2);
 
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -269,10 +273,17 @@ impl Drop for Log {
 type Sent = (LogLine, Timestamp);
 
 fn write_all(lines: &Receiver<Sent>, format: LogFormat) {
-    while let Ok((line, at)) = lines.recv() {
-        let mut line = line.written(format, at);
-        line.push('\n');
+    let mut text = String::new();
+    while let Ok(first) = lines.recv() {
+        // Who says something while this sleeps need not wake it: a flood of refusals is no flood of
+        // system calls.
+        std::thread::sleep(GATHER);
+        for (line, at) in std::iter::once(first).chain(lines.try_iter()) {
+            text.push_str(&line.written(format, at));
+            text.push('\n');
+        }
         // Nobody reads it: nobody can be told.
-        drop(std::io::stderr().lock().write_all(line.as_bytes()));
+        drop(std::io::stderr().lock().write_all(text.as_bytes()));
+        text.clear();
     }
 }

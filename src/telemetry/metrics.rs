@@ -64,6 +64,7 @@ pub(super) struct Metrics {
     store_unsafe: Gauges,
     contradictions: Counters,
     lines_left_out: Counters,
+    streams: Counters,
     upstreams: ArcSwap<Vec<Arc<PerUpstream>>>,
     adding: Mutex<()>,
     /// Queues that ever had a hold: a configuration's, so few.
@@ -126,6 +127,7 @@ impl Metrics {
             store_unsafe: gauges(r, "tollhouse_store_unsafe", &[]),
             contradictions: counters(r, "tollhouse_contradictions_total", &[]),
             lines_left_out: counters(r, "tollhouse_log_lines_left_out_total", &[]),
+            streams: counters(r, "tollhouse_streams_total", &["upstream", "ended"]),
             upstreams: ArcSwap::default(),
             adding: Mutex::new(()),
             queues: Mutex::default(),
@@ -202,6 +204,10 @@ impl Metrics {
 
     pub(super) fn contradiction(&self) {
         add(&self.contradictions, &[], 1);
+    }
+
+    pub(super) fn stream_ended(&self, upstream: &str, ended: &str) {
+        add(&self.streams, &[upstream, ended], 1);
     }
 
     pub(super) fn lines_left_out(&self, count: u64) {
@@ -343,6 +349,7 @@ fn help(name: &str) -> &'static str {
         "store_unsafe" => "1 while the store may forget what it acknowledged",
         "store_duration_seconds" => "Time of one step of the store",
         "contradictions_total" => "Successes of what was proved not to have been sent",
+        "streams_total" => "Answers that were passed on as they came, by how they ended",
         "log_lines_left_out_total" => "Log lines that nobody took in time",
         "build_info" => "The version that runs",
         _ => "Not described",

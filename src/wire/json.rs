@@ -242,6 +242,19 @@ impl<'t> Reader<'t, '_> {
 
     fn string(&mut self) -> Result<Cow<'t, str>, Flaw> {
         self.skip(1);
+        let start = self.at;
+        let rest = self.text.as_bytes().get(start..).unwrap_or(&[]);
+        let run = plain_run(rest);
+        // Nearly every string is one run.
+        if rest.get(run) == Some(&b'"') {
+            self.skip(run.saturating_add(1));
+            let end = start.saturating_add(run);
+            return Ok(Cow::Borrowed(self.text.get(start..end).unwrap_or("")));
+        }
+        self.string_in_pieces()
+    }
+
+    fn string_in_pieces(&mut self) -> Result<Cow<'t, str>, Flaw> {
         let mut whole: Cow<'t, str> = Cow::Borrowed("");
         loop {
             let start = self.at;

@@ -74,7 +74,7 @@ async fn bytes_that_are_no_request_are_turned_back_and_nothing_is_sent() {
         ),
         ("HTTP/1.0", "GET / HTTP/1.0\r\nHost: x\r\n\r\n".into(), 400),
         ("HTTP/0.9", "GET /\r\n\r\n".into(), 400),
-        ("the preface of HTTP/2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".into(), 400),
+        ("almost the preface of HTTP/2", "PRI * HTTP/2.0\r\nHost: x\r\n\r\n".into(), 400),
         ("TLS on a clear port", "\x16\x03\x01\x02\x00\x01\n".into(), 400),
         (
             "an upgrade, pipelined",

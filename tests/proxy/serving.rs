@@ -256,7 +256,7 @@ trait Streamed {
 
 impl Streamed for Answer {
     fn streamed(self, receiver: mpsc::Receiver<Chunk>) -> Answer {
-        Answer { body: Body::Stream(Chunks(receiver)), ..self }
+        Answer { body: Body::Stream(Chunks::new(receiver)), ..self }
     }
 }
 

@@ -57,7 +57,7 @@ impl Fake {
         Self::behind(play, None)
     }
 
-    fn behind(play: Play, tls: Option<pingora::tls::TlsAcceptor>) -> Self {
+    pub fn behind(play: Play, tls: Option<pingora::tls::TlsAcceptor>) -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let listener = TcpListener::from_std(listener).unwrap();
@@ -507,7 +507,9 @@ async fn a_streamed_answer_comes_as_it_is_sent_and_a_cut_one_has_no_end() {
     ] {
         let fake = Fake::play(play);
         let send = send(Method::GET, "");
-        let stream = outbound().exchange_stream(&fake.upstream(), send, Connection::Pooled).await;
+        let mut to = fake.upstream();
+        to.stream_idle = Duration::from_millis(300);
+        let stream = outbound().exchange_stream(&to, send, Connection::Pooled).await;
         let Stream::Answered(reply, mut chunks) = stream else { panic!("{stream:?}") };
         assert_eq!((reply.status, reply.headers.len()), (200, 1));
         assert_eq!(chunks.next().await, Some(Chunk::Bytes(Bytes::from_static(b"abc"))));
@@ -515,8 +517,8 @@ async fn a_streamed_answer_comes_as_it_is_sent_and_a_cut_one_has_no_end() {
     }
 }
 
-/// An authority of its own and a certificate by it for `name`.
-fn certificate(name: &str) -> (String, pingora::tls::TlsAcceptor) {
+/// An authority of its own and a certificate by it for `name`, with what is offered by ALPN.
+pub fn certificate(name: &str, offered: &[&[u8]]) -> (String, pingora::tls::TlsAcceptor) {
     let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     let key = rcgen::KeyPair::generate().unwrap();
@@ -527,10 +529,11 @@ fn certificate(name: &str) -> (String, pingora::tls::TlsAcceptor) {
     let leaf = leaf.signed_by(&leaf_key, &issuer).unwrap();
     pingora::tls::install_default_crypto_provider();
     let key = pingora::tls::PrivateKeyDer::try_from(leaf_key.serialize_der()).unwrap();
-    let config = pingora::tls::ServerConfig::builder()
+    let mut config = pingora::tls::ServerConfig::builder()
         .with_no_client_auth()
         .with_single_cert(vec![leaf.der().clone()], key)
         .unwrap();
+    config.alpn_protocols = offered.iter().map(|name| name.to_vec()).collect();
     (authority.pem(), pingora::tls::TlsAcceptor::from(Arc::new(config)))
 }
 
@@ -542,8 +545,8 @@ async fn a_certificate_is_trusted_by_its_authority_and_its_name() {
         std::fs::write(&file, pem).unwrap();
         file
     };
-    let (pem, acceptor) = certificate("localhost");
-    let (other, _) = certificate("localhost");
+    let (pem, acceptor) = certificate("localhost", &[]);
+    let (other, _) = certificate("localhost", &[]);
     let (right, wrong) = (write("right.pem", &pem), write("wrong.pem", &other));
     let fake = Fake::behind(Play::ok("hello"), Some(acceptor));
     let port = fake.address.port();

@@ -255,9 +255,10 @@ impl House {
     }
 }
 
-const OPS_TOKEN: &str = "an-operator-token-of-some-length";
+pub const OPS_TOKEN: &str = "an-operator-token-of-some-length";
 
-fn configuration(upstream: &str, more: &str) -> String {
+/// The configuration of [`House::configured`].
+pub fn configuration(upstream: &str, more: &str) -> String {
     format!(
         "\
 version: 1

@@ -1,0 +1,71 @@
+//! A public answer goes on as it comes, and how it ended is put on record when it has.
+
+use std::time::Duration;
+
+use crate::audit::{Event, UpstreamSeen};
+use crate::breaker::Health;
+use crate::call::{Answer, Body, Ended};
+use crate::decision::Verdict;
+use crate::gate::execute::SOON;
+use crate::gate::{Evidence, Gate, Permit, Site};
+use crate::outbound::{Connection, Stream};
+use crate::refusal::Refusal;
+
+impl Gate {
+    /// Sends a read whose answer nobody need judge.
+    pub(super) async fn stream(
+        &self,
+        permit: &mut Permit,
+        site: &Site,
+        evidence: &mut Evidence,
+    ) -> Result<Answer, Refusal> {
+        let send = self.outgoing(permit, site)?;
+        let name = &site.upstream.name;
+        let sent = self.clock.steady();
+        let stream = self.outbound.exchange_stream(&site.upstream, send, Connection::Pooled).await;
+        let (head, mut chunks) = match stream {
+            Stream::Answered(head, chunks) => (head, chunks),
+            Stream::NotSent(why) => {
+                permit.road.saw(Health::Ill);
+                return Err(Refusal::upstream_unreachable(name, SOON).because(why));
+            }
+            Stream::Unknown(why) => {
+                permit.road.saw(Health::Ill);
+                return Err(Refusal::upstream_timeout(name, SOON).because(why));
+            }
+        };
+        permit.road.saw(Health::of(Some(head.status)));
+        evidence.answered(&head, self.clock.steady().saturating_sub(sent));
+        let mut answer = self.disclose(permit, &head, None, evidence)?;
+        chunks.at_end(self.told_at_end(evidence, sent));
+        answer.body = Body::Stream(chunks);
+        Ok(answer)
+    }
+
+    /// What is told once it has ended. It keeps no gate: a reload may have replaced it by then.
+    fn told_at_end(
+        &self,
+        evidence: &Evidence,
+        sent: Duration,
+    ) -> impl FnOnce(Ended) + Send + 'static + use<> {
+        let mut entry = evidence.entry(Event::Ended, Verdict::Allow, &self.policy_digest);
+        let (audit, telemetry) = (self.audit.clone(), self.telemetry.clone());
+        let (clock, closing) = (self.clock.clone(), self.closing.clone());
+        let upstream = evidence.upstream_name.clone().unwrap_or_default();
+        move |ended| {
+            // At the end of the process its agents are let go, and do not leave.
+            let let_go = ended == Ended::Agent && closing.is_cancelled();
+            let ended = if let_go { Ended::Stopped } else { ended };
+            let span = clock.steady().saturating_sub(sent);
+            entry.state = Some(ended.name());
+            entry.upstream = Some(UpstreamSeen {
+                duration_ms: u64::try_from(span.as_millis()).unwrap_or(u64::MAX),
+                ..entry.upstream.take().unwrap_or_default()
+            });
+            if audit.note(entry).is_err() {
+                telemetry.evidence_gap();
+            }
+            telemetry.stream_ended(&upstream, ended.name(), span);
+        }
+    }
+}
