@@ -86,9 +86,16 @@ impl Gate {
             self.tell_fault("an outcome could not be written down yet", fault);
             self.unsettled.keep(end, told.answer);
         }
+        let is_kept = matches!(settled, Ok(Settled::Ok(_) | Settled::Fenced(_)));
         self.tell_settled(settled, told.outcome);
         let entry = evidence.entry(Event::Settled, Verdict::Allow, &self.policy_digest);
-        if let Err(fault) = self.audit.record(entry).await {
+        // The store has it durably, and an end that a crash keeps from the log is written there from the
+        // store at the next start: nobody waits for a second sync. Without the store the log is all there is.
+        let written = match is_kept {
+            true => self.audit.note(entry),
+            false => self.audit.record(entry).await,
+        };
+        if let Err(fault) = written {
             self.tell_evidence_gap();
             self.tell_fault("an outcome could not be put on record", &fault);
             self.unrecorded.keep(told.operation);

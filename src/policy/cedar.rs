@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use cedar_policy::{
-    Authorizer, Context, Decision, Effect, Entities, Entity, EntityUid, PolicyId, PolicySet,
-    Request, Schema, ValidationMode, Validator,
+    ActionConstraint, Authorizer, Context, Decision, Effect, Entities, Entity, EntityUid, PolicyId,
+    PolicySet, Request, Schema, ValidationMode, Validator,
 };
 
 use super::context::{Types, View, WhatIf};
@@ -210,10 +210,19 @@ struct Compiler<'c> {
 impl<'c> Compiler<'c> {
     fn new(rules: &'c Rules, schema: &Schema, types: &'c Types) -> Self {
         let mut relevant: HashMap<String, BTreeSet<PolicyId>> = HashMap::new();
+        let mut matters = |action: &EntityUid, id: &PolicyId| {
+            let action = action.id().unescaped().to_owned();
+            relevant.entry(action).or_default().insert(id.clone());
+        };
         for (id, rule) in rules {
+            // A rule for one action is nothing to the others: asking Cedar of each of them would take time
+            // with the square of what is written.
+            if let ActionConstraint::Eq(action) = rule.policy.action_constraint() {
+                matters(&action, id);
+                continue;
+            }
             for environment in rule.policy.get_valid_request_envs(schema) {
-                let action = environment.action().id().unescaped().to_owned();
-                relevant.entry(action).or_default().insert(id.clone());
+                matters(environment.action(), id);
             }
         }
         Self { rules, types, relevant, shared: BTreeMap::new() }

@@ -91,7 +91,7 @@ pub(super) fn read(sources: &[Source], queues: &[Arc<str>]) -> Result<Rules, Con
                 }
                 // In the order of the file: the ids that Cedar gives count up from 0.
                 let mut policies: Vec<&CedarPolicy> = set.policies().collect();
-                policies.sort_by_key(|policy| place_of(source, &policy.to_string()));
+                policies.sort_by_cached_key(|policy| place_of(source, &policy.to_string()));
                 policies.into_iter().for_each(|policy| reader.policy(source, policy));
             }
         }

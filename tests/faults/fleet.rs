@@ -149,7 +149,7 @@ impl Run {
             Ill::Unheard => {
                 redis.switch().hold(true);
                 std::thread::sleep(span);
-                if span.as_millis() % 2 == 0 {
+                if span.as_millis().is_multiple_of(2) {
                     redis.switch().cut();
                 }
                 redis.switch().hold(false);

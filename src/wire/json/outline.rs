@@ -4,8 +4,6 @@
 //! Never lets through what the whole reading would refuse: the same grammar, the same bounds, no name
 //! twice.
 
-use std::borrow::Cow;
-
 use smallvec::SmallVec;
 
 use super::super::{Flaw, repeated};
@@ -150,7 +148,7 @@ impl<'t> Reader<'t, '_> {
 
     /// Among few names, none is there already.
     // SECURITY: CVE-2021-43557's kin; the first of two equal names is judged, the last is acted on.
-    fn once(&self, names: &mut Names, name: &Cow<'t, str>) -> Result<(), Flaw> {
+    fn once(&self, names: &mut Names, name: &str) -> Result<(), Flaw> {
         let before = self.names.get(names.start..).unwrap_or_default();
         if before.len() >= NAMES_COMPARED_MAX {
             return Ok(());
@@ -159,7 +157,7 @@ impl<'t> Reader<'t, '_> {
         let Some(word) = names.may_be.get_mut(word) else { return Ok(()) };
         let may_be = *word & bit != 0;
         *word |= bit;
-        if may_be && before.contains(name) {
+        if may_be && before.iter().any(|own| **own == *name) {
             return Err(twice(name));
         }
         Ok(())
