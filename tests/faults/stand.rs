@@ -79,7 +79,7 @@ impl Stand {
     }
 
     fn of(houses: Vec<House>, redis: Option<Pair>, clocks: Vec<SetClock>, seed: u64) -> Arc<Self> {
-        let tokens = CUSTOMERS.map(|name| (name, houses[0].token_of(name))).to_vec();
+        let tokens = CUSTOMERS.map(|name| (name, houses[0].long_token_of(name))).to_vec();
         let replica = |house: House| Replica {
             urls: RwLock::new(addresses(&house)),
             house: Mutex::new(house),

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::agent::{Call, Reply};
+use super::set_clock::SetClock;
 use super::shop::Shop;
 use super::{Process, tollhouse};
 
@@ -165,6 +166,18 @@ impl House {
     /// A token of somebody else.
     pub fn token_of(&self, customer: &str) -> String {
         token(&self.state(), customer)
+    }
+
+    /// A token of somebody else, that is good from two hours ago until tomorrow, whatever the clock says then.
+    pub fn long_token_of(&self, customer: &str) -> String {
+        let clock = SetClock::at(&self.home.path().join("token-clock"));
+        clock.set(-7_200);
+        let words = ["token", "--agent", "support-bot", "--customer", customer, "--ttl", "24h"];
+        let mut command = tollhouse();
+        command.args(words).arg("--state").arg(self.state()).envs(clock.environment());
+        let ran = run(&mut command);
+        assert_eq!(ran.code, 0, "{ran:?}");
+        ran.out.trim().to_owned()
     }
 
     /// Reads as Ann's agent.
