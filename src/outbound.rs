@@ -145,6 +145,8 @@ pub enum Exchange {
 pub enum Stream {
     /// The head is here, the body comes.
     Answered(Reply, Chunks),
+    /// All of it came with its head.
+    Whole(Reply),
     /// No byte of the request left. Says why.
     NotSent(String),
     /// Some of it may have left. Says why.

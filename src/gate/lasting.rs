@@ -7,6 +7,7 @@
 
 use std::sync::{Arc, Weak};
 
+use quick_cache::UnitWeighter;
 use quick_cache::sync::Cache;
 
 use crate::action::Action;
@@ -16,11 +17,12 @@ use crate::gate::{Asked, Gate};
 use crate::refusal::Refusal;
 
 /// BOUND: callers and actions that are remembered, some 200 bytes each.
-const MAX: usize = 20_000;
+const MAX: u64 = 20_000;
+const USUAL: usize = 500;
 
 /// What was allowed.
 #[derive(Debug)]
-pub struct Lasting(Cache<Name, Arc<Allowed>>);
+pub struct Lasting(Cache<Name, Arc<Allowed>, UnitWeighter>);
 
 /// Who did what, by their places in memory, which nothing else takes while they are remembered.
 type Name = (usize, usize);
@@ -44,7 +46,8 @@ enum Owner {
 
 impl Default for Lasting {
     fn default() -> Self {
-        Self(Cache::new(MAX))
+        // Room for a few is made at once, for more when they come.
+        Self(Cache::with_weighter(USUAL, MAX, UnitWeighter))
     }
 }
 

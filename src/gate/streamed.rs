@@ -1,4 +1,5 @@
-//! A public answer goes on as it comes, and how it ended is put on record when it has.
+//! A public answer goes on as it comes, and how it ended is put on record when it has. One that came whole
+//! is answered like any other read.
 
 use std::time::Duration;
 
@@ -25,6 +26,11 @@ impl Gate {
         let stream = self.outbound.exchange_stream(&site.upstream, send, Connection::Pooled).await;
         let (head, mut chunks) = match stream {
             Stream::Answered(head, chunks) => (head, chunks),
+            Stream::Whole(reply) => {
+                permit.road.saw(Health::of(Some(reply.status)));
+                evidence.answered(&reply, self.clock.steady().saturating_sub(sent));
+                return self.disclose(permit, &reply, None, evidence);
+            }
             Stream::NotSent(why) => {
                 permit.road.saw(Health::Ill);
                 return Err(Refusal::upstream_unreachable(name, SOON).because(why));

@@ -128,6 +128,17 @@ impl Http1 {
         }
     }
 
+    /// The whole body, if it came along with its head.
+    pub(super) fn at_once(&mut self) -> Option<Bytes> {
+        let length = match self.ends {
+            Ends::Here => 0,
+            Ends::After(length) if length <= self.bytes.len() => length,
+            Ends::After(_) | Ends::Chunks(_) | Ends::Close => return None,
+        };
+        self.ends = Ends::Here;
+        Some(self.bytes.split_to(length).freeze())
+    }
+
     /// The whole body, of `max` bytes at most.
     pub(super) async fn body(&mut self, max: usize) -> Result<Bytes, String> {
         let large = || format!("the answer is larger than {max} bytes");

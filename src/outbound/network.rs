@@ -131,6 +131,11 @@ impl Network {
             Ok(Err(why)) => return Stream::Unknown(why),
             Err(_) => return Stream::Unknown(format!("no head within {:?}", to.answer)),
         };
+        // Most answers are small, and here by now: there is nothing to wait for.
+        if let Some(body) = road.http.at_once() {
+            road.release(keep, to.idle);
+            return Stream::Whole(Reply { status, headers, body });
+        }
         let (sender, receiver) = mpsc::channel(CHUNKS_AHEAD);
         let (chunks, mut end) = Chunks::ending(receiver);
         let (spans, idle) = (Spans::of(to), to.idle);

@@ -517,6 +517,33 @@ async fn a_streamed_answer_comes_as_it_is_sent_and_a_cut_one_has_no_end() {
     }
 }
 
+/// What came along with its head is an answer at once, and its connection is free again.
+#[tokio::test]
+async fn a_streamed_answer_that_is_here_already_is_whole() {
+    let sized = |length: usize| head(&format!("Content-Length: {length}\r\n"));
+    let outbound = outbound();
+    for (play, whole) in [
+        (Play::Answer(format!("{}abc", sized(3))), Some("abc")),
+        (Play::Answer(sized(0)), Some("")),
+        (Play::Answer("HTTP/1.1 204 No Content\r\n\r\n".into()), Some("")),
+        (Play::Hang(format!("{}ab", sized(3))), None),
+        (Play::Close(format!("{}abc", head(""))), None),
+    ] {
+        let fake = Fake::play(play);
+        let mut to = fake.upstream();
+        to.stream_idle = Duration::from_millis(300);
+        for _ in 0..2 {
+            let send = send(Method::GET, "");
+            match (outbound.exchange_stream(&to, send, Connection::Pooled).await, whole) {
+                (Stream::Whole(reply), Some(body)) => assert_eq!(&*reply.body, body.as_bytes()),
+                (Stream::Answered(reply, _), None) => assert_eq!(reply.status, 200),
+                (stream, _) => panic!("{whole:?}: {stream:?}"),
+            }
+        }
+        assert_eq!(fake.connections(), if whole.is_some() { 1 } else { 2 }, "{whole:?}");
+    }
+}
+
 /// An authority of its own and a certificate by it for `name`, with what is offered by ALPN.
 pub fn certificate(name: &str, offered: &[&[u8]]) -> (String, pingora::tls::TlsAcceptor) {
     let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
