@@ -207,6 +207,9 @@ async fn a_call_over_http_2_is_judged_like_any_other() {
     }
     assert_eq!(shop.made_of("A-2"), 1);
     // Facts and reads share a connection, effects have their own.
+    for _ in 0..10 {
+        assert_eq!(agent.call("GET", "/orders/A-1", (&[], "")).await.status, 200);
+    }
     let reads = shop.seen().iter().filter(|seen| seen.line.starts_with("GET")).count();
     let connections = front.connections.load(Ordering::SeqCst);
     assert!(connections < reads, "{connections} for {reads}");
