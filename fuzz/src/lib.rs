@@ -11,6 +11,7 @@ mod house {
     pub mod clock;
     pub mod contract;
     pub mod decision;
+    pub mod framing;
     pub mod money;
     pub mod refusal;
     pub mod value;

@@ -1,4 +1,5 @@
-//! Accepted JSON means the same to serde_json, and its canonical form is its own.
+//! Accepted JSON means the same to serde_json, and its canonical form is its own; an outline of it refuses
+//! the same, and says the same where it looks.
 #![no_main]
 
 use http::{HeaderMap, HeaderValue, header::CONTENT_TYPE};
@@ -16,6 +17,12 @@ fuzz_target!(|data: &[u8]| {
         && !data.is_empty()
     {
         assert_eq!(answered.as_ref(), Ok(&payload.root), "an answer is read no more strictly");
+    }
+    let way = [Box::from("a")];
+    let outlined = wire::outline_of(&headers, data, [&way[..]]);
+    assert_eq!(outlined.is_ok(), answered.is_ok(), "an outline refuses what the whole reading does");
+    if let (Ok(outlined), Ok(value)) = (&outlined, &answered) {
+        assert_eq!(outlined.member("a"), value.member("a"), "and says the same where it looks");
     }
     if let Ok(value) = answered {
         let theirs =
