@@ -101,3 +101,32 @@ fn is_quiet(stream: &mut Stream) -> bool {
     let mut nobody = Context::from_waker(Waker::noop());
     Pin::new(stream).poll_read(&mut nobody, &mut byte).is_pending()
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+    use pingora::protocols::l4::stream::Stream as Transport;
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn only_what_was_seen_to_be_quiet_is_quiet() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (mut far, _) = listener.accept().await.unwrap();
+        let mut stream: Stream = Box::new(Transport::from(near));
+        assert!(is_quiet(&mut stream));
+        let mut nobody = Context::from_waker(Waker::noop());
+        while tokio::task::coop::has_budget_remaining() {
+            let spend = std::pin::pin!(tokio::task::coop::consume_budget());
+            assert!(spend.poll(&mut nobody).is_ready());
+        }
+        assert!(!is_quiet(&mut stream), "nobody could look");
+        tokio::task::yield_now().await;
+        far.write_all(b"HTTP/1.1 200 OK\r\n").await.unwrap();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert!(!is_quiet(&mut stream), "something came");
+    }
+}
