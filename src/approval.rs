@@ -15,10 +15,33 @@ use crate::store::{Answered, HoldAnswer, Record, Say, State, Store};
 pub struct Operator {
     /// Who, on record.
     pub name: Arc<str>,
+    /// What their issuer calls them, where it is not their name.
+    pub subject: Option<Arc<str>>,
     /// What they may answer.
     pub roles: Vec<Box<str>>,
+    /// Whose holds, operations and freezes they see and answer.
+    pub tenants: Tenants,
     /// Whether they answer holds at all.
     pub answers: Answers,
+}
+
+/// The tenants that an operator may see and act for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tenants {
+    /// Every tenant: only the configuration says so, never a claim that is missing.
+    All,
+    /// These; none is nobody.
+    These(Vec<Box<str>>),
+}
+
+impl Tenants {
+    /// Whether a tenant is among them.
+    pub fn hold(&self, tenant: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::These(names) => names.iter().any(|name| **name == *tenant),
+        }
+    }
 }
 
 /// Whether an operator answers holds.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::approval::{Answers, Operator};
+use crate::approval::{Answers, Operator, Tenants};
 use crate::clock::Clock;
 use crate::config::{self, Config, ConsoleListen, OperatorToken, fault};
 use crate::console::{self, Console, Door};
@@ -215,7 +215,13 @@ fn url_of(door: &Door) -> String {
 fn console_token(token: &OperatorToken) -> console::Token {
     let answers = if token.approves { Answers::Holds } else { Answers::Nothing };
     let roles = token.roles.iter().map(|role| role.as_str().into()).collect();
-    let operator = Operator { name: token.name.as_str().into(), roles, answers };
+    let operator = Operator {
+        name: token.name.as_str().into(),
+        subject: None,
+        roles,
+        tenants: Tenants::All,
+        answers,
+    };
     console::Token { sha256: token.sha256, operator }
 }
 
@@ -231,6 +237,12 @@ fn quick_operator(state: &Path, url: &str) -> Result<console::Token, String> {
     config::write_secret(&path, file.as_bytes()).map_err(|e| format!("{}: {e}", path.display()))?;
     let digest = ring::digest::digest(&ring::digest::SHA256, token.as_bytes());
     let sha256 = digest.as_ref().try_into().map_err(|_| "a digest of another length")?;
-    let operator = Operator { name: "quick".into(), roles: Vec::new(), answers: Answers::Holds };
+    let operator = Operator {
+        name: "quick".into(),
+        subject: None,
+        roles: Vec::new(),
+        tenants: Tenants::All,
+        answers: Answers::Holds,
+    };
     Ok(console::Token { sha256, operator })
 }

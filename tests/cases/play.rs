@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::header::{
     AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue,
 };
-use tollhouse::approval::{Answers, Operator};
+use tollhouse::approval::{Answers, Operator, Tenants};
 use tollhouse::call::{Digest, OperationId, Request};
 use tollhouse::store::FreezeScope;
 use tollhouse::yaml::{Node, Shape};
@@ -147,7 +147,13 @@ pub async fn freeze(world: &World, scope: &[String], span: Option<String>) {
 }
 
 fn operator(name: &str) -> Operator {
-    Operator { name: name.into(), roles: Vec::new(), answers: Answers::Holds }
+    Operator {
+        name: name.into(),
+        subject: None,
+        roles: Vec::new(),
+        tenants: Tenants::All,
+        answers: Answers::Holds,
+    }
 }
 
 /// The operation of that name; `held` is the one that waits for a person.
