@@ -8,10 +8,12 @@ mod form;
 mod guard;
 mod probes;
 mod public;
+mod revocations;
 mod routes;
 mod sessions;
 mod sign_in;
 mod view;
+mod waiting;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

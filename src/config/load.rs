@@ -117,7 +117,7 @@ impl File<'_> {
             hosts: hosts.unwrap_or_default(),
             probes,
             console,
-            operator,
+            operator: Arc::new(operator),
             store: store?,
             init_store: false,
             audit_dir,
