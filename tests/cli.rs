@@ -27,6 +27,7 @@ const COMMANDS: &[&str] = &[
     "freeze",
     "unfreeze",
     "freezes",
+    "revoke",
     "operations",
     "operations list",
     "operations show",

@@ -209,6 +209,7 @@ fn every_route_is_asked_by_everybody() {
     // Something to be listed.
     let held = world.held("A-listed");
     world.frozen(&["tenant/acme", "agent/nobody"]);
+    world.revoked("acme");
     for route in ROUTES {
         let named = (route.method, route.path);
         let Some(row) = row(route) else {
