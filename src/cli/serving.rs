@@ -39,8 +39,7 @@ impl Running {
     pub async fn start(config: Config, state: Option<&Path>) -> Result<Self, ConfigErrors> {
         let clock = Clock::System;
         let wanted = Wanted::of(&config);
-        let mut config = config;
-        let operator = std::mem::take(&mut config.operator);
+        let operator = config.operator.clone();
         let vault = config::vault(&config)?;
         let drain = config.drain;
         // On a thread of its own, which ends: what reading and compiling needed goes back to the system.

@@ -81,7 +81,7 @@ impl File<'_> {
             true => Development::Accepted,
             false => Development::Refused,
         };
-        let queues = self.queues(top);
+        let (queues, crowd) = (super::people::queues(top), super::people::crowd(top));
         let upstreams = self.upstreams(top);
         let policies = self.policies(top);
         let identity = top
@@ -97,10 +97,8 @@ impl File<'_> {
                 top.fault("identity", format!("issuers: {}: {e}", issuer.issuer));
             }
         }
-        let (console, operator) = super::operator::read(top, (self.base, development));
-        if let Some(identity) = &identity {
-            super::operator::keep_apart(top, &operator, &identity.issuers);
-        }
+        let own = (self.base, development);
+        let (console, operator) = super::operator::read(top, identity.as_ref(), own);
         let store = self.store(top);
         let probes = top.section("probes").and_then(|s| {
             let at = s.required("listen", socket_address);
@@ -126,6 +124,7 @@ impl File<'_> {
             contracts,
             limits,
             queues,
+            crowd,
             default_policies: policies.0,
             policies: policies.1,
             log,
@@ -199,27 +198,6 @@ impl File<'_> {
         let dir = section.required("dir", Node::name);
         section.finish();
         self.base.join(dir.unwrap_or_default())
-    }
-
-    fn queues(&self, top: &Section<'_>) -> Vec<(Arc<str>, Vec<String>)> {
-        let mut queues: Vec<(Arc<str>, Vec<String>)> = Vec::new();
-        if let Some(section) = top.section("queues") {
-            for (name, node) in section.entries() {
-                let queue = section.faults().section(node, &section.path(name));
-                for key in ["notify", "remind", "escalate"] {
-                    if queue.node(key).is_some() {
-                        queue.fault(key, "is not built yet; leave it out");
-                    }
-                }
-                let roles = queue.optional("roles", Node::texts).unwrap_or_default();
-                queue.finish();
-                queues.push((name.into(), roles));
-            }
-        }
-        if !queues.iter().any(|(name, _)| &**name == "default") {
-            queues.push(("default".into(), Vec::new()));
-        }
-        queues
     }
 
     fn policies(&mut self, top: &Section<'_>) -> (bool, Vec<(String, String)>) {
