@@ -4,8 +4,10 @@
 //! signing in.
 
 mod api;
+mod ask;
 mod form;
 mod guard;
+mod openapi;
 mod probes;
 mod public;
 mod revocations;

@@ -19,6 +19,7 @@ const COMMANDS: &[&str] = &[
     "check",
     "explain",
     "token",
+    "sign-in",
     "holds",
     "holds list",
     "holds show",

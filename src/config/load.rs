@@ -97,10 +97,8 @@ impl File<'_> {
                 top.fault("identity", format!("issuers: {}: {e}", issuer.issuer));
             }
         }
-        let (console, operator) = super::operator::read(top, (self.base, development));
-        if let Some(identity) = &identity {
-            super::operator::keep_apart(top, &operator, &identity.issuers);
-        }
+        let own = (self.base, development);
+        let (console, operator) = super::operator::read(top, identity.as_ref(), own);
         let store = self.store(top);
         let probes = top.section("probes").and_then(|s| {
             let at = s.required("listen", socket_address);

@@ -18,7 +18,7 @@ use crate::outbound::{Origin, Scheme};
 use crate::yaml::{Node, Section, Shape};
 
 /// The `operator:` section, without where it listens.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct OperatorSection {
     /// Tokens of machines, and of people without an issuer.
     pub tokens: Vec<OperatorToken>,
@@ -68,7 +68,7 @@ pub struct OidcSection {
 }
 
 /// A machine's token for the console.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct OperatorToken {
     /// Who it is, on record.
     pub name: String,
@@ -88,6 +88,7 @@ const DEFAULT_CONSOLE: SocketAddr =
 /// Reads the section; paths are relative to `base`.
 pub(super) fn read(
     top: &Section<'_>,
+    agents: Option<&identity::Config>,
     (base, development): (&Path, Development),
 ) -> (Option<ConsoleListen>, OperatorSection) {
     let Some(section) = top.section("operator") else {
@@ -128,12 +129,13 @@ pub(super) fn read(
     if read.operators.as_ref().is_some_and(Vec::is_empty) {
         section.fault("operators", "expected at least one role");
     }
+    keep_apart(top, &read, agents.map_or(&[], |agents| &agents.issuers));
     section.finish();
     (listen.unwrap_or(Some(ConsoleListen::Tcp(DEFAULT_CONSOLE))), read)
 }
 
 /// SECURITY: an agent's own token must never be one that signs its operator in.
-pub(super) fn keep_apart(top: &Section<'_>, own: &OperatorSection, agents: &[Issuer]) {
+fn keep_apart(top: &Section<'_>, own: &OperatorSection, agents: &[Issuer]) {
     let is_agents = |issuer: &str, audience: &str| {
         agents.iter().any(|agent| {
             *agent.issuer == *issuer && agent.audience.iter().any(|known| **known == *audience)

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::json;
 
+use super::ask::{Named, Said};
 use super::guard::Signed;
 use super::{Console, problem, view};
 use crate::clock::Timestamp;
@@ -44,9 +45,8 @@ pub async fn list(State(console): Shared, signed: Signed) -> Answered {
 pub async fn revoke(
     State(console): Shared,
     signed: Signed,
-    body: Result<Json<Revocation>, axum::extract::rejection::JsonRejection>,
+    Said(asked): Said<Revocation>,
 ) -> Answered {
-    let Json(asked) = body.map_err(|e| problem(400, &e.body_text()))?;
     if asked.reason.trim().is_empty() {
         return Err(problem(400, "reason: expected why; it is put on record"));
     }
@@ -80,7 +80,7 @@ pub async fn revoke(
 }
 
 /// `DELETE /v1/revocations/{id}`.
-pub async fn restore(State(console): Shared, signed: Signed, Path(id): Path<String>) -> Answered {
+pub async fn restore(State(console): Shared, signed: Signed, Named(id): Named) -> Answered {
     let none = || problem(404, "no revocation of that id is in force");
     let all = console.gate.store.revocations();
     let one = all.iter().find(|one| *one.id == *id && is_theirs(&signed, one)).ok_or_else(none)?;

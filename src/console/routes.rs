@@ -12,7 +12,7 @@ use axum::response::Response;
 use axum::routing::{MethodRouter, delete, get, post};
 
 use super::guard::{self, Guarded, Reached};
-use super::{Console, api, probes, problem, revocations, sign_in, waiting};
+use super::{Console, api, openapi, probes, problem, revocations, sign_in, waiting};
 
 /// What somebody must be to ask a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,6 +94,7 @@ pub static ROUTES: &[Route] = &[
     page((GET, "/sign-in/issuer"), Access::Visitor, || get(sign_in::begin)),
     page((GET, "/sign-in/callback"), Access::Visitor, || get(sign_in::callback)),
     page((POST, "/sign-out"), Access::SignedIn, || post(sign_in::leave)),
+    api((GET, "/openapi.json"), Access::SignedIn, || get(openapi::serve)),
     api((GET, "/v1/session"), Access::SignedIn, || get(sign_in::session)),
     api((POST, "/v1/sign-in-codes"), Access::SignedIn, || post(sign_in::code)),
     api((GET, "/v1/holds"), Access::SignedIn, || get(waiting::holds)),

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::header::LINK;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::ask::{Asked, Said};
 use super::guard::Signed;
 use super::{Console, objection, problem, view};
 use crate::call::OperationId;
@@ -40,7 +41,7 @@ pub struct Filter {
 pub async fn holds(
     State(console): Shared,
     signed: Signed,
-    Query(filter): Query<Filter>,
+    Asked(filter): Asked<Filter>,
 ) -> Answered {
     let state = filter.state.as_deref().unwrap_or("held");
     let limit = filter.limit.unwrap_or(PAGE).clamp(1, PAGE_MAX);
@@ -97,12 +98,7 @@ pub struct Batch {
 }
 
 /// `POST /v1/holds/deny`: each is answered for itself; one that may not be denied keeps no other one.
-pub async fn deny(
-    State(console): Shared,
-    signed: Signed,
-    body: Result<Json<Batch>, axum::extract::rejection::JsonRejection>,
-) -> Answered {
-    let Json(batch) = body.map_err(|e| problem(400, &e.body_text()))?;
+pub async fn deny(State(console): Shared, signed: Signed, Said(batch): Said<Batch>) -> Answered {
     if batch.reason.trim().is_empty() {
         return Err(problem(400, "reason: expected why; the agents read it"));
     }

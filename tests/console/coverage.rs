@@ -49,7 +49,7 @@ fn row(route: &Route) -> Option<Row> {
         ("GET", "/sign-in/issuer" | "/sign-in/callback") => Row { well: 404, ..PLAIN },
         ("POST", "/sign-out") => Row { well: 303, ..PLAIN },
         ("POST", "/v1/sign-in-codes") => Row { well: 201, ..PLAIN },
-        ("GET", "/v1/store" | "/v1/config" | "/v1/session") => PLAIN,
+        ("GET", "/v1/store" | "/v1/config" | "/v1/session" | "/openapi.json") => PLAIN,
         (
             "GET",
             "/v1/holds" | "/v1/operations" | "/v1/freezes" | "/v1/records" | "/v1/queues"
