@@ -8,7 +8,7 @@ use axum::http::{HeaderValue, header};
 use axum::response::IntoResponse;
 use serde_json::{Map, Value, json};
 
-use super::routes::{Access, ROUTES, Route, Sort};
+use super::routes::{Access, ROUTES, Route};
 
 /// What a route takes and gives; the names are those of `openapi/schemas.json`.
 struct Said {
@@ -277,6 +277,7 @@ fn refusals(said: &Said, route: &Route) -> Vec<(&'static str, &'static str)> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::routes::Sort;
     use super::*;
 
     /// Routes of the API that nobody described.
