@@ -28,6 +28,7 @@ const COMMANDS: &[&str] = &[
     "freeze",
     "unfreeze",
     "freezes",
+    "revoke",
     "operations",
     "operations list",
     "operations show",

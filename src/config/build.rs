@@ -33,7 +33,7 @@ pub struct Checked {
     /// What is worth saying of it, a line each.
     pub said: Vec<String>,
     /// Who operates it.
-    pub operator: super::OperatorSection,
+    pub operator: Arc<super::OperatorSection>,
     /// The store that is named, not opened.
     place: StorePlace,
 }
@@ -78,7 +78,7 @@ pub fn check(config: Config) -> Result<Checked, ConfigErrors> {
         let say = "operator: whoever an issuer lets in sees every tenant; `claims: { tenants: .. }` binds them";
         said.push(say.to_owned());
     }
-    let (place, operator) = (config.store.clone(), config.operator.clone());
+    let (place, operator) = (config.store.clone(), Arc::clone(&config.operator));
     let vault = vault(&config)?;
     let gate = gate(config, vault, Keep::Nothing, Clock::System)?;
     Ok(Checked { gate, said, operator, place })
@@ -98,7 +98,7 @@ pub fn checked(config: Option<&Path>, pack: Option<&str>) -> Result<Checked, Con
     let clock = Clock::System;
     let vault = Vault::load(Vec::new(), &super::environment, clock.clone()).map_err(faults)?;
     let place = StorePlace::Memory;
-    let (said, operator) = (Vec::new(), config.operator.clone());
+    let (said, operator) = (Vec::new(), Arc::clone(&config.operator));
     let gate = gate(config, vault, Keep::Nothing, clock)?;
     Ok(Checked { gate, said, operator, place })
 }
@@ -267,9 +267,10 @@ pub fn gate(config: Config, vault: Vault, keep: Keep, clock: Clock) -> Result<Ga
     let store = Arc::new(store);
     let rules = Rules {
         queues: config.queues.into_iter().collect(),
-        limits: config.operator.limits.into_iter().collect(),
+        limits: config.operator.limits.iter().cloned().collect(),
         crowd: config.crowd,
         wants: Vec::new(),
+        answerers: config.operator.answerers(),
     };
     let fetch = fetch(Arc::clone(&outbound));
     let identity = Identity::new(config.identity, fetch, clock.clone(), None);

@@ -81,7 +81,7 @@ impl File<'_> {
             true => Development::Accepted,
             false => Development::Refused,
         };
-        let (queues, crowd) = (super::people::queues(top), super::people::crowd(top));
+        let (queues, crowd) = super::people::read(top);
         let upstreams = self.upstreams(top);
         let policies = self.policies(top);
         let identity = top
@@ -115,7 +115,7 @@ impl File<'_> {
             hosts: hosts.unwrap_or_default(),
             probes,
             console,
-            operator,
+            operator: Arc::new(operator),
             store: store?,
             init_store: false,
             audit_dir,

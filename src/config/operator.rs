@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::ConsoleListen;
+use crate::approval::Answerers;
 use crate::credentials::Reference;
 use crate::identity::{
     self, Algorithm, Development, Issuer, PersonPlaces, is_safe_address, read_algorithms,
@@ -35,6 +36,20 @@ pub struct OperatorSection {
     pub operators: Option<Vec<String>>,
     /// Up to how much a role may approve.
     pub limits: Vec<(Box<str>, Vec<Money>)>,
+    /// Quick mode: whoever can read the state folder operates.
+    pub quick: bool,
+}
+
+impl OperatorSection {
+    /// Who could answer holds, as far as the configuration tells.
+    pub(super) fn answerers(&self) -> Answerers {
+        let answering = self.tokens.iter().filter(|token| token.approves);
+        let boxed = |roles: &Vec<String>| roles.iter().map(|role| role.as_str().into()).collect();
+        Answerers {
+            people: self.quick || self.oidc.is_some() || !self.issuers.is_empty(),
+            machines: answering.map(|token| boxed(&token.roles)).collect(),
+        }
+    }
 }
 
 impl OperatorSection {
@@ -113,6 +128,7 @@ pub(super) fn read(
         session: (section.optional("session", span), section.optional("idle", span)),
         operators: section.optional("operators", Node::texts),
         limits: limits(&section),
+        quick: false,
     };
     if read.oidc.is_some() && read.public_url.is_none() {
         section.fault("oidc", "needs `public_url`: the issuer sends people back there");

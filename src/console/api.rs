@@ -20,29 +20,6 @@ use crate::store::FreezeScope;
 type Answered = Result<Response, Response>;
 type Shared = State<Arc<Console>>;
 
-/// A filter of holds.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct HoldFilter {
-    state: Option<String>,
-    queue: Option<String>,
-}
-
-pub async fn holds(
-    State(console): Shared,
-    signed: Signed,
-    Asked(filter): Asked<HoldFilter>,
-) -> Answered {
-    let state = filter.state.as_deref().unwrap_or("held");
-    let records = console.operations(&signed, Some(state)).await?;
-    let of_queue = |hold: &crate::store::Record| {
-        let queue = hold.hold.as_ref().map(|h| &*h.queue);
-        filter.queue.as_deref().is_none_or(|wanted| queue == Some(wanted))
-    };
-    let shown: Vec<Value> = records.iter().filter(|r| of_queue(r)).map(|r| view::hold(r)).collect();
-    Ok(Json(shown).into_response())
-}
-
 pub async fn hold(State(console): Shared, signed: Signed, Named(op): Named) -> Answered {
     let record = console.operation(&signed, &op).await?;
     let request = console.gate.held_request(record.op).await;

@@ -12,7 +12,7 @@ use axum::response::Response;
 use axum::routing::{MethodRouter, delete, get, post};
 
 use super::guard::{self, Guarded, Reached};
-use super::{Console, api, openapi, probes, problem, sign_in};
+use super::{Console, api, openapi, probes, problem, revocations, sign_in, waiting};
 
 /// What somebody must be to ask a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,13 +97,18 @@ pub static ROUTES: &[Route] = &[
     api((GET, "/openapi.json"), Access::SignedIn, || get(openapi::serve)),
     api((GET, "/v1/session"), Access::SignedIn, || get(sign_in::session)),
     api((POST, "/v1/sign-in-codes"), Access::SignedIn, || post(sign_in::code)),
-    api((GET, "/v1/holds"), Access::SignedIn, || get(api::holds)),
+    api((GET, "/v1/holds"), Access::SignedIn, || get(waiting::holds)),
+    api((GET, "/v1/queues"), Access::SignedIn, || get(waiting::queues)),
+    api((POST, "/v1/holds/deny"), Access::Answers, || post(waiting::deny)),
     api((GET, "/v1/holds/{op}"), Access::SignedIn, || get(api::hold)),
     api((POST, "/v1/holds/{op}/approve"), Access::Answers, || post(api::approve)),
     api((POST, "/v1/holds/{op}/deny"), Access::Answers, || post(api::deny)),
     api((GET, "/v1/freezes"), Access::SignedIn, || get(api::freezes)),
     api((POST, "/v1/freezes"), Access::SignedIn, || post(api::freeze)),
     api((DELETE, "/v1/freezes/{id}"), Access::Operates, || delete(api::unfreeze)),
+    api((GET, "/v1/revocations"), Access::SignedIn, || get(revocations::list)),
+    api((POST, "/v1/revocations"), Access::Operates, || post(revocations::revoke)),
+    api((DELETE, "/v1/revocations/{id}"), Access::Operates, || delete(revocations::restore)),
     api((GET, "/v1/operations"), Access::SignedIn, || get(api::operations)),
     api((GET, "/v1/operations/{op}"), Access::SignedIn, || get(api::operation)),
     api((POST, "/v1/operations/{op}/resolve"), Access::Operates, || post(api::resolve)),
