@@ -29,6 +29,7 @@ use tokio::sync::watch;
 
 use crate::approval::{Objection, Operator};
 use crate::audit::Event;
+use crate::clock::Clock;
 use crate::gate::Gate;
 use crate::identity::People;
 use guard::Reached;
@@ -140,6 +141,15 @@ impl Console {
         let asked = guard::asked(method, path);
         self.gate.turned_away(Event::Forbidden, "route", (Some(&operator.name), &asked)).await;
     }
+}
+
+/// Whether people can sign in at an issuer now.
+///
+/// # Errors
+///
+/// Why not.
+pub async fn look_at(oidc: &OidcSettings, clock: &Clock) -> Result<String, String> {
+    sign_in::look_at(oidc, clock).await
 }
 
 /// The answer to an objection.
