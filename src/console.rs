@@ -6,6 +6,7 @@
 mod api;
 mod form;
 mod guard;
+mod page;
 mod probes;
 mod public;
 mod routes;

@@ -29,7 +29,10 @@ pub fn changed(frame: &Frame, before: &Before, seen: &HoldView) -> View {
         "</code></td></tr>"
     );
     let reasons = asked.map(|asked| {
-        let new = each(&asked.reasons, |why| html!("<li>" (super::hold::capital(&why.words)) " " (id(&why.policy)) "</li>"));
+        let new = each(
+            &asked.reasons,
+            |why| html!("<li>" (super::hold::capital(&why.words)) " " (id(&why.policy)) "</li>"),
+        );
         let old = if before.reasons.is_empty() {
             html!("<li>not kept</li>")
         } else {

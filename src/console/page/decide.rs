@@ -85,7 +85,7 @@ fn answers(frame: &Frame, asked: &Asked) -> Option<Html> {
 }
 
 fn given(frame: &Frame, yes: &Said) -> Html {
-    let roles = (!yes.roles.is_empty()).then(|| html!(", " (yes.roles.join(", "))));
+    let roles = (!yes.roles.is_empty()).then(|| html!(", "(yes.roles.join(", "))));
     let reason = (!yes.reason.is_empty()).then(|| html!(" <q>" (sentence(&yes.reason)) "</q>"));
     html!(
         "<li>" (status(Status::Approved)) " by " (name(&yes.by)) (roles) r#"<br><span class="sub">"#
@@ -137,7 +137,7 @@ fn finality(seen: &HoldView, asked: &Asked) -> Html {
         Some(Kind::Cancel) => " What is cancelled may not come back.",
         Some(Kind::Identity | Kind::PaymentMethod) | None => "",
     };
-    html!((sent) (end))
+    html!((sent)(end))
 }
 
 /// The second confirmation of a large sum.
@@ -208,8 +208,14 @@ mod tests {
         let page = panel(&frame, &seen, asked).into_string();
         assert_eq!((page.matches("<form ").count(), page.matches("name=\"csrf\"").count()), (2, 2));
         let (yes, no) = page.split_once("/deny\"").unwrap();
-        assert!(yes.contains("name=\"digest\" value=\"sha256:") && !no.contains("name=\"digest\""), "{page}");
-        assert!(yes.contains("Approve and refund 1,600.00 USD") && yes.contains("name=\"amount\""), "{page}");
+        assert!(
+            yes.contains("name=\"digest\" value=\"sha256:") && !no.contains("name=\"digest\""),
+            "{page}"
+        );
+        assert!(
+            yes.contains("Approve and refund 1,600.00 USD") && yes.contains("name=\"amount\""),
+            "{page}"
+        );
         assert!(no.contains("Deny, send nothing") && !page.contains("autofocus"), "{page}");
     }
 
@@ -220,6 +226,9 @@ mod tests {
         seen.may = May::Nothing("the queue `legal` is answered by lawyer".into());
         let asked = seen.deed.asked.as_ref().unwrap();
         let page = panel(&frame, &seen, asked).into_string();
-        assert!(!page.contains("<form") && page.contains("answered by lawyer. You have finance."), "{page}");
+        assert!(
+            !page.contains("<form") && page.contains("answered by lawyer. You have finance."),
+            "{page}"
+        );
     }
 }

@@ -1,6 +1,7 @@
 //! What is around every view? The bar with what needs a person, what is frozen now, the foot.
 
 use super::assets::{SPRITE, names};
+use super::controls::Seen;
 use super::html::{Html, Part, each, html};
 use super::parts::{Icon, Status, clock, count, icon, id, minute, name, sentence, status};
 use crate::clock::Timestamp;
@@ -33,8 +34,8 @@ pub struct Frame {
     pub waiting: u64,
     /// Operations whose outcome is not known.
     pub unknown: u64,
-    /// What people stopped.
-    pub freezes: Vec<Freeze>,
+    /// What people stopped, and how much of it the viewer sees.
+    pub freezes: Vec<(Freeze, Seen)>,
     /// Over the policies in force.
     pub policy: String,
 }
@@ -151,15 +152,19 @@ pub fn csrf(frame: &Frame) -> Html {
 
 /// What is frozen now, on every view for as long as it is.
 fn notice(frame: &Frame) -> Html {
-    let Some(latest) = frame.freezes.iter().max_by_key(|freeze| freeze.at) else {
-        return html!(r#"<aside class="notice" id="notice" aria-label="Frozen now" hidden></aside>"#);
+    let Some((latest, how)) = frame.freezes.iter().max_by_key(|(freeze, _)| freeze.at) else {
+        return html!(
+            r#"<aside class="notice" id="notice" aria-label="Frozen now" hidden></aside>"#
+        );
     };
     let others = frame.freezes.len().saturating_sub(1);
     let others = (others > 0).then(|| html!(" <span>And " (others) " more.</span>"));
+    let why = (*how == Seen::Whole).then(|| {
+        html!(r#"<span class="more"> "# (name(&latest.by)) ": “" (sentence(&latest.reason)) "”.</span>")
+    });
     html!(
         r#"<aside class="notice" id="notice" aria-label="Frozen now"><p>"# (status(Status::Frozen))
-        " <span>" (scope(latest)) " may not act since " (minute(latest.at, frame.now)) " UTC."
-        r#"<span class="more"> "# (name(&latest.by)) ": “" (sentence(&latest.reason)) "”.</span></span>" (others)
+        " <span>" (scope(latest)) " may not act since " (minute(latest.at, frame.now)) " UTC." (why) "</span>" (others)
         r#" <a href="/controls">Open controls</a></p></aside>"#
     )
 }
@@ -173,7 +178,7 @@ pub fn scope(freeze: &Freeze) -> Html {
     let parts: Vec<&str> = words.split(' ').collect();
     let last = parts.len().saturating_sub(1);
     let parts = each(parts.into_iter().zip(0_usize..), |(part, at)| {
-        html!((id(part)) (if at < last { " " } else { "" }))
+        html!((id(part))(if at < last { " " } else { "" }))
     });
     html!((parts))
 }
@@ -210,7 +215,8 @@ pub fn page_head(heading: &'static str, lede: &dyn Part, now: Timestamp) -> Html
     out.raw("</h1><p class=\"lede\" id=\"lede\">");
     lede.put(&mut out);
     out.raw("</p>");
-    html!(r#"<p class="live" id="live"><span class="sub">As of</span> "# (clock(now)) "</p></div>").put(&mut out);
+    html!(r#"<p class="live" id="live"><span class="sub">As of</span> "# (clock(now)) "</p></div>")
+        .put(&mut out);
     out
 }
 

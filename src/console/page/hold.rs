@@ -9,7 +9,8 @@ use super::frame::{Frame, Here, Keys, View};
 use super::html::{Html, each, html};
 use super::look::{Asked, Caps, Check, Deed, FactRow, HoldView, Request, Value};
 use super::parts::{
-    Icon, Status, Way, clock, figures, icon, id, money, money_text, name, recent, status, ticking, tinted, when,
+    Icon, Status, Way, clock, figures, icon, id, money, money_text, name, recent, status, ticking,
+    tinted, when,
 };
 use super::plots;
 use super::queue::risk_words;
@@ -38,7 +39,10 @@ pub fn hold(frame: &Frame, seen: &HoldView) -> View {
 fn crumbs(seen: &HoldView) -> Html {
     let place = &seen.place;
     let of = place.of.map(|(at, of)| html!("<span>" (at) " of " (of) "</span> "));
-    let link = |op: Option<crate::call::OperationId>, rel: &'static str, words: &'static str, key: &'static str| {
+    let link = |op: Option<crate::call::OperationId>,
+                rel: &'static str,
+                words: &'static str,
+                key: &'static str| {
         op.map(|op| {
             html!(
                 "<a rel=\"" (rel) "\" href=\"/holds/" (op.to_string()) "\">" (words) "</a> <kbd>" (key) "</kbd> "
@@ -65,14 +69,14 @@ fn changed_bar() -> Html {
 pub fn tags(frame: &Frame, deed: &Deed) -> Html {
     let stands = match &deed.asked {
         Some(asked) if deed.state == crate::store::State::Held => {
-            tinted(Status::Waiting, &html!("Waiting " (ticking(asked.since, Way::Since, frame.now))))
+            tinted(Status::Waiting, &html!("Waiting "(ticking(asked.since, Way::Since, frame.now))))
         }
         Some(_) | None => tinted(Status::of(deed.state), &super::operation::stands(frame, deed)),
     };
-    let risk = deed.asked.as_ref().map(|asked| html!(" " (risk_words(asked.risk))));
-    let customer = (!deed.customer.is_empty()).then(|| html!(" for " (name(&deed.customer))));
-    let case = deed.case.as_ref().map(|case| html!(", case " (name(case))));
-    let tenant = (!deed.tenant.is_empty()).then(|| html!(", tenant " (name(&deed.tenant))));
+    let risk = deed.asked.as_ref().map(|asked| html!(" "(risk_words(asked.risk))));
+    let customer = (!deed.customer.is_empty()).then(|| html!(" for "(name(&deed.customer))));
+    let case = deed.case.as_ref().map(|case| html!(", case "(name(case))));
+    let tenant = (!deed.tenant.is_empty()).then(|| html!(", tenant "(name(&deed.tenant))));
     html!(
         r#"<p class="tags">"# (stands) (risk) r#" <span class="sub">requested "# (recent(deed.created, frame.now))
         " by " (name(&deed.agent)) (customer) (tenant) (case) "</span></p>"
@@ -92,9 +96,10 @@ fn why(seen: &HoldView, asked: &Asked) -> Html {
             (id(&reason.policy)) "</p></div></li>"
         )
     });
-    let caps = seen.caps.zip(seen.deed.amount).map(|(caps, amount)| {
-        html!(r#"<div class="panel">"# (between(caps, amount)) "</div>")
-    });
+    let caps = seen
+        .caps
+        .zip(seen.deed.amount)
+        .map(|(caps, amount)| html!(r#"<div class="panel">"# (between(caps, amount)) "</div>"));
     let people = (asked.approvers > 1 || !asked.roles.is_empty()).then(|| {
         let roles = (!asked.roles.is_empty()).then(|| html!(", one of each: " (asked.roles.join(", "))));
         html!(
@@ -140,7 +145,10 @@ fn between(caps: Caps, amount: crate::money::Money) -> Html {
         &[
             format!("automatic to {}", figures(caps.auto)),
             format!("this call, {}", figures(amount)),
-            hard.map_or_else(|| "no hard cap".to_owned(), |hard| format!("never over {}", figures(hard))),
+            hard.map_or_else(
+                || "no hard cap".to_owned(),
+                |hard| format!("never over {}", figures(hard)),
+            ),
         ],
     )
 }
@@ -155,10 +163,14 @@ fn checks(checks: &[Check]) -> Html {
     };
     // What is not in order comes first.
     let (good, bad): (Vec<&Check>, Vec<&Check>) = checks.iter().partition(|check| check.in_order);
-    let bad = each(bad, |check| {
-        html!(r#"<li class="not">"# (icon(Icon::Warn)) "<span>Not in order: " (check.words.as_str()) "</span></li>")
-    });
-    let good = each(good, |check| html!("<li>" (icon(Icon::Done)) "<span>" (check.words.as_str()) "</span></li>"));
+    let bad = each(
+        bad,
+        |check| html!(r#"<li class="not">"# (icon(Icon::Warn)) "<span>Not in order: " (check.words.as_str()) "</span></li>"),
+    );
+    let good = each(
+        good,
+        |check| html!("<li>" (icon(Icon::Done)) "<span>" (check.words.as_str()) "</span></li>"),
+    );
     html!(
         r#"<section class="block" aria-labelledby="checks"><div class="block-head"><h2 id="checks">"# (heading)
         r#"</h2><p>all of it is checked again before anything is sent</p></div><ul class="card checks">"#
@@ -194,7 +206,9 @@ fn value(value: &Value) -> Html {
         Value::Time(at) => when(*at),
         Value::Number(number) => html!((*number)),
         Value::Text(text) => html!((name(text))),
-        Value::Assumed(text) => html!((name(text)) r#" <span class="sub">taken for granted by the contract</span>"#),
+        Value::Assumed(text) => {
+            html!((name(text)) r#" <span class="sub">taken for granted by the contract</span>"#)
+        }
     }
 }
 
@@ -253,9 +267,10 @@ pub fn id_long(text: &str) -> Html {
 pub fn request(request: Option<&Request>, deed: &Deed, more: &Html) -> Html {
     let bytes = match request {
         Some(request) => {
-            let headers = each(&request.headers, |(header, value)| {
-                html!((name(header)) ": " (super::parts::sentence(value)) "\n")
-            });
+            let headers = each(
+                &request.headers,
+                |(header, value)| html!((name(header)) ": " (super::parts::sentence(value)) "\n"),
+            );
             let body = request.body.as_ref().filter(|body| !body.is_empty());
             html!(
                 r#"<pre class="request" tabindex="0" role="region" aria-label="Request as it will be sent">"#

@@ -136,8 +136,6 @@ pub fn each<T>(all: impl IntoIterator<Item = T>, piece: impl FnMut(T) -> Html) -
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
     #[test]
     fn text_stays_text_wherever_it_stands() {
         let sent = r#"<script>alert("x")</script>' onload='y' & <!-- ]]> "#;
@@ -146,8 +144,11 @@ mod tests {
                       &lt;!-- ]]&gt; ";
         assert_eq!(page.as_str(), format!("<p title=\"{inside}\">{inside}</p>1"));
         // What is a page already is not escaped twice.
-        assert_eq!(html!("<i>" (html!((sent))) "</i>").as_str(), html!("<i>" (sent) "</i>").as_str());
-        assert_eq!(html!((None::<String>) (vec!["a", "<"])).as_str(), "a&lt;");
+        assert_eq!(
+            html!("<i>" (html!((sent))) "</i>").as_str(),
+            html!("<i>" (sent) "</i>").as_str()
+        );
+        assert_eq!(html!((None::<String>)(vec!["a", "<"])).as_str(), "a&lt;");
     }
 
     proptest::proptest! {

@@ -6,7 +6,9 @@ use super::frame::{Frame, Here, Keys, View, csrf};
 use super::hold::{amount_or_none, id_long, request, tags};
 use super::html::{Html, html};
 use super::look::{Deed, OperationView};
-use super::parts::{Icon, Status, Way, icon, id, minute, money, name, sentence as said, span, ticking, when};
+use super::parts::{
+    Icon, Status, Way, icon, id, minute, money, name, sentence as said, span, ticking, when,
+};
 use super::sentence::{Length, sentence, title};
 use super::timeline::timeline;
 use crate::call::Outcome;
@@ -16,7 +18,8 @@ use crate::store::State;
 pub fn operation(frame: &Frame, seen: &OperationView) -> View {
     let deed = &seen.deed;
     let held = deed.asked.is_some();
-    let resolves = matches!(deed.state, State::Unknown | State::Done { outcome: Outcome::Accepted });
+    let resolves =
+        matches!(deed.state, State::Unknown | State::Done { outcome: Outcome::Accepted });
     let life = html!(
         r#"<section class="block" aria-labelledby="tl"><div class="block-head"><h2 id="tl">What happened</h2>"#
         "<p>first asked " (when(deed.created)) "</p></div>" (timeline(&seen.life, seen.next.as_ref(), frame.now)) "</section>"
@@ -24,7 +27,7 @@ pub fn operation(frame: &Frame, seen: &OperationView) -> View {
     let body = if resolves {
         html!(r#"<div class="hold"><div>"# (life) "</div>" (resolve(frame, seen)) "</div>")
     } else {
-        html!((result(seen)) (life))
+        html!((result(seen))(life))
     };
     View {
         here: if held { Here::Holds } else { Here::Operations },
@@ -40,7 +43,9 @@ pub fn operation(frame: &Frame, seen: &OperationView) -> View {
 
 fn crumbs(deed: &Deed, held: bool) -> Html {
     let way = if held {
-        html!(r#"<a href="/">Holds</a> <span aria-hidden="true">/</span> <a href="/decided">Decided</a>"#)
+        html!(
+            r#"<a href="/">Holds</a> <span aria-hidden="true">/</span> <a href="/decided">Decided</a>"#
+        )
     } else {
         html!(r#"<a href="/operations">Operations</a>"#)
     };
@@ -58,8 +63,12 @@ fn just_now(frame: &Frame, seen: &OperationView) -> Option<Html> {
         return None;
     }
     let words = match latest.what.as_str() {
-        what if what.starts_with("approved") => "Your yes is on record. This call runs once, or not at all.",
-        what if what.starts_with("refused") => "Your no is on record. Nothing was sent, and the agent is told.",
+        what if what.starts_with("approved") => {
+            "Your yes is on record. This call runs once, or not at all."
+        }
+        what if what.starts_with("refused") => {
+            "Your no is on record. Nothing was sent, and the agent is told."
+        }
         _ => "Your answer is on record.",
     };
     Some(html!(r#"<p class="done-notice" role="status">"# (icon(Icon::Done)) " " (words) "</p>"))
@@ -71,7 +80,9 @@ pub fn stands(frame: &Frame, deed: &Deed) -> Html {
         State::Held => html!("Waiting"),
         State::Approved => html!("Approved, runs next"),
         State::Submitted { .. } => html!("Sent, waiting for the answer"),
-        State::Unknown => html!("Outcome unknown for " (ticking(deed.updated, Way::Since, frame.now))),
+        State::Unknown => {
+            html!("Outcome unknown for "(ticking(deed.updated, Way::Since, frame.now)))
+        }
         State::Done { outcome: Outcome::Accepted } => html!("Taken, not finished"),
         State::Done { outcome: Outcome::Rejected } => html!("Turned down by the vendor"),
         State::Done { .. } if deed.asked.is_some() => html!("Approved and done"),
@@ -85,9 +96,10 @@ pub fn stands(frame: &Frame, deed: &Deed) -> Html {
 fn result(seen: &OperationView) -> Html {
     let deed = &seen.deed;
     let upstream = name(&deed.upstream);
-    let made = seen.made.as_ref().map(|made| html!(": " (id(made))));
+    let made = seen.made.as_ref().map(|made| html!(": "(id(made))));
     let status = deed.status.map(|status| html!("It answered " (status) "."));
-    let took = deed.settled.map(|at| html!(" " (span(at.since(deed.created))) " from request to end."));
+    let took =
+        deed.settled.map(|at| html!(" " (span(at.since(deed.created))) " from request to end."));
     let line = |class: &'static str, shape: Icon, words: Html, more: Html| {
         let mut out = Html::new();
         out.raw(class);
@@ -104,15 +116,23 @@ fn result(seen: &OperationView) -> Html {
     const STOP: &str = r#"<div class="block result result-stop">"#;
     const PLAIN: &str = r#"<div class="block result result-plain">"#;
     let contradiction = seen.contradiction.then(|| {
-        line(STOP, Icon::Warn, html!("It was taken for not sent, and the vendor says that it happened."), html!("Look into it."))
+        line(
+            STOP,
+            Icon::Warn,
+            html!("It was taken for not sent, and the vendor says that it happened."),
+            html!("Look into it."),
+        )
     });
     let main = match deed.state {
         State::Done { outcome: Outcome::Succeeded } => {
-            line(GO, Icon::Done, html!((upstream) " did it, once" (made)), html!((status) (took)))
+            line(GO, Icon::Done, html!((upstream) " did it, once" (made)), html!((status)(took)))
         }
-        State::Done { outcome: Outcome::Rejected } => {
-            line(PLAIN, Icon::Refused, html!((upstream) " turned it down; nothing happened"), html!((status) (took)))
-        }
+        State::Done { outcome: Outcome::Rejected } => line(
+            PLAIN,
+            Icon::Refused,
+            html!((upstream) " turned it down; nothing happened"),
+            html!((status)(took)),
+        ),
         State::Approved => line(
             PLAIN,
             Icon::Running,
@@ -125,14 +145,16 @@ fn result(seen: &OperationView) -> Html {
             html!("Sent to " (upstream) ", once"),
             html!("This page shows the answer by itself."),
         ),
-        State::NotSent => line(PLAIN, Icon::NotSent, html!("Nothing left"), html!((said(&seen.reason)) (took))),
+        State::NotSent => {
+            line(PLAIN, Icon::NotSent, html!("Nothing left"), html!((said(&seen.reason))(took)))
+        }
         State::Refused { .. } => {
-            let reason = html!((said(&seen.reason)) (took));
+            let reason = html!((said(&seen.reason))(took));
             line(STOP, Icon::Denied, html!("Nothing was sent"), reason)
         }
         State::Done { .. } | State::Held | State::Unknown => Html::new(),
     };
-    html!((contradiction) (main))
+    html!((contradiction)(main))
 }
 
 fn resolve(frame: &Frame, seen: &OperationView) -> Html {

@@ -4,9 +4,7 @@
 use super::frame::{Frame, Here, Keys, View, news_bar, page_head};
 use super::html::{Html, each, html};
 use super::look::Deed;
-use super::parts::{
-    Icon, Status, count, icon, money, name, recent, span, status,
-};
+use super::parts::{Icon, Status, count, icon, money, name, recent, span, status};
 use super::sentence::{Length, sentence};
 use crate::store::State;
 
@@ -82,11 +80,12 @@ fn tabs(seen: &OperationsView) -> Html {
     let current = |own: Option<&str>| (own == seen.only).then(|| html!(r#" aria-current="true""#));
     let number = |state: &str| {
         let counts = seen.counts.as_ref()?;
-        counts.iter().find(|(name, _)| *name == state).map(|(_, many)| html!(" " (count(*many))))
+        counts.iter().find(|(name, _)| *name == state).map(|(_, many)| html!(" "(count(*many))))
     };
-    let states = each(STATES, |(state, word)| {
-        html!("<li><a href=\"/operations?state=" (state) "\"" (current(Some(state))) ">" (word) (number(state)) "</a></li>")
-    });
+    let states = each(
+        STATES,
+        |(state, word)| html!("<li><a href=\"/operations?state=" (state) "\"" (current(Some(state))) ">" (word) (number(state)) "</a></li>"),
+    );
     html!(
         r#"<div class="tabs" id="tabs"><nav aria-label="State"><ul><li><h2 id="ops">"#
         (if seen.only.is_some() { "Operations" } else { "All operations" })

@@ -340,7 +340,8 @@ pub fn short_id(text: &str) -> Html {
     if letters.len() <= 16 {
         return html!("<code>" (whole) "</code>");
     }
-    let (head, tail): (String, String) = (head.iter().collect(), letters.iter().skip(tail).collect());
+    let (head, tail): (String, String) =
+        (head.iter().collect(), letters.iter().skip(tail).collect());
     html!("<code>" (head) "…" (tail) "</code>")
 }
 
@@ -364,15 +365,23 @@ mod tests {
 
     #[test]
     fn amounts_are_grouped_and_whole() {
-        for (minor, shown) in
-            [(0, "0.00"), (5, "0.05"), (60_000, "600.00"), (115_190, "1,151.90"), (-123_456_789, "-1,234,567.89")]
-        {
+        for (minor, shown) in [
+            (0, "0.00"),
+            (5, "0.05"),
+            (60_000, "600.00"),
+            (115_190, "1,151.90"),
+            (-123_456_789, "-1,234,567.89"),
+        ] {
             assert_eq!(figures(usd(minor)), shown);
         }
-        let yen = Money { minor: 1_234_567, currency: crate::money::Currency::parse("JPY").unwrap() };
+        let yen =
+            Money { minor: 1_234_567, currency: crate::money::Currency::parse("JPY").unwrap() };
         assert_eq!(money_text(yen), "1,234,567 JPY");
         assert_eq!(money(usd(100)).as_str(), "<span class=\"money\">1.00 <abbr>USD</abbr></span>");
-        assert_eq!((some(1, "hold", "holds"), some(2_000, "hold", "holds")), ("1 hold".into(), "2,000 holds".into()));
+        assert_eq!(
+            (some(1, "hold", "holds"), some(2_000, "hold", "holds")),
+            ("1 hold".into(), "2,000 holds".into())
+        );
     }
 
     #[test]
@@ -381,16 +390,27 @@ mod tests {
         assert_eq!(clock(at).as_str(), format!("<time datetime=\"{at}\">14:11:08</time>"));
         assert!(when(at).as_str().ends_with(">2 Mar 2026, 14:11:08 UTC</time>"), "{:?}", when(at));
         let tomorrow = at.plus(Duration::from_secs(86_400));
-        assert_eq!((minute(at, at), minute(at, tomorrow)), ("14:11".into(), "14:11 on 2 Mar 2026".into()));
+        assert_eq!(
+            (minute(at, at), minute(at, tomorrow)),
+            ("14:11".into(), "14:11 on 2 Mar 2026".into())
+        );
         assert_eq!((recent(at, at), recent(at, tomorrow)), (clock(at), when(at)));
         for (seconds, shown) in [
-            (0, "0 s"), (59, "59 s"), (60, "1 min"), (4_740, "1 h 19 min"), (7_200, "2 h"), (86_400, "1 d"),
+            (0, "0 s"),
+            (59, "59 s"),
+            (60, "1 min"),
+            (4_740, "1 h 19 min"),
+            (7_200, "2 h"),
+            (86_400, "1 d"),
             (273_600, "3 d 4 h"),
         ] {
             assert_eq!(span(Duration::from_secs(seconds)), shown);
         }
         let tick = ticking(tomorrow, Way::Until, at);
-        assert_eq!(tick.as_str(), format!("<span class=\"tick\" data-until=\"{tomorrow}\">1 d</span>"));
+        assert_eq!(
+            tick.as_str(),
+            format!("<span class=\"tick\" data-until=\"{tomorrow}\">1 d</span>")
+        );
         assert!(ticking(at, Way::Since, tomorrow).as_str().contains("data-since"));
     }
 
@@ -398,11 +418,34 @@ mod tests {
     fn every_shape_is_in_the_sprite() {
         let sprite = super::super::assets::SPRITE;
         for shape in [
-            Icon::Again, Icon::Agent, Icon::Allowed, Icon::Bell, Icon::Closed, Icon::Denied, Icon::Done,
-            Icon::Expired, Icon::Half, Icon::Held, Icon::Live, Icon::Mail, Icon::NotSent, Icon::Open,
-            Icon::Person, Icon::Quote, Icon::Refused, Icon::RiskHigh, Icon::RiskLow, Icon::RiskMedium,
-            Icon::Running, Icon::Soon, Icon::Stopped, Icon::Submitted, Icon::Unknown, Icon::Verify,
-            Icon::Warn, Icon::Withdrawn,
+            Icon::Again,
+            Icon::Agent,
+            Icon::Allowed,
+            Icon::Bell,
+            Icon::Closed,
+            Icon::Denied,
+            Icon::Done,
+            Icon::Expired,
+            Icon::Half,
+            Icon::Held,
+            Icon::Live,
+            Icon::Mail,
+            Icon::NotSent,
+            Icon::Open,
+            Icon::Person,
+            Icon::Quote,
+            Icon::Refused,
+            Icon::RiskHigh,
+            Icon::RiskLow,
+            Icon::RiskMedium,
+            Icon::Running,
+            Icon::Soon,
+            Icon::Stopped,
+            Icon::Submitted,
+            Icon::Unknown,
+            Icon::Verify,
+            Icon::Warn,
+            Icon::Withdrawn,
         ] {
             let id = shape.reference().split('#').nth(1).unwrap().split('"').next().unwrap();
             assert!(sprite.contains(&format!("<symbol id=\"{id}\"")), "{id}");

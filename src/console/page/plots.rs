@@ -154,7 +154,9 @@ pub fn meter(used: u64, reserved: u64) -> Html {
 pub fn steps(values: &[u64], label: &str) -> Html {
     let most = values.iter().copied().max().unwrap_or(0).max(4);
     let len = u64::try_from(values.len()).unwrap_or(1).max(1);
-    let height = |value: u64| 126_u64.saturating_sub(value.saturating_mul(116).checked_div(most).unwrap_or(0));
+    let height = |value: u64| {
+        126_u64.saturating_sub(value.saturating_mul(116).checked_div(most).unwrap_or(0))
+    };
     let right = |at: u64| at.saturating_add(1).saturating_mul(560).checked_div(len).unwrap_or(0);
     let line = |from: &'static str| {
         let mut out = Html::new();
@@ -187,11 +189,14 @@ mod tests {
     #[test]
     fn drawings_are_numbers_in_their_frame() {
         let words = ["automatic to 100.00".into(), "this <b>".into(), "never over 1,000.00".into()];
-        let drawn = scale(&Scale { automatic: 10_000, this: 60_000, never: Some(100_000) }, &words).into_string();
+        let drawn = scale(&Scale { automatic: 10_000, this: 60_000, never: Some(100_000) }, &words)
+            .into_string();
         assert!(drawn.contains("x1=\"9.7%\"") && drawn.contains("x=\"58.2%\""), "{drawn}");
         assert!(drawn.contains("x1=\"97.0%\"") && drawn.contains("this &lt;b&gt;"), "{drawn}");
         // Whatever the numbers are.
-        for (automatic, this, never) in [(0, 0, None), (-5, i64::MAX, Some(1)), (i64::MAX, 1, Some(i64::MAX))] {
+        for (automatic, this, never) in
+            [(0, 0, None), (-5, i64::MAX, Some(1)), (i64::MAX, 1, Some(i64::MAX))]
+        {
             let drawn = scale(&Scale { automatic, this, never }, &words).into_string();
             assert!(!drawn.contains('-') || drawn.contains("aria-label"), "{drawn}");
         }
@@ -199,9 +204,15 @@ mod tests {
         assert!(spark(&[0; 24], Fill::Held, "none").is_empty());
         let bars = spark(&[1, 0, 1_000], Fill::Allowed, "calls").into_string();
         assert_eq!(bars.matches("<rect").count(), 2);
-        assert!(bars.contains("y=\"23\" width=\"4\" height=\"2\"") && bars.contains("height=\"23\""), "{bars}");
+        assert!(
+            bars.contains("y=\"23\" width=\"4\" height=\"2\"") && bars.contains("height=\"23\""),
+            "{bars}"
+        );
         assert!(meter(900, 500).as_str().contains("x=\"900\" y=\".3\" width=\"100\""));
         assert!(steps(&[0, 2, 4], "waiting").as_str().contains("d=\"M0 126H186V68H373V10H560\""));
-        assert_eq!(peak(&[1, 5, 2], &["13:00".into(), "14:00".into(), "15:00".into()]), Some("5 at 14:00".into()));
+        assert_eq!(
+            peak(&[1, 5, 2], &["13:00".into(), "14:00".into(), "15:00".into()]),
+            Some("5 at 14:00".into())
+        );
     }
 }

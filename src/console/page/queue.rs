@@ -2,13 +2,10 @@
 
 use super::frame::{Frame, Here, Keys, View, csrf, news_bar, page_head};
 use super::html::{Html, each, html};
-use super::look::{Asked, Deed, SOON};
-use super::parts::{
-    Icon, Status, Way, count, icon, money, name, said, some, span, ticking,
-};
+use super::look::{Asked, Deed, Risk, SOON};
+use super::parts::{Icon, Status, Way, count, icon, money, name, said, some, span, ticking};
 use super::sentence::{Length, sentence, title};
 use crate::money::Money;
-use crate::store::Risk;
 
 /// The queue, or a page of it.
 #[derive(Debug)]
@@ -59,7 +56,9 @@ fn lede(frame: &Frame, seen: &QueueView, total: u64) -> Html {
     }
     let asked = || seen.rows.iter().filter_map(|deed| deed.asked.as_ref());
     let oldest = asked().map(|asked| asked.since).min();
-    let oldest = oldest.filter(|_| seen.is_first).map(|at| html!(" Oldest " (span(frame.now.since(at))) "."));
+    let oldest = oldest
+        .filter(|_| seen.is_first)
+        .map(|at| html!(" Oldest " (span(frame.now.since(at))) "."));
     let soon = asked().filter(|asked| asked.deadline.since(frame.now) < SOON).count();
     let soon = match soon {
         0 => None,
@@ -87,16 +86,15 @@ fn sums(seen: &QueueView) -> Option<Html> {
             at if at == last => " and ",
             _ => ", ",
         };
-        html!((before) (money(sum)))
+        html!((before)(money(sum)))
     });
     Some(html!((each)))
 }
 
 fn tabs(seen: &QueueView) -> Html {
     let all = seen.queues.iter().fold(0_u64, |sum, (_, count)| sum.saturating_add(*count));
-    let current = |own: Option<&str>| {
-        (own == seen.only.as_deref()).then(|| html!(r#" aria-current="true""#))
-    };
+    let current =
+        |own: Option<&str>| (own == seen.only.as_deref()).then(|| html!(r#" aria-current="true""#));
     let queues = each(&seen.queues, |(queue, waiting)| {
         html!(
             "<li><a href=\"/?queue=" (super::address(queue)) "\"" (current(Some(queue))) ">" (name(queue)) " "
@@ -142,9 +140,15 @@ fn group(frame: &Frame, seen: &QueueView, risk: Risk, waiting: u64) -> Html {
 /// Its bars and its words.
 pub fn risk_words(risk: Risk) -> Html {
     match risk {
-        Risk::High => html!(r#"<span class="risk risk-high">"# (icon(Icon::RiskHigh)) "High risk</span>"),
-        Risk::Medium => html!(r#"<span class="risk risk-medium">"# (icon(Icon::RiskMedium)) "Medium risk</span>"),
-        Risk::Low => html!(r#"<span class="risk risk-low">"# (icon(Icon::RiskLow)) "Low risk</span>"),
+        Risk::High => {
+            html!(r#"<span class="risk risk-high">"# (icon(Icon::RiskHigh)) "High risk</span>")
+        }
+        Risk::Medium => {
+            html!(r#"<span class="risk risk-medium">"# (icon(Icon::RiskMedium)) "Medium risk</span>")
+        }
+        Risk::Low => {
+            html!(r#"<span class="risk risk-low">"# (icon(Icon::RiskLow)) "Low risk</span>")
+        }
     }
 }
 
@@ -188,13 +192,12 @@ pub fn why(asked: &Asked) -> Html {
         html!(r#"<span class="times">"# (some(calls, "identical call", "identical calls")) "</span> ")
     });
     let reasons = each(&asked.reasons, |reason| {
-        let numbers = reason.numbers.as_ref().map(|numbers| html!(": " (numbers.as_str())));
+        let numbers = reason.numbers.as_ref().map(|numbers| html!(": "(numbers.as_str())));
         html!((super::hold::capital(&reason.words)) (numbers) ". ")
     });
-    let given = (asked.approvers > 1).then(|| {
-        html!((asked.yes.len()) " of " (asked.approvers) " people said yes.")
-    });
-    html!((times) (reasons) (given))
+    let given = (asked.approvers > 1)
+        .then(|| html!((asked.yes.len()) " of " (asked.approvers) " people said yes."));
+    html!((times)(reasons)(given))
 }
 
 fn empty(frame: &Frame, seen: &QueueView) -> Html {
@@ -202,7 +205,7 @@ fn empty(frame: &Frame, seen: &QueueView) -> Html {
         html!(" The last one, " (title(deed)) ", was answered " (span(frame.now.since(deed.updated))) " ago.")
     });
     let heading = match &seen.only {
-        Some(queue) => html!("Nothing waits in " (name(queue))),
+        Some(queue) => html!("Nothing waits in "(name(queue))),
         None => html!("Nothing waits for you"),
     };
     html!(
@@ -214,12 +217,13 @@ fn empty(frame: &Frame, seen: &QueueView) -> Html {
 fn pager(seen: &QueueView, total: u64) -> Html {
     let shown = u64::try_from(seen.rows.len()).unwrap_or(u64::MAX);
     if seen.is_first && seen.next.is_none() {
-        let all = (total > 0).then(|| html!(r#"<p class="pager">All "# (count(total)) " shown.</p>"));
+        let all =
+            (total > 0).then(|| html!(r#"<p class="pager">All "# (count(total)) " shown.</p>"));
         return html!((all));
     }
     let only = seen.only.as_ref().map(|queue| html!("queue=" (super::address(queue)) "&amp;"));
     let first = (!seen.is_first).then(|| {
-        let only = seen.only.as_ref().map(|queue| html!("?queue=" (super::address(queue))));
+        let only = seen.only.as_ref().map(|queue| html!("?queue="(super::address(queue))));
         html!("<a href=\"/" (only) "\">First page</a>")
     });
     let next = seen.next.as_ref().map(|next| {

@@ -32,7 +32,8 @@ pub fn timeline(life: &[Moment], next: Option<&(Timestamp, String)>, now: Timest
     let mut before: Option<Timestamp> = None;
     let moments = each(life, |moment| {
         let own_day = moment.at.to_string().get(..10).unwrap_or_default().to_owned();
-        let begins = (own_day != last_day).then(|| html!("<span class=\"day\">" (day(moment.at)) "</span>"));
+        let begins =
+            (own_day != last_day).then(|| html!("<span class=\"day\">" (day(moment.at)) "</span>"));
         last_day = own_day;
         let took = before.map(|earlier| moment.at.since(earlier)).filter(|took| took.as_secs() > 0);
         before = Some(moment.at);
@@ -81,38 +82,72 @@ fn look(moment: &Moment) -> Look {
         quote: None,
         note: None,
     };
-    let after = |start: &str| what.strip_prefix(start).map(|rest| rest.trim_start_matches([':', ' ']).to_owned());
+    let after = |start: &str| {
+        what.strip_prefix(start).map(|rest| rest.trim_start_matches([':', ' ']).to_owned())
+    };
     let said = |words: String| (!words.is_empty()).then_some(words);
     if let Some(why) = after("held") {
         let why = why.trim_start_matches("for ").to_owned();
-        return Look { colour: WAIT, waits: true, note: said(why), ..plain(Icon::Held, "Held for a person; nothing was sent".into()) };
+        return Look {
+            colour: WAIT,
+            waits: true,
+            note: said(why),
+            ..plain(Icon::Held, "Held for a person; nothing was sent".into())
+        };
     }
     if let Some(why) = after("approved") {
-        return Look { colour: GO, quote: said(why), ..plain(Icon::Person, format!("{who} said yes")) };
+        return Look {
+            colour: GO,
+            quote: said(why),
+            ..plain(Icon::Person, format!("{who} said yes"))
+        };
     }
     if let Some(why) = after("refused") {
         let by = !moment.by.is_empty();
-        let heading = if by { format!("{who} said no; nothing was sent") } else { "Refused; nothing was sent".into() };
+        let heading = if by {
+            format!("{who} said no; nothing was sent")
+        } else {
+            "Refused; nothing was sent".into()
+        };
         let (quote, note) = if by { (said(why), None) } else { (None, said(why)) };
-        return Look { colour: STOP, quote, note, ..plain(if by { Icon::Denied } else { Icon::Refused }, heading) };
+        return Look {
+            colour: STOP,
+            quote,
+            note,
+            ..plain(if by { Icon::Denied } else { Icon::Refused }, heading)
+        };
     }
     if what.starts_with("submitted") {
-        return Look { waits: true, ..plain(Icon::Submitted, "Judged again, then sent once".into()) };
+        return Look {
+            waits: true,
+            ..plain(Icon::Submitted, "Judged again, then sent once".into())
+        };
     }
     if let Some(rest) = after("passed on") {
-        return Look { waits: true, ..plain(Icon::Again, format!("Passed on {rest}: nobody answered in time")) };
+        return Look {
+            waits: true,
+            ..plain(Icon::Again, format!("Passed on {rest}: nobody answered in time"))
+        };
     }
     if what.ends_with("was reminded") {
         return Look { waits: true, ..plain(Icon::Bell, super::hold::capital(what)) };
     }
     if what.starts_with("sent again") {
-        return Look { waits: true, ..plain(Icon::Again, "Sent again, the same bytes under the same key".into()) };
+        return Look {
+            waits: true,
+            ..plain(Icon::Again, "Sent again, the same bytes under the same key".into())
+        };
     }
     let by = (!moment.by.is_empty()).then(|| format!(" ({who})")).unwrap_or_default();
     let heading = format!("{}{by}", super::hold::capital(what));
-    match ["succeeded", "done", "answered 2", "it happened"].iter().any(|good| what.contains(good)) {
+    match ["succeeded", "done", "answered 2", "it happened"].iter().any(|good| what.contains(good))
+    {
         true => Look { colour: GO, ..plain(Icon::Done, heading) },
-        false if what.contains("unknown") || what.contains("no answer") || what.contains("closed before") => {
+        false
+            if what.contains("unknown")
+                || what.contains("no answer")
+                || what.contains("closed before") =>
+        {
             Look { colour: ODD, waits: true, ..plain(Icon::Unknown, heading) }
         }
         false => plain(Icon::Running, heading),
@@ -126,7 +161,8 @@ mod tests {
     #[test]
     fn a_life_is_told_in_order_and_people_are_quoted() {
         let at = |text: &str| Timestamp::parse(text).unwrap();
-        let moment = |at: Timestamp, what: &str, by: &str| Moment { at, what: what.into(), by: by.into() };
+        let moment =
+            |at: Timestamp, what: &str, by: &str| Moment { at, what: what.into(), by: by.into() };
         let life = [
             moment(at("2026-03-12T12:37:40Z"), "held: the amount is over the automatic cap", ""),
             moment(at("2026-03-12T13:02:43Z"), "approved: <b>agreed</b>", "Maya"),
@@ -146,6 +182,9 @@ mod tests {
         ] {
             assert!(page.contains(part), "{part}: {page}");
         }
-        assert_eq!((page.matches("class=\"day\"").count(), page.matches("class=\"gap\"").count()), (2, 2));
+        assert_eq!(
+            (page.matches("class=\"day\"").count(), page.matches("class=\"gap\"").count()),
+            (2, 2)
+        );
     }
 }
