@@ -15,8 +15,8 @@ use tollhouse::store::codec;
 use tollhouse::store::rows::{Row, Tables};
 use tollhouse::store::step::{Event, Now, step};
 use tollhouse::store::{
-    About, Address, AnswerIn, BudgetUse, Entry, HoldTerms, Likeness, Name, Reserve, Reserved, Said,
-    SealingKey, Settle, Store, StoredAnswer, Take, Token, Witness,
+    About, Address, AnswerIn, BudgetUse, Crowd, Entry, HoldTerms, Likeness, Name, Quorum, Reserve,
+    Reserved, Risk, Said, SealingKey, Settle, Store, StoredAnswer, Take, Token, Witness,
 };
 
 fn ask(n: u64) -> Option<Reserve> {
@@ -54,7 +54,15 @@ fn ask(n: u64) -> Option<Reserve> {
         token: Token(n),
         lease: Duration::from_secs(40),
         reasons: Vec::new(),
-        hold: HoldTerms { queue: "finance".into(), deadline: clock.plus(Duration::from_secs(9)) },
+        hold: HoldTerms {
+            queue: "finance".into(),
+            deadline: clock.plus(Duration::from_secs(9)),
+            risk: Risk::Medium,
+            needs: Quorum::default(),
+            nudge: None,
+            crowd: Crowd::default(),
+            wants: Vec::new(),
+        },
         seen: u64::MAX,
         likeness: Some(Likeness {
             alike: Over::Hold,

@@ -2,13 +2,16 @@
 //!
 //! Never sends anything: an approved call is judged again by the gate before it runs.
 
-use std::collections::HashMap;
+mod rules;
+
 use std::sync::Arc;
+
+pub use rules::{Escalate, Queue, Rules};
 
 use crate::call::{CallerKey, Digest, OperationId};
 use crate::clock::Timestamp;
 use crate::refusal::Fault;
-use crate::store::{Answered, HoldAnswer, Record, Say, State, Store};
+use crate::store::{Answered, Hold, HoldAnswer, Line, Place, Record, Say, State, Store};
 
 /// A person or machine who may ask and answer at the console.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,6 +68,9 @@ pub enum Objection {
     /// What was looked at is not what it is now.
     #[error("it is no longer what you looked at: show it again and answer that")]
     Changed,
+    /// It takes somebody else.
+    #[error("you have said yes to it already: it takes somebody else as well")]
+    Twice,
     /// Somebody else was quicker, or time.
     #[error("it does not wait any more: it is {0}")]
     Answered(&'static str),
@@ -83,16 +89,53 @@ pub enum Objection {
 #[derive(Debug)]
 pub struct Approvals {
     store: Arc<Store>,
-    queues: HashMap<Arc<str>, Vec<String>>,
+    /// Who is asked, and how.
+    pub rules: Rules,
 }
 
 /// BOUND: a listing at most; older ones are found by their id.
 const LISTED_MAX: usize = 500;
 
 impl Approvals {
-    /// Over `store`, with each queue's roles; no role means every operator who answers holds.
-    pub fn new(store: Arc<Store>, queues: HashMap<Arc<str>, Vec<String>>) -> Self {
-        Self { store, queues }
+    /// Over `store`.
+    pub fn new(store: Arc<Store>, rules: Rules) -> Self {
+        Self { store, rules }
+    }
+
+    /// How many calls wait that an operator may see, by queue; each queue once.
+    ///
+    /// # Errors
+    ///
+    /// When the store does not answer.
+    pub async fn lines(&self, operator: &Operator) -> Result<Vec<Line>, Objection> {
+        let mut lines = self.store.lines().await?;
+        lines.retain(|line| operator.tenants.hold(&line.tenant));
+        Ok(lines)
+    }
+
+    /// What waits that an operator may see, after that place: the riskiest first, then the oldest.
+    ///
+    /// # Errors
+    ///
+    /// When the store does not answer.
+    pub async fn waiting(
+        &self,
+        operator: &Operator,
+        queue: Option<&str>,
+        after: Option<&Place>,
+        limit: usize,
+    ) -> Result<Vec<Arc<Record>>, Objection> {
+        let mut found: Vec<Arc<Record>> = Vec::new();
+        for line in self.lines(operator).await? {
+            if queue.is_none_or(|queue| *queue == *line.queue) {
+                let at = (&*line.tenant, &*line.queue);
+                found.extend(self.store.waiting(at, after, limit).await?);
+            }
+        }
+        found.retain(|record| record.state == State::Held);
+        found.sort_by_key(|record| record.hold.as_ref().map(|hold| Place::of(record.op, hold)));
+        found.truncate(limit);
+        Ok(found)
     }
 
     /// Operations in a state, or all: the latest first; holds the oldest first.
@@ -131,17 +174,11 @@ impl Approvals {
         reason: &str,
     ) -> Result<Arc<Record>, Objection> {
         let record = self.show(op).await?;
-        self.may_answer(&record, operator)?;
-        // SECURITY: a hold asks for a second pair of eyes; who asked has looked already.
-        let caller = &record.about.caller;
-        if [&caller.agent, &caller.customer].contains(&&operator.name) {
-            return Err(Objection::NotYours(format!(
-                "`{}` asked for it: somebody else must approve it",
-                operator.name
-            )));
-        }
+        self.may_approve(&record, operator)?;
         let by = Box::from(&*operator.name);
-        self.say(op, Say::Approve { by, shown, reason: reason.into() }).await
+        let needed = record.hold.iter().flat_map(|hold| &hold.needs.roles);
+        let roles = needed.filter(|role| operator.roles.contains(role)).cloned().collect();
+        self.say(op, Say::Approve { by, shown, roles, reason: reason.into() }).await
     }
 
     /// A no.
@@ -180,6 +217,7 @@ impl Approvals {
         match self.store.answer(HoldAnswer { op, say }).await? {
             Answered::Ok(record) => Ok(record),
             Answered::Changed(_) => Err(Objection::Changed),
+            Answered::Twice(_) => Err(Objection::Twice),
             Answered::TooLate(record) => Err(Objection::Answered(record.state.name())),
             Answered::Lost => Err(Objection::Unknown),
         }
@@ -195,12 +233,47 @@ impl Approvals {
         self.opens(queue, operator)
     }
 
-    fn may_answer(&self, record: &Record, operator: &Operator) -> Result<(), Objection> {
+    /// Whether an operator may answer a hold at all: say no, and yes if nothing else stands in the way.
+    ///
+    /// # Errors
+    ///
+    /// Why not.
+    pub fn may_answer(&self, record: &Record, operator: &Operator) -> Result<(), Objection> {
+        let tenant = &record.about.caller.tenant;
+        // SECURITY: another tenant's call is not there, whoever guesses its name.
+        if !operator.tenants.hold(tenant) {
+            return Err(Objection::Unknown);
+        }
         self.may_speak(operator)?;
         let Some(hold) = &record.hold else {
             return Err(Objection::Answered(record.state.name()));
         };
-        self.opens(&hold.queue, operator)
+        self.opens(&hold.queue, operator)?;
+        let tenants = self.rules.queues.get(&*hold.queue).map(|queue| &*queue.tenants);
+        if tenants.is_some_and(|own| !own.is_empty() && !own.iter().any(|own| **own == **tenant)) {
+            let why = format!("the queue `{}` does not answer for tenant `{tenant}`", hold.queue);
+            return Err(Objection::NotYours(why));
+        }
+        Ok(())
+    }
+
+    /// Whether an operator may say yes to a hold.
+    ///
+    /// # Errors
+    ///
+    /// Why not.
+    pub fn may_approve(&self, record: &Record, operator: &Operator) -> Result<(), Objection> {
+        self.may_answer(record, operator)?;
+        let Some(hold) = &record.hold else {
+            return Err(Objection::Answered(record.state.name()));
+        };
+        not_the_asker(record, operator)?;
+        if hold.yes.iter().any(|yes| *yes.by == *operator.name) {
+            return Err(Objection::Twice);
+        }
+        stands_for_something(hold, operator)?;
+        let roles = self.rules.queues.get(&*hold.queue).map_or(&[][..], |queue| &queue.roles);
+        self.rules.within_limit(record.about.amount, roles, operator)
     }
 
     /// Whether an operator speaks for people at all.
@@ -220,7 +293,7 @@ impl Approvals {
 
     fn opens(&self, queue: &str, operator: &Operator) -> Result<(), Objection> {
         // A queue that a reload took away is nobody's, not everybody's.
-        let roles = self.queues.get(queue).ok_or_else(|| {
+        let roles = self.rules.queues.get(queue).map(|queue| &queue.roles).ok_or_else(|| {
             Objection::NotYours(format!("the queue `{queue}` is not configured any more"))
         })?;
         let has = |role: &String| operator.roles.iter().any(|own| **own == **role);
@@ -232,4 +305,32 @@ impl Approvals {
             roles.join(" or ")
         )))
     }
+}
+
+/// SECURITY: a hold asks for a second pair of eyes; who asked has looked already, by whatever name.
+fn not_the_asker(record: &Record, operator: &Operator) -> Result<(), Objection> {
+    let (about, caller) = (&record.about, &record.about.caller);
+    let askers = [&*caller.agent, &*caller.customer, &*about.account];
+    let askers = askers.into_iter().chain(about.owner.as_deref()).filter(|name| !name.is_empty());
+    let names = [Some(&operator.name), operator.subject.as_ref()];
+    for asker in askers {
+        if names.iter().flatten().any(|name| name.eq_ignore_ascii_case(asker)) {
+            let why = format!("`{asker}` asked for it: somebody else must approve it");
+            return Err(Objection::NotYours(why));
+        }
+    }
+    Ok(())
+}
+
+/// Where every yes must stand for a role, one that stands for none counts for nothing.
+fn stands_for_something(hold: &Hold, operator: &Operator) -> Result<(), Objection> {
+    let roles = &hold.needs.roles;
+    let is_open = usize::from(hold.needs.approvers) > roles.len();
+    if is_open || roles.iter().any(|role| operator.roles.contains(role)) {
+        return Ok(());
+    }
+    Err(Objection::NotYours(format!(
+        "it takes a yes of {}, of different people",
+        roles.join(" and ")
+    )))
 }

@@ -5,6 +5,7 @@
 
 mod build;
 mod load;
+mod people;
 mod quick;
 mod redis;
 
@@ -46,8 +47,10 @@ pub struct Config {
     pub contracts: crate::policy::Contracts,
     /// Local rates.
     pub limits: Vec<crate::limits::Rule>,
-    /// The queues that exist, with the roles that answer them.
-    pub queues: Vec<(Arc<str>, Vec<String>)>,
+    /// The queues that exist.
+    pub queues: Vec<(Arc<str>, crate::approval::Queue)>,
+    /// How many calls may wait for people at once.
+    pub crowd: crate::store::Crowd,
     /// Policy files: name and text.
     pub policies: Vec<(String, String)>,
     /// Whether the shipped set applies.

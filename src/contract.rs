@@ -145,6 +145,39 @@ pub struct ApprovalRule {
     pub wait: Duration,
     /// When a hold that nobody answered ends.
     pub expires: Duration,
+    /// Who must say yes, from which amount on; the first is from nothing on.
+    pub tiers: Vec<Tier>,
+}
+
+/// Who must say yes above an amount.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tier {
+    /// Above it; `None`: always.
+    pub above: Option<Money>,
+    /// So many different people.
+    pub approvers: u8,
+    /// Among them one for each of these roles.
+    pub roles: Vec<Box<str>>,
+}
+
+impl ApprovalRule {
+    /// The tier of an amount: the strictest of those that it is above. An amount that is not known, or is in
+    /// a currency that no tier names although others do, is above all of them.
+    pub fn tier(&self, amount: Option<Money>) -> Option<&Tier> {
+        let is_named = |money: Money| {
+            let mut limits = self.tiers.iter().filter_map(|tier| tier.above).peekable();
+            limits.peek().is_none() || limits.any(|limit| limit.currency == money.currency)
+        };
+        let known = amount.filter(|money| is_named(*money));
+        let counts = |tier: &&Tier| match (tier.above, known) {
+            (None, _) | (Some(_), None) => true,
+            (Some(limit), Some(money)) => {
+                limit.currency == money.currency && money.minor > limit.minor
+            }
+        };
+        let strictness = |tier: &&Tier| (tier.approvers, tier.roles.len());
+        self.tiers.iter().filter(counts).max_by_key(strictness)
+    }
 }
 
 /// Bands of the agent's own confidence, per mille.
@@ -196,6 +229,7 @@ impl Contract {
                 queue: Arc::from("default"),
                 wait: Duration::ZERO,
                 expires: Duration::from_secs(72 * 3600),
+                tiers: Vec::new(),
             },
             confidence: ConfidenceRule { refuse_below: Some(600), auto_above: None },
             duplicates: DuplicateRule {
@@ -271,6 +305,31 @@ mod tests {
         contract.assume(&mut facts);
         assert_eq!(facts.field("charge", "disputed"), Some(FactValue::Bool(true)));
         assert!(facts.assumed.is_empty());
+    }
+
+    #[test]
+    fn the_strictest_tier_that_an_amount_is_above_counts() {
+        let money = |text| Money::parse(text).ok();
+        let tier = |above, approvers| Tier { above, approvers, roles: Vec::new() };
+        let mut rule = Contract::safe(Class::Financial).approval;
+        assert_eq!(rule.tier(money("5.00 USD")), None);
+        rule.tiers = vec![
+            tier(money("500.00 USD"), 2),
+            tier(money("5000.00 USD"), 3),
+            tier(money("450.00 EUR"), 2),
+        ];
+        let needed = |amount| rule.tier(amount).map_or(1, |tier| tier.approvers);
+        for (amount, people) in [
+            ("500.00 USD", 1),
+            ("500.01 USD", 2),
+            ("5000.01 USD", 3),
+            ("450.01 EUR", 2),
+            ("450.00 EUR", 1),
+            ("1 JPY", 3),
+        ] {
+            assert_eq!(needed(money(amount)), people, "{amount}");
+        }
+        assert_eq!(needed(None), 3, "not known");
     }
 
     #[test]

@@ -10,6 +10,7 @@ pub mod codec;
 pub mod draft;
 pub mod embedded;
 pub mod freeze;
+pub mod hold;
 mod look;
 pub mod loss;
 pub mod memory;
@@ -22,6 +23,7 @@ mod shared;
 pub mod step;
 pub mod times;
 pub mod wait;
+mod waiting;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -30,19 +32,19 @@ use std::time::Duration;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-pub use self::ask::{BudgetUse, Entry, HoldTerms, Likeness, Reserve, Take};
+pub use self::ask::{BudgetUse, Crowd, Entry, HoldTerms, Likeness, Reserve, Take};
 pub use self::freeze::{Freeze, FreezeScope, Subject};
+pub use self::hold::{Approval, Hold, Letter, News, Place, Quorum, Risk, Yes};
 pub use self::look::Listed;
-pub use self::record::{
-    About, AnswerKept, Approval, Hold, Moment, Name, Record, Said, State, StoredAnswer, Token,
-};
+pub use self::record::{About, AnswerKept, Moment, Name, Record, Said, State, StoredAnswer, Token};
 pub use self::seal::SealingKey;
 use self::shared::Shared;
 pub use self::step::{
-    AnswerIn, Answered, Blocked, Claim, Claimed, Grant, HoldAnswer, How, Jump, Known, Recalled,
-    Reserved, Say, Settle, Settled, Swept, Try, Witness,
+    AnswerIn, Answered, Blocked, Claim, Claimed, Grant, HoldAnswer, How, Jump, Known, Post, Posted,
+    Recalled, Reserved, Say, Settle, Settled, Swept, Try, Whose, Witness, Word,
 };
 pub use self::wait::Waiter;
+pub use self::waiting::Line;
 
 use crate::bounds::STORED_ANSWER_BYTES_MAX;
 use crate::call::OperationId;
@@ -256,6 +258,7 @@ impl Store {
             | Reply::Settled(_)
             | Reply::Answered(_)
             | Reply::Claimed(_)
+            | Reply::Posted(_)
             | Reply::Restored(_)
             | Reply::Lifted(_)
             | Reply::Swept(_)
@@ -300,6 +303,15 @@ impl Store {
     /// When the store did not write it; nothing is lost but a little patience.
     pub async fn collected(&self, op: OperationId) -> Result<(), Fault> {
         self.run(Event::Collected(op)).await.map(drop)
+    }
+
+    /// Something becomes of a letter to the outside.
+    ///
+    /// # Errors
+    ///
+    /// When the store did not write it, or may have: it is delivered again.
+    pub async fn post(&self, post: Post) -> Result<Posted, Fault> {
+        asked!(self, Event::Post(Box::new(post)) => Posted)
     }
 
     /// Ends what is over, and lets go of what was kept long enough. Every second or so.

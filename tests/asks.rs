@@ -12,8 +12,8 @@ use tollhouse::contract::Over;
 use tollhouse::decision::Reason;
 use tollhouse::money::Money;
 use tollhouse::store::{
-    About, AnswerIn, BudgetUse, Entry, HoldTerms, Likeness, Name, Reserve, Said, Settle, Take,
-    Token, Witness,
+    About, AnswerIn, BudgetUse, Crowd, Entry, HoldTerms, Likeness, Name, Quorum, Reserve, Risk,
+    Said, Settle, Take, Token, Witness,
 };
 
 pub const START: Timestamp = Timestamp(1_767_225_600_000);
@@ -78,7 +78,15 @@ pub fn ask(key: Option<&str>, amount: &str, token: u64) -> Reserve {
         lease: LEASE,
         about: about(amount),
         reasons: Vec::new(),
-        hold: HoldTerms { queue: "finance".into(), deadline: START.plus(HOUR * 24) },
+        hold: HoldTerms {
+            queue: "finance".into(),
+            deadline: START.plus(HOUR * 24),
+            risk: Risk::Medium,
+            needs: Quorum::default(),
+            nudge: None,
+            crowd: Crowd::default(),
+            wants: Vec::new(),
+        },
         seen: u64::MAX,
         likeness: None,
         budgets: Vec::new(),

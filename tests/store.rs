@@ -139,7 +139,7 @@ impl Bench {
 }
 
 fn approve(shown: Digest) -> Say {
-    Say::Approve { by: "ana".into(), shown, reason: "".into() }
+    Say::Approve { by: "ana".into(), shown, roles: Vec::new(), reason: "".into() }
 }
 
 fn ok(settled: Settled) -> Arc<Record> {

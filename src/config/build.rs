@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use super::{Config, StorePlace, UpstreamSection};
-use crate::approval::Approvals;
+use crate::approval::{Approvals, Rules};
 use crate::audit::Audit;
 use crate::breaker::Breaker;
 use crate::call::{Class, Digest};
@@ -249,6 +249,12 @@ pub fn gate(config: Config, vault: Vault, keep: Keep, clock: Clock) -> Result<Ga
         Keep::Nothing => in_memory(&clock)?,
     };
     let store = Arc::new(store);
+    let rules = Rules {
+        queues: config.queues.into_iter().collect(),
+        limits: std::collections::HashMap::new(),
+        crowd: config.crowd,
+        wants: Vec::new(),
+    };
     let fetch = fetch(Arc::clone(&outbound));
     let identity = Identity::new(config.identity, fetch, clock.clone(), None);
     let read_only = ReadOnly::of(Arc::clone(&vault));
@@ -268,7 +274,7 @@ pub fn gate(config: Config, vault: Vault, keep: Keep, clock: Clock) -> Result<Ga
         policy_digest: Arc::clone(policy.digest()),
         policy: Arc::new(policy),
         lasting: Lasting::default(),
-        approvals: Approvals::new(Arc::clone(&store), config.queues.into_iter().collect()),
+        approvals: Approvals::new(Arc::clone(&store), rules),
         vault,
         outbound,
         audit: Arc::new(audit),

@@ -81,7 +81,7 @@ impl File<'_> {
             true => Development::Accepted,
             false => Development::Refused,
         };
-        let queues = self.queues(top);
+        let (queues, crowd) = (super::people::queues(top), super::people::crowd(top));
         let upstreams = self.upstreams(top);
         let policies = self.policies(top);
         let identity = top
@@ -123,6 +123,7 @@ impl File<'_> {
             contracts,
             limits,
             queues,
+            crowd,
             default_policies: policies.0,
             policies: policies.1,
             log,
@@ -244,27 +245,6 @@ impl File<'_> {
         let dir = section.required("dir", Node::name);
         section.finish();
         self.base.join(dir.unwrap_or_default())
-    }
-
-    fn queues(&self, top: &Section<'_>) -> Vec<(Arc<str>, Vec<String>)> {
-        let mut queues: Vec<(Arc<str>, Vec<String>)> = Vec::new();
-        if let Some(section) = top.section("queues") {
-            for (name, node) in section.entries() {
-                let queue = section.faults().section(node, &section.path(name));
-                for key in ["notify", "remind", "escalate"] {
-                    if queue.node(key).is_some() {
-                        queue.fault(key, "is not built yet; leave it out");
-                    }
-                }
-                let roles = queue.optional("roles", Node::texts).unwrap_or_default();
-                queue.finish();
-                queues.push((name.into(), roles));
-            }
-        }
-        if !queues.iter().any(|(name, _)| &**name == "default") {
-            queues.push(("default".into(), Vec::new()));
-        }
-        queues
     }
 
     fn policies(&mut self, top: &Section<'_>) -> (bool, Vec<(String, String)>) {

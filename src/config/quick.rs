@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{Config, ConsoleListen, StorePlace, UpstreamSection};
+use crate::approval::Queue;
 use crate::catalog::pack::{self, Pack};
 use crate::credentials::{Reference, References};
 use crate::money::Money;
@@ -101,7 +102,8 @@ fn settings(
         upstreams: vec![one],
         contracts,
         limits: Vec::new(),
-        queues: queues.into_iter().map(|queue| (queue, Vec::new())).collect(),
+        queues: queues.into_iter().map(|queue| (queue, Queue::default())).collect(),
+        crowd: crate::store::Crowd::default(),
         policies: Vec::new(),
         default_policies: true,
         log: crate::telemetry::LogFormat::Text,

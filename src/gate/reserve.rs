@@ -20,7 +20,7 @@ use crate::operation;
 use crate::policy;
 use crate::refusal::Refusal;
 use crate::resolve;
-use crate::store::{About, Blocked, Entry, HoldTerms, Likeness, Reserve, Reserved, Said, Token};
+use crate::store::{About, Blocked, Entry, Likeness, Reserve, Reserved, Said, Token, Whose};
 
 /// What is known of a call once its facts are read.
 #[derive(Debug)]
@@ -222,6 +222,7 @@ impl Gate {
             Blocked::InFlight(op) => Refusal::resource_busy(op, soon),
             Blocked::OutcomeUnknown(op) => Refusal::outcome_still_unknown(op),
             Blocked::Stale(_) => Refusal::undecidable("its facts kept changing"),
+            Blocked::Crowded(whose) => crowded(whose),
             Blocked::Alike(other) => Refusal::duplicate_suspected(
                 &asked.call.action.name,
                 other.op,
@@ -274,10 +275,11 @@ impl Gate {
                 .saturating_add(site.upstream.answer)
                 .saturating_add(LEASE_MARGIN),
             reasons,
-            hold: HoldTerms {
-                queue: (*judged.queue).into(),
-                deadline: self.deadline(&asked.contract, caller.consent_until),
-            },
+            hold: self.approvals.rules.terms(
+                &about,
+                &asked.contract,
+                (&judged.queue, self.deadline(&asked.contract, caller.consent_until)),
+            ),
             seen,
             likeness: Some(near).filter(|_| about.kind.is_some()),
             budgets: limits::budgets(&asked.contract, &about),
@@ -353,6 +355,17 @@ impl Gate {
         let permit = Permit::new(asked, judged, ticket, road, secret);
         Ok(Admission::Forward(Box::new(permit)))
     }
+}
+
+/// Too many of an agent's or a customer's calls wait for people already.
+fn crowded(whose: Whose) -> Refusal {
+    let whose = match whose {
+        Whose::Agent => "agent",
+        Whose::Customer => "customer",
+    };
+    // BOUND: people answer in minutes.
+    Refusal::too_many_waiting(Duration::from_secs(60))
+        .because(format!("too many calls of this {whose} wait for approval already"))
 }
 
 /// Why money waits for a person after the store was lost.

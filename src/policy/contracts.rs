@@ -9,7 +9,9 @@ use ring::digest;
 
 use crate::bounds::HOLD_WAIT_MAX;
 use crate::call::Class;
-use crate::contract::{Assumed, Best, Budget, BudgetScope, Contract, Over, Required, Room, Window};
+use crate::contract::{
+    Assumed, Best, Budget, BudgetScope, Contract, Over, Required, Room, Tier, Window,
+};
 use crate::money::{MINOR_UNITS_MAX, Money};
 use crate::value::piece;
 use crate::yaml::{self, ConfigErrors, Faults, Node, Place, Section, Shape};
@@ -60,6 +62,7 @@ pub(super) struct Terms {
     pub queue: Said<Arc<str>>,
     pub wait: Said<Duration>,
     pub expires: Said<Duration>,
+    pub tiers: Said<Vec<Tier>>,
     pub refuse_below: Said<u16>,
     pub auto_above: Said<u16>,
     pub alike: Said<Over>,
@@ -229,7 +232,7 @@ fn terms(section: &Section<'_>) -> Terms {
         terms.queue = said(&approval, "queue", |n| n.name().map(Arc::from));
         terms.wait = said(&approval, "wait", wait);
         terms.expires = said(&approval, "expires", Node::duration);
-        not_built(&approval, "tiers");
+        terms.tiers = tiers(&approval);
         approval.finish();
     }
     if let Some(confidence) = section.section("confidence") {
@@ -254,10 +257,49 @@ fn terms(section: &Section<'_>) -> Terms {
     terms
 }
 
-fn not_built(section: &Section<'_>, key: &str) {
-    if section.node(key).is_some() {
-        section.fault(key, "is not built yet; remove it");
+/// `{ approvers, roles }` for every amount, and `tiers: [ { above, approvers, roles } ]` from one on.
+fn tiers(approval: &Section<'_>) -> Said<Vec<Tier>> {
+    let mut tiers = Vec::new();
+    let is_said = ["approvers", "roles", "tiers"].iter().any(|key| approval.node(key).is_some());
+    if ["approvers", "roles"].iter().any(|key| approval.node(key).is_some()) {
+        tiers.extend(quorum(approval, None));
     }
+    match approval.node("tiers").map(|node| &node.shape) {
+        None => {}
+        Some(Shape::List(items)) => {
+            for item in items {
+                let one = approval.faults().section(item, &approval.path("tiers"));
+                for above in one.required("above", Node::amounts).unwrap_or_default() {
+                    tiers.extend(quorum(&one, Some(above)));
+                }
+                one.finish();
+            }
+        }
+        Some(_) => approval.fault("tiers", "expected a list of `{ above: MONEY, approvers: N }`"),
+    }
+    is_said.then(|| (tiers, approval.place()))
+}
+
+fn quorum(section: &Section<'_>, above: Option<Money>) -> Option<Tier> {
+    let roles = section.optional("roles", boxed).unwrap_or_default();
+    let approvers = section.optional("approvers", |n| {
+        // BOUND: more than nine people is a committee, not an approval.
+        u8::try_from(n.count()?)
+            .ok()
+            .filter(|n| (1..=9).contains(n))
+            .ok_or_else(|| "expected 1 to 9 people".to_owned())
+    });
+    let own = u8::try_from(roles.len()).unwrap_or(u8::MAX).max(1);
+    if roles.len() > 4 {
+        section.fault("roles", "expected four roles at most, each of another person");
+        return None;
+    }
+    let approvers = approvers.unwrap_or(own);
+    if approvers < own {
+        section.fault("approvers", format!("{} roles take as many people", roles.len()));
+        return None;
+    }
+    Some(Tier { above, approvers, roles })
 }
 
 fn best(node: &Node) -> Result<Best, String> {
@@ -406,6 +448,7 @@ impl Terms {
         set(&mut contract.approval.queue, &self.queue);
         set(&mut contract.approval.wait, &self.wait);
         set(&mut contract.approval.expires, &self.expires);
+        set(&mut contract.approval.tiers, &self.tiers);
         set_some(&mut contract.confidence.refuse_below, &self.refuse_below);
         set_some(&mut contract.confidence.auto_above, &self.auto_above);
         set(&mut contract.duplicates.alike, &self.alike);

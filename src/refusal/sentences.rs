@@ -237,6 +237,16 @@ impl Refusal {
         refusal
     }
 
+    /// Too many calls wait for people already; another one would bury them.
+    pub fn too_many_waiting(wait: Duration) -> Self {
+        let detail = format!(
+            "Too many requests wait for a colleague already. Nothing was sent. Do not send another \
+             one; wait for those answers, {} seconds at least.",
+            seconds(wait),
+        );
+        Self::new(Code::RateLimited, detail).after(wait)
+    }
+
     /// The key names another request.
     pub fn key_reused() -> Self {
         let detail = "Idempotency-Key was used for another request. Nothing was sent. Use a new key \
@@ -411,6 +421,7 @@ mod tests {
             Refusal::outcome_still_unknown(OPERATION),
             Refusal::duplicate_suspected(text, OPERATION, until, text),
             Refusal::rate_limited(text, wait, fields),
+            Refusal::too_many_waiting(wait),
             Refusal::key_reused(),
             Refusal::malformed(text, text),
             Refusal::ambiguous(text, text),

@@ -11,6 +11,7 @@ use crate::clock::Timestamp;
 use crate::contract::Over;
 use crate::decision::Reason;
 use crate::money::Money;
+use crate::store::hold::{News, Quorum, Risk};
 use crate::store::record::{About, Name, Token};
 
 /// What a call would take from a budget.
@@ -63,6 +64,31 @@ pub struct HoldTerms {
     pub queue: Box<str>,
     /// Nobody is asked after that.
     pub deadline: Timestamp,
+    /// How much a wrong yes would cost.
+    pub risk: Risk,
+    /// How many must say yes, and who.
+    pub needs: Quorum,
+    /// After how long its people are reminded, or others asked, for the first time.
+    pub nudge: Option<Duration>,
+    /// How many calls may wait at once, of its agent and of its customer.
+    pub crowd: Crowd,
+    /// What somebody outside wants to hear of it.
+    pub wants: Vec<News>,
+}
+
+/// How many calls may wait for people at once. More would bury those who answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Crowd {
+    /// Of one agent.
+    pub agent: u32,
+    /// Of one customer, under any agent.
+    pub customer: u32,
+}
+
+impl Default for Crowd {
+    fn default() -> Self {
+        Self { agent: 200, customer: 20 }
+    }
 }
 
 /// Which operation a reserve is for.

@@ -94,6 +94,15 @@ impl<'r, R: Rows + ?Sized> Draft<'r, R> {
         }
     }
 
+    /// How many calls of somebody wait for people.
+    pub fn crowd(&self, slot: Slot) -> Result<u64, Fault> {
+        match self.find(&key::crowd(slot))? {
+            None => Ok(0),
+            Some(Row::Count(count)) => Ok(count),
+            Some(_) => Err(torn("crowd")),
+        }
+    }
+
     /// What there is one of.
     pub fn meta(&self) -> Result<Meta, Fault> {
         match self.find(&key::meta())? {
@@ -173,10 +182,13 @@ impl<'r, R: Rows + ?Sized> Draft<'r, R> {
     pub fn put_record(&mut self, old: Option<&Record>, new: Record) -> Result<Arc<Record>, Fault> {
         let new = Arc::new(new);
         self.recount(old.map(|old| old.state), Some(new.state))?;
-        let (was, is) = (old.and_then(key::due), key::due(&new));
-        if was != is {
-            was.into_iter().for_each(|key| self.put(key, None));
-            is.into_iter().for_each(|key| self.put(key, Some(Row::Mark)));
+        self.recrowd(old, Some(&new))?;
+        for index in [key::due, key::post, key::waiting] {
+            let (was, is) = (old.and_then(index), index(&new));
+            if was != is {
+                was.into_iter().for_each(|key| self.put(key, None));
+                is.into_iter().for_each(|key| self.put(key, Some(Row::Mark)));
+            }
         }
         if old.is_none() {
             self.put(key::by_time(&new), Some(Row::Mark));
@@ -190,6 +202,7 @@ impl<'r, R: Rows + ?Sized> Draft<'r, R> {
     /// Forgets an operation and every row that names it.
     pub fn forget(&mut self, record: &Record) -> Result<(), Fault> {
         self.recount(Some(record.state), None)?;
+        self.recrowd(Some(record), None)?;
         let named = [
             key::record(record.op),
             key::request(record.op),
@@ -197,7 +210,9 @@ impl<'r, R: Rows + ?Sized> Draft<'r, R> {
             key::by_time(record),
             key::by_tenant(&record.about.caller.tenant, Some(record)),
         ];
-        named.into_iter().chain(key::due(record)).for_each(|key| self.put(key, None));
+        let indexes = [key::due, key::post, key::waiting];
+        let indexed = indexes.into_iter().filter_map(|index| index(record));
+        named.into_iter().chain(indexed).for_each(|key| self.put(key, None));
         if self.same(record.same)?.is_some_and(|same| same.op == record.op) {
             self.put(key::same(record.same), None);
         }
@@ -215,6 +230,20 @@ impl<'r, R: Rows + ?Sized> Draft<'r, R> {
         for name in names {
             self.put(key::alias(name), None);
             self.put(key::alias_of(record.op, Some(name)), None);
+        }
+        Ok(())
+    }
+
+    /// Counts what waits for people, by whose it is.
+    fn recrowd(&mut self, old: Option<&Record>, new: Option<&Record>) -> Result<(), Fault> {
+        let is_held = |record: &&Record| record.state == State::Held;
+        let (was, is) = (old.filter(is_held), new.filter(is_held));
+        let Some(record) = was.xor(is) else { return Ok(()) };
+        for slot in record.crowds() {
+            let count = self.crowd(slot)?;
+            let count =
+                if is.is_some() { count.saturating_add(1) } else { count.saturating_sub(1) };
+            self.put(key::crowd(slot), (count > 0).then_some(Row::Count(count)));
         }
         Ok(())
     }

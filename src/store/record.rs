@@ -10,10 +10,10 @@ use ring::rand::{SecureRandom, SystemRandom};
 
 use crate::call::{CallerKey, Class, Digest, Fingerprint, Kind, OperationId, Outcome, Resource};
 use crate::clock::Timestamp;
-use crate::decision::Reason;
 use crate::money::{Currency, Money};
 use crate::refusal::{Code, Fault};
 use crate::store::codec::{packed, packed_by_field};
+use crate::store::hold::{Approval, Hold, LETTERS_MAX, Letter, News, crowds};
 use crate::value::piece;
 
 /// BOUND: a timeline holds this many moments; an operation has about six.
@@ -230,40 +230,6 @@ impl State {
     }
 }
 
-/// What an approver is asked.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Hold {
-    /// The policies that hold it, sorted by id.
-    pub reasons: Vec<Reason>,
-    /// Who is asked.
-    pub queue: Box<str>,
-    /// Nobody is asked after that.
-    pub deadline: Timestamp,
-    /// When it was held, the last time.
-    pub since: Timestamp,
-    /// What an answer must name: the operation's digest and exactly these policies.
-    pub shown: Digest,
-    /// How often the same was asked again.
-    pub joined: u32,
-    /// What changed since an earlier approval: policy ids, or `digest`.
-    pub changed: Vec<Box<str>>,
-}
-
-/// A person's yes.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Approval {
-    /// Who.
-    pub by: Box<str>,
-    /// When.
-    pub at: Timestamp,
-    /// To these bytes and values.
-    pub digest: Digest,
-    /// To exactly these policies.
-    pub policies: Vec<Box<str>>,
-    /// It is void after that.
-    pub until: Timestamp,
-}
-
 /// One attempt to send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Attempt {
@@ -384,9 +350,39 @@ pub struct Record {
     pub settled: Option<Timestamp>,
     /// What happened, in order.
     pub timeline: Vec<Moment>,
+    /// What somebody outside wants to hear of it.
+    pub wants: Vec<News>,
+    /// What was not delivered yet.
+    pub letters: Vec<Letter>,
+    /// How many letters there ever were.
+    pub lettered: u32,
 }
 
 impl Record {
+    /// Writes a letter, if somebody wants it.
+    pub fn tell(&mut self, news: News, at: Timestamp) {
+        if !self.wants.contains(&news) {
+            return;
+        }
+        if self.letters.len() >= LETTERS_MAX {
+            self.letters.remove(0);
+        }
+        self.lettered = self.lettered.saturating_add(1);
+        let (number, told) = (self.lettered, Vec::new());
+        self.letters.push(Letter { number, news, at, next: at, tries: 0, told });
+    }
+
+    /// When somebody outside is to be told or reminded next.
+    pub fn post_due(&self) -> Option<Timestamp> {
+        let nudge = self.hold.as_ref().filter(|_| self.state == State::Held).and_then(|h| h.nudge);
+        self.letters.iter().map(|letter| letter.next).chain(nudge).min()
+    }
+
+    /// Whose waiting calls it counts among, while it is held: its agent's, its customer's.
+    pub fn crowds(&self) -> [Slot; 2] {
+        crowds(&self.about.caller)
+    }
+
     /// Adds a moment to its life; the middle of a life that is too long is left out. The same again is
     /// the same moment, later.
     pub fn note(&mut self, at: Timestamp, what: impl Into<Box<str>>, by: &str) {
@@ -425,16 +421,6 @@ impl About {
     }
 }
 
-impl Hold {
-    /// What an answer must name: a digest and exactly these policies.
-    pub fn shown(digest: &Digest, reasons: &[Reason]) -> Digest {
-        let mut bytes = Vec::with_capacity(128);
-        piece(&mut bytes, b'd', &digest.0);
-        reasons.iter().for_each(|reason| piece(&mut bytes, b'r', reason.policy.as_bytes()));
-        Digest(sha256(&bytes))
-    }
-}
-
 /// An answer of the upstream, as the agent got it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct StoredAnswer {
@@ -461,8 +447,6 @@ packed!(enum State {
     5 => NotSent,
     6 => Refused { code },
 });
-packed!(struct Hold { reasons, queue, deadline, since, shown, joined, changed });
-packed!(struct Approval { by, at, digest, policies, until });
 packed!(struct Attempt { token, at });
 packed!(struct Charge { slot, unit, count });
 packed!(enum Charged { 0 => Open, 1 => Spent { at }, 2 => Freed });
@@ -472,6 +456,6 @@ packed!(struct Moment { at, what, by });
 packed!(struct Record {
     op, same, about, state, hold, approval, owner, attempts, charges, charged, alike, on, status,
     request_id, reason, answer, collected, contradiction, aliases, made, look, created, updated,
-    settled, timeline,
+    settled, timeline, wants, letters, lettered,
 });
 packed!(struct StoredAnswer { status, headers, body });

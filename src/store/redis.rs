@@ -22,6 +22,7 @@ mod reserve;
 mod script;
 mod sweep;
 mod tasks;
+mod waiting;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -216,6 +217,7 @@ impl Redis {
             Event::Reserve(ask, _) => Reply::Reserved(inside.reserve(*ask).await?),
             Event::Settle(end) => Reply::Settled(inside.settle(&end).await?),
             Event::Answer(said) => Reply::Answered(inside.answer(&said).await?),
+            Event::Post(post) => Reply::Posted(inside.post(&post).await?),
             Event::Claim(claim) => Reply::Claimed(inside.claim(&claim).await?),
             Event::Collected(op) => {
                 inside.collected(op).await?;
@@ -411,6 +413,7 @@ impl Inside {
             "ok" => Ok(Answered::Ok(record)),
             "changed" => Ok(Answered::Changed(record)),
             "too_late" => Ok(Answered::TooLate(record)),
+            "twice" => Ok(Answered::Twice(record)),
             _ => Err(damaged()),
         }
     }

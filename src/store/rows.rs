@@ -14,6 +14,7 @@ use crate::refusal::Fault;
 use crate::store::budget::Ledger;
 use crate::store::codec::{Packed, Unread, packed};
 use crate::store::freeze::Freeze;
+use crate::store::hold::Place;
 use crate::store::record::{Record, Slot, State};
 
 /// One row.
@@ -39,6 +40,8 @@ pub enum Row {
     Mark,
     /// What there is one of.
     Meta(Meta),
+    /// How many calls of somebody wait for people.
+    Count(u64),
 }
 
 /// The newest operation of calls that ask the same.
@@ -113,6 +116,7 @@ impl Packed for Row {
             Self::Freeze(freeze) => tagged(out, 8, freeze),
             Self::Mark => out.push(9),
             Self::Meta(meta) => tagged(out, 10, meta),
+            Self::Count(count) => tagged(out, 11, count),
         }
     }
     fn unpack(from: &mut Unread<'_>) -> Option<Self> {
@@ -127,6 +131,7 @@ impl Packed for Row {
             8 => Self::Freeze(Packed::unpack(from)?),
             9 => Self::Mark,
             10 => Self::Meta(Packed::unpack(from)?),
+            11 => Self::Count(Packed::unpack(from)?),
             _ => return None,
         })
     }
@@ -142,7 +147,7 @@ pub type Key = Vec<u8>;
 
 /// The keys of every kind of row.
 pub mod key {
-    use super::{Key, OperationId, Record, Slot, State, Timestamp};
+    use super::{Key, OperationId, Place, Record, Slot, State, Timestamp};
     use crate::call::Outcome;
 
     fn join(letter: u8, parts: &[&[u8]]) -> Key {
@@ -195,6 +200,42 @@ pub mod key {
     /// A freeze; all of them, when `id` is empty.
     pub fn freeze(id: &str) -> Key {
         join(b'f', &[id.as_bytes()])
+    }
+    /// How many calls of somebody wait for people.
+    pub fn crowd(slot: Slot) -> Key {
+        join(b'h', &[&slot.0])
+    }
+    /// Where somebody outside is to be told or reminded: what is due first comes first.
+    pub fn post(record: &Record) -> Option<Key> {
+        record.post_due().map(|at| join(b'p', &[&early(at), &record.op.0]))
+    }
+    /// Everything to be told before `at`: from, to.
+    pub fn post_before(at: Timestamp) -> (Key, Key) {
+        (join(b'p', &[]), join(b'p', &[&early(at)]))
+    }
+    /// Where a call that waits is listed: by tenant and queue, the riskiest first, then the oldest.
+    pub fn waiting(record: &Record) -> Option<Key> {
+        let hold = record.hold.as_ref().filter(|_| record.state == State::Held)?;
+        let line = line(&record.about.caller.tenant, &hold.queue);
+        Some(join(b'w', &[&line.0, &place(&Place::of(record.op, hold))]))
+    }
+    /// What waits in a tenant's queue, after that place: from, to.
+    pub fn waiting_after(tenant: &str, queue: &str, after: Option<&Place>) -> (Key, Key) {
+        let all = join(b'w', &[&line(tenant, queue).0]);
+        let to = self::after(&all);
+        // A longer key is the next one.
+        let from = after.map(|after| [all.as_slice(), &place(after), &[0]].concat());
+        (from.unwrap_or(all), to)
+    }
+    /// Every tenant's queues.
+    pub fn lines() -> (Key, Key) {
+        (join(b'w', &[]), after(b"w"))
+    }
+    fn line(tenant: &str, queue: &str) -> Slot {
+        Slot::of(b'w', &[tenant.as_bytes(), queue.as_bytes()])
+    }
+    fn place(place: &Place) -> Vec<u8> {
+        [&[place.risk.rank()], early(place.since).as_slice(), &place.op.0].concat()
     }
     /// What there is one of.
     pub fn meta() -> Key {

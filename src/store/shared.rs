@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
+use tokio::sync::broadcast;
 
 use crate::call::OperationId;
 use crate::refusal::Fault;
@@ -19,12 +20,25 @@ pub struct Shared {
     pub(super) times: Mutex<Times>,
     pub(super) waiters: Arc<Waiters>,
     pub(super) freezes: ArcSwap<Vec<Freeze>>,
+    /// What changed, for whoever looks at everything.
+    pub(super) changes: broadcast::Sender<OperationId>,
 }
+
+/// BOUND: changes that a slow listener may be behind; past it, it is told that it missed some.
+const CHANGES_MAX: usize = 1_024;
 
 impl Shared {
     pub(super) fn new(times: Times) -> Self {
         let (waiters, freezes) = (Arc::default(), ArcSwap::default());
-        Self { times: Mutex::new(times), waiters, freezes }
+        let changes = broadcast::Sender::new(CHANGES_MAX);
+        Self { times: Mutex::new(times), waiters, freezes, changes }
+    }
+
+    /// Tells whoever waits for it, and whoever looks at everything.
+    pub(super) fn changed(&self, op: OperationId) {
+        self.waiters.changed(op);
+        // Nobody listens: nobody misses it.
+        let _heard = self.changes.send(op).is_ok();
     }
 
     /// The operations that changes are about.
@@ -52,7 +66,7 @@ impl Shared {
         if let Some(freezes) = freezes {
             self.freezes.store(Arc::new(freezes));
         }
-        news.ops.into_iter().for_each(|op| self.waiters.changed(op));
+        news.ops.into_iter().for_each(|op| self.changed(op));
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod answer;
 mod claim;
+mod post;
 pub(in crate::store) mod reasons;
 mod recall;
 pub(in crate::store) mod reserve;
@@ -20,8 +21,9 @@ use bytes::Bytes;
 
 pub use self::answer::{Answered, HoldAnswer, Say};
 pub use self::claim::{Claim, Claimed, Try};
+pub use self::post::{Post, Posted, Word};
 pub use self::recall::{How, Known, Recalled};
-pub use self::reserve::{Blocked, Grant, Reserved};
+pub use self::reserve::{Blocked, Grant, Reserved, Whose};
 pub use self::restore::Epoch;
 pub use self::settle::{AnswerIn, Settle, Settled, Witness};
 pub use self::sweep::Swept;
@@ -33,6 +35,7 @@ use crate::refusal::{Code, Fault};
 use crate::store::ask::Reserve;
 use crate::store::draft::Draft;
 use crate::store::freeze::Freeze;
+use crate::store::hold::News;
 use crate::store::record::{About, Charged, Name, Record, Slot, State};
 use crate::store::rows::{Alike, Changes, Key, OnResource, Row, Rows, key};
 
@@ -79,6 +82,8 @@ pub enum Event {
     Answer(Box<HoldAnswer>),
     /// The agent has its answer.
     Collected(OperationId),
+    /// Somebody outside is told of it.
+    Post(Box<Post>),
     /// Stop this.
     Freeze(Box<Freeze>),
     /// No longer stop that.
@@ -108,6 +113,8 @@ pub enum Reply {
     Answered(Answered),
     /// To [`Event::Claim`].
     Claimed(Claimed),
+    /// To [`Event::Post`].
+    Posted(Posted),
     /// To [`Event::Restore`]: whether it had to be.
     Restored(bool),
     /// To [`Event::Unfreeze`]: what was lifted.
@@ -142,6 +149,7 @@ pub fn step<R: Rows + ?Sized>(
             Reply::Noted
         }
         Event::Restore(record) => Reply::Restored(restore::restore(&mut draft, record, now)?),
+        Event::Post(post) => Reply::Posted(post::post(&mut draft, post, now)?),
         Event::Collected(op) => collected(&mut draft, *op, now)?,
         Event::Freeze(freeze) => {
             let row = Row::Freeze(Freeze { at: now.at, ..(**freeze).clone() });
@@ -241,6 +249,7 @@ fn refuse<R: Rows + ?Sized>(
     new.settled = Some(now.at);
     new.collected = false;
     new.note(now.at, format!("refused: {why}"), by);
+    new.tell(News::Answered, now.at);
     draft.put(key::request(new.op), None);
     draft.put_record(Some(old), new)
 }

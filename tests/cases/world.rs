@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use parking_lot::Mutex;
-use tollhouse::approval::Approvals;
+use tollhouse::approval::{Approvals, Queue, Rules};
 use tollhouse::audit::Audit;
 use tollhouse::breaker::{Breaker, Settings};
 use tollhouse::call::{Digest, OperationId};
@@ -189,7 +189,10 @@ impl Keeps {
             lasting: tollhouse::gate::Lasting::default(),
             approvals: Approvals::new(
                 Arc::clone(&store),
-                HashMap::from([("default".into(), Vec::new())]),
+                Rules {
+                    queues: HashMap::from([("default".into(), Queue::default())]),
+                    ..Rules::default()
+                },
             ),
             vault: Arc::clone(&self.vault),
             outbound: Arc::clone(&self.outbound),

@@ -179,7 +179,7 @@ impl History {
         let op = refund.op;
         let shown = self.shown(op);
         let say = match yes {
-            true => Say::Approve { by: "ana".into(), shown, reason: "".into() },
+            true => Say::Approve { by: "ana".into(), shown, roles: Vec::new(), reason: "".into() },
             false => Say::Withdraw,
         };
         self.run(&Event::Answer(Box::new(HoldAnswer { op, say })));

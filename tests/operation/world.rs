@@ -647,7 +647,8 @@ impl World {
             let ids = hold.reasons.iter().map(|reason| reason.policy.clone()).collect();
             let (shown, digest) = (hold.shown, record.about.digest);
             let say = |say| Event::Answer(Box::new(HoldAnswer { op: record.op, say }));
-            let approve = say(Say::Approve { by: "ana".into(), shown, reason: "".into() });
+            let approve =
+                say(Say::Approve { by: "ana".into(), shown, roles: Vec::new(), reason: "".into() });
             all.push((
                 "ana approves".into(),
                 self.with(|w| {

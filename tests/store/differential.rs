@@ -19,9 +19,10 @@ use tollhouse::clock::Clock;
 use tollhouse::contract::Over;
 use tollhouse::refusal::{Code, Fault};
 use tollhouse::store::{
-    Answered, Blocked, BudgetUse, Claim, Claimed, Entry, Freeze, FreezeScope, HoldAnswer,
-    HoldTerms, Likeness, Listed, Name, Recalled, Reserve, Reserved, Say, Settle, Settled, Store,
-    StoredAnswer, Take, Token, Try, Witness,
+    Answered, Blocked, BudgetUse, Claim, Claimed, Crowd, Entry, Freeze, FreezeScope, HoldAnswer,
+    HoldTerms, Letter, Likeness, Listed, Name, News, Place, Post, Posted, Quorum, Recalled,
+    Reserve, Reserved, Risk, Say, Settle, Settled, Store, StoredAnswer, Take, Token, Try, Witness,
+    Word,
 };
 
 use super::key;
@@ -47,6 +48,12 @@ const SCOPES: [&str; 7] = [
     "upstream/elsewhere",
     "upstream/shop agent/bot1",
 ];
+/// How many people must say yes, and for which roles.
+const QUORUMS: [(u8, &[&str]); 6] =
+    [(1, &[]), (1, &[]), (2, &[]), (1, &["finance"]), (2, &["finance", "lead"]), (3, &["lead"])];
+/// People and their roles.
+const PEOPLE: [(&str, &[&str]); 4] =
+    [("ana", &["finance"]), ("ben", &["lead"]), ("eva", &["finance", "lead"]), ("joe", &[])];
 const OVERS: [Over; 3] = [Over::Hold, Over::Refuse, Over::Allow];
 const OUTCOMES: [Outcome; 5] =
     [Outcome::Succeeded, Outcome::Accepted, Outcome::Rejected, Outcome::NotSent, Outcome::Unknown];
@@ -76,6 +83,9 @@ struct What {
     request: bool,
     digest: usize,
     deadline: usize,
+    people: usize,
+    nudge: Option<usize>,
+    crowd: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -84,7 +94,11 @@ enum Step {
     Reserve(Who, What),
     Release(usize, What),
     Settle { nth: usize, token: usize, by: usize, outcome: usize, answer: bool, collected: bool },
-    Approve(usize, bool),
+    Approve { nth: usize, right: bool, by: usize },
+    Nudge { nth: usize, on_time: bool, to: bool, next: Option<usize> },
+    Take(usize),
+    Tried { nth: usize, on_time: bool, again: Option<usize> },
+    Line { tenant: usize, skip: usize, limit: usize },
     Deny(usize),
     Withdraw(usize),
     Refuse(usize),
@@ -137,8 +151,9 @@ fn what() -> impl Strategy<Value = What> {
         (0..AMOUNTS.len(), proptest::option::weighted(0.85, 0..2_usize), 0..4_usize, often()),
         (0..6_usize, likeness, budgets, 0..8_usize),
         (0..6_u64, any::<bool>(), 0..5_usize, 0..3_usize),
+        (0..QUORUMS.len(), proptest::option::weighted(0.5, 0..6_usize), prop::bool::weighted(0.2)),
     )
-        .prop_map(|(a, b, c)| What {
+        .prop_map(|(a, b, c, d)| What {
             amount: a.0,
             resource: a.1,
             class: a.2,
@@ -151,6 +166,9 @@ fn what() -> impl Strategy<Value = What> {
             request: c.1,
             digest: c.2,
             deadline: c.3,
+            people: d.0,
+            nudge: d.1,
+            crowd: d.2,
         })
 }
 
@@ -165,7 +183,15 @@ fn steps() -> impl Strategy<Value = Step> {
                 Step::Settle { nth, token, by, outcome, answer, collected }
             }
         ),
-        4 => (nth(), prop::bool::weighted(0.85)).prop_map(|(nth, right)| Step::Approve(nth, right)),
+        5 => (nth(), prop::bool::weighted(0.85), 0..PEOPLE.len())
+            .prop_map(|(nth, right, by)| Step::Approve { nth, right, by }),
+        2 => (nth(), prop::bool::weighted(0.85), any::<bool>(), proptest::option::of(0..6_usize))
+            .prop_map(|(nth, on_time, to, next)| Step::Nudge { nth, on_time, to, next }),
+        3 => nth().prop_map(Step::Take),
+        2 => (nth(), prop::bool::weighted(0.85), proptest::option::of(0..6_usize))
+            .prop_map(|(nth, on_time, again)| Step::Tried { nth, on_time, again }),
+        2 => (0..TENANTS.len(), 0..3_usize, 1..4_usize)
+            .prop_map(|(tenant, skip, limit)| Step::Line { tenant, skip, limit }),
         1 => nth().prop_map(Step::Deny),
         1 => nth().prop_map(Step::Withdraw),
         1 => nth().prop_map(Step::Refuse),
@@ -221,6 +247,7 @@ enum Told {
     Reserved(Reserved),
     Settled(Settled),
     Answered(Answered),
+    Posted(Posted),
     Claimed(Claimed),
     Swept(Vec<Arc<tollhouse::store::Record>>),
     Lifted(Option<Freeze>),
@@ -284,6 +311,14 @@ impl Side {
             hold: HoldTerms {
                 queue: "finance".into(),
                 deadline: START.plus(HOUR * [2, 24, 24 * 365][what.deadline]),
+                risk: [Risk::High, Risk::Medium, Risk::Low][what.people % 3],
+                needs: Quorum {
+                    approvers: QUORUMS[what.people].0,
+                    roles: QUORUMS[what.people].1.iter().map(|role| (*role).into()).collect(),
+                },
+                nudge: what.nudge.map(spans),
+                crowd: if what.crowd { Crowd { agent: 2, customer: 3 } } else { Crowd::default() },
+                wants: News::ALL.into_iter().skip(what.people % 3).collect(),
             },
             seen: match what.seen {
                 0 => seen.first().copied().unwrap_or(0),
@@ -357,13 +392,40 @@ impl Side {
                 };
                 Told::Settled(self.settled(end, answer.then_some(kept)).await?)
             }
-            Step::Approve(nth, right) => {
+            Step::Approve { nth, right, by } => {
                 let (op, _) = at(*nth).unwrap_or(none);
                 let record = self.store.show(op).await?;
                 let hold = record.as_ref().and_then(|record| record.hold.as_ref());
                 let shown = hold.filter(|_| *right).map_or(Digest([1; 32]), |hold| hold.shown);
-                let say = Say::Approve { by: "ana".into(), shown, reason: "fine".into() };
+                let (by, roles) = PEOPLE[*by];
+                let roles = roles.iter().map(|role| (*role).into()).collect();
+                let say = Say::Approve { by: by.into(), shown, roles, reason: "fine".into() };
                 self.say(op, say).await?
+            }
+            Step::Nudge { nth, on_time, to, next } => {
+                let (op, _) = at(*nth).unwrap_or(none);
+                let record = self.store.show(op).await?;
+                let due = record.and_then(|record| record.hold.as_ref()?.nudge);
+                let due = due.filter(|_| *on_time).unwrap_or(START);
+                let to = to.then(|| "lead".into());
+                self.say(op, Say::Nudge { due, to, next: next.map(spans) }).await?
+            }
+            Step::Take(nth) => {
+                let op = at(*nth).unwrap_or(none).0;
+                let number = self.letter(op).await?.map_or(7, |letter| letter.number);
+                let word = Word::Take { lease: LEASE };
+                Told::Posted(self.store.post(Post { op, number, word }).await?)
+            }
+            Step::Tried { nth, on_time, again } => {
+                let op = at(*nth).unwrap_or(none).0;
+                let letter = self.letter(op).await?;
+                let taken = letter.as_ref().filter(|_| *on_time).map_or(START, |one| one.next);
+                let word = Word::Tried { taken, told: vec!["ops".into()], again: again.map(spans) };
+                let number = letter.map_or(7, |letter| letter.number);
+                Told::Posted(self.store.post(Post { op, number, word }).await?)
+            }
+            Step::Line { tenant, skip, limit } => {
+                Told::Looked(self.line(TENANTS[*tenant], (*skip, *limit)).await?)
             }
             Step::Deny(nth) => {
                 let say = Say::Deny { by: "ana".into(), reason: "no".into() };
@@ -426,6 +488,32 @@ impl Side {
         self.store.settle(end, answer.as_ref()).await
     }
 
+    /// The oldest letter of an operation.
+    async fn letter(&self, op: OperationId) -> Result<Option<Letter>, Fault> {
+        Ok(self.store.show(op).await?.and_then(|record| record.letters.first().cloned()))
+    }
+
+    /// What waits in a queue, as somebody reads it page by page.
+    async fn line(&self, tenant: &str, (skip, limit): (usize, usize)) -> Result<String, Fault> {
+        let mut seen = String::new();
+        for queue in ["finance", "lead"] {
+            let all = self.store.waiting((tenant, queue), None, 500).await?;
+            let place = |record: &Arc<tollhouse::store::Record>| {
+                Place::of(record.op, record.hold.as_ref().unwrap())
+            };
+            assert!(all.is_sorted_by_key(place), "by risk and age");
+            let after = all.get(skip).map(place);
+            let page = self.store.waiting((tenant, queue), after.as_ref(), limit).await?;
+            let rest = all.iter().skip(if after.is_some() { skip + 1 } else { 0 }).take(limit);
+            assert_eq!(
+                page.iter().map(place).collect::<Vec<_>>(),
+                rest.map(place).collect::<Vec<_>>()
+            );
+            seen.push_str(&format!("{queue} {:?}\n", all.iter().map(place).collect::<Vec<_>>()));
+        }
+        Ok(seen)
+    }
+
     async fn say(&self, op: OperationId, say: Say) -> Result<Told, Fault> {
         Ok(Told::Answered(self.store.answer(HoldAnswer { op, say }).await?))
     }
@@ -455,6 +543,11 @@ impl Side {
             let each = all.iter().map(|record| (record.op, record.state, record.updated));
             seen.push_str(&format!("{list:?} {:?}\n", each.collect::<Vec<_>>()));
         }
+        let mut lines = self.store.lines().await?;
+        lines.sort_by_key(|line| (Arc::clone(&line.tenant), line.queue.clone()));
+        let mut due: Vec<_> = self.store.post_due(500).await?.iter().map(|r| r.op).collect();
+        due.sort();
+        seen.push_str(&format!("{lines:?} {due:?}\n"));
         let freezes: Vec<_> =
             self.store.freezes().into_iter().map(|f| f.scope.to_string()).collect();
         seen.push_str(&format!("{}\n", freezes.len()));
@@ -487,6 +580,7 @@ fn sort(told: &Told) -> String {
         Told::Settled(reply) => format!("Settled{reply:?}"),
         Told::Answered(reply) => format!("Answered{reply:?}"),
         Told::Claimed(reply) => format!("Claimed{reply:?}"),
+        Told::Posted(reply) => format!("Posted{reply:?}"),
         Told::Swept(changed) => format!("Swept{}", changed.len().min(2)),
         Told::Lifted(lifted) => format!("Lifted{}", lifted.is_some()),
         Told::Looked(_) | Told::Noted => String::new(),
@@ -687,6 +781,9 @@ fn what_differed_once_is_alike() {
         request: false,
         digest,
         deadline: 0,
+        people: 0,
+        nudge: None,
+        crowd: false,
     };
     let settle = |by, outcome| Step::Settle {
         nth: 0,
@@ -712,7 +809,7 @@ fn what_differed_once_is_alike() {
     // What was held is sent in the end with other bytes: what was shown is still what was shown.
     let reworded = vec![
         Step::Reserve(who(None, 2, false), what(0, 0, 5, 0)),
-        Step::Approve(0, true),
+        Step::Approve { nth: 0, right: true, by: 0 },
         Step::Release(0, what(0, 0, 0, 0)),
         settle(5, 3),
         Step::Reserve(who(None, 2, false), what(0, 0, 0, 4)),

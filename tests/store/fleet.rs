@@ -349,6 +349,7 @@ async fn what_nobody_here_has_seen_is_found() {
     let say = Say::Approve {
         by: "ana".into(),
         shown: held.hold.as_ref().unwrap().shown,
+        roles: Vec::new(),
         reason: "".into(),
     };
     let third = replica(&server);

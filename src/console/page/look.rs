@@ -8,7 +8,7 @@ use super::agent_text::AgentText;
 use crate::call::{Class, Digest, Kind, OperationId};
 use crate::clock::Timestamp;
 use crate::money::Money;
-use crate::store::State;
+use crate::store::{Risk, State};
 
 /// One operation, as its row or its page tells it.
 #[derive(Debug, Clone)]
@@ -271,14 +271,3 @@ pub struct OperationView {
 
 /// BOUND: a hold that ends within this says so loudly.
 pub const SOON: Duration = Duration::from_secs(30 * 60);
-
-/// What a wrong yes would cost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Risk {
-    /// Much.
-    High,
-    /// Some.
-    Medium,
-    /// Little.
-    Low,
-}

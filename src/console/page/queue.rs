@@ -2,10 +2,11 @@
 
 use super::frame::{Frame, Here, Keys, View, csrf, news_bar, page_head};
 use super::html::{Html, each, html};
-use super::look::{Asked, Deed, Risk, SOON};
+use super::look::{Asked, Deed, SOON};
 use super::parts::{Icon, Status, Way, count, icon, money, name, said, some, span, ticking};
 use super::sentence::{Length, sentence, title};
 use crate::money::Money;
+use crate::store::Risk;
 
 /// The queue, or a page of it.
 #[derive(Debug)]
@@ -16,8 +17,8 @@ pub struct QueueView {
     pub queues: Vec<(String, u64)>,
     /// Only this one's.
     pub only: Option<String>,
-    /// How many wait by risk, in all that is chosen.
-    pub risks: [(Risk, u64); 3],
+    /// How many wait, in all that is chosen.
+    pub total: u64,
     /// Where the next page begins.
     pub next: Option<String>,
     /// Whether this is the first page.
@@ -30,7 +31,7 @@ pub struct QueueView {
 
 /// The view.
 pub fn queue(frame: &Frame, seen: &QueueView) -> View {
-    let total = seen.risks.iter().fold(0_u64, |sum, (_, count)| sum.saturating_add(*count));
+    let total = seen.total;
     let done = seen.done.as_ref().map(|done| {
         html!(r#"<p class="done-notice" role="status">"# (icon(Icon::Done)) " " (done.as_str()) "</p>")
     });

@@ -6,12 +6,12 @@ use std::time::Duration;
 use super::agent_text::AgentText;
 use super::frame::Frame;
 use super::look::{
-    Asked, Caps, Check, Deed, FactRow, HoldView, May, Moment, Place, Request, Risk, Value, Why,
+    Asked, Caps, Check, Deed, FactRow, HoldView, May, Moment, Place, Request, Value, Why,
 };
 use crate::call::{Class, Digest, Kind, OperationId};
 use crate::clock::Timestamp;
 use crate::money::{Currency, Money};
-use crate::store::State;
+use crate::store::{Risk, State};
 
 pub fn now() -> Timestamp {
     Timestamp::parse("2026-03-12T14:11:08Z").unwrap()

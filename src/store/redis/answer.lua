@@ -11,16 +11,62 @@ local function is_shown(r)
   return true
 end
 
+-- Whether a different person stands for each role, from the one at `from` on.
+local function stand_for(roles, yes, from, taken)
+  local role = roles[from]
+  if not role then return true end
+  for i, one in ipairs(yes) do
+    if not taken[i] then
+      for _, own in ipairs(one.roles) do
+        if own == role then
+          taken[i] = true
+          if stand_for(roles, yes, from + 1, taken) then return true end
+          taken[i] = nil
+        end
+      end
+    end
+  end
+  return false
+end
+
+-- One more yes; with enough of them it is approved.
 local function approve(r)
+  local hold, people, policies = r.hold, {}, {}
   if not is_shown(r) then return reply('changed', RAW[r.op]) end
-  local policies = {}
-  for i, reason in ipairs(r.hold.reasons) do policies[i] = reason.policy end
-  r.state = 'approved'
-  r.yes = {
-    by = A.by, at = now.at, digest = r.digest, policies = policies,
-    ends = math.max(r.hold.deadline, now.at + APPROVAL_TTL),
-  }
+  for i, one in ipairs(hold.yes) do
+    if one.by == A.by then return reply('twice', RAW[r.op]) end
+    people[i] = one.by
+  end
   note(r, A.reason == '' and 'approved' or 'approved: ' .. A.reason, A.by)
+  table.insert(hold.yes, { by = A.by, at = now.at, roles = A.roles, reason = A.reason })
+  table.insert(people, A.by)
+  if #hold.yes >= hold.approvers and stand_for(hold.roles, hold.yes, 1, {}) then
+    for i, reason in ipairs(hold.reasons) do policies[i] = reason.policy end
+    r.state = 'approved'
+    r.yes = {
+      by = table.concat(people, ', '), at = now.at, digest = r.digest, policies = policies,
+      ends = math.max(hold.deadline, now.at + APPROVAL_TTL),
+    }
+    tell(r, 'hold.answered')
+  end
+  save(r)
+  return reply('ok', RAW[r.op])
+end
+
+-- Time went by: its people are reminded; or others are asked, and their time begins. It comes once.
+local function nudge(r)
+  local hold = r.hold
+  if hold.nudge ~= A.due or A.due > now.at then return reply('too_late', RAW[r.op]) end
+  hold.nudge = A.next and now.at + A.next or nil
+  if A.to then
+    note(r, 'passed on from ' .. hold.queue .. ' to ' .. A.to, '')
+    table.insert(hold.passed, hold.queue)
+    hold.queue, hold.asked = A.to, now.at
+    tell(r, 'hold.escalated')
+  else
+    note(r, hold.queue .. ' was reminded', '')
+    tell(r, 'hold.reminder')
+  end
   save(r)
   return reply('ok', RAW[r.op])
 end
@@ -33,6 +79,7 @@ local function answer()
   local waits = A.say == 'refuse' and 'approved' or 'held'
   if r.state ~= waits or not r.hold then return reply('too_late', RAW[r.op]) end
   if A.say == 'approve' then return approve(r) end
+  if A.say == 'nudge' then return nudge(r) end
   refuse(r, A.code, A.reason, A.by)
   return reply('ok', RAW[r.op])
 end

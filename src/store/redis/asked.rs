@@ -10,10 +10,11 @@ use crate::call::{Class, OperationId, Outcome};
 use crate::contract::Over;
 use crate::money::MINOR_UNITS_MAX;
 use crate::refusal::Fault;
-use crate::store::ask::{BudgetUse, Reserve, Take};
-use crate::store::record::{About, Hold, Name, Record, Slot};
+use crate::store::ask::{BudgetUse, HoldTerms, Reserve, Take};
+use crate::store::hold::{Hold, News, crowds};
+use crate::store::record::{About, Name, Record, Slot};
 use crate::store::step::reserve::{alike_slot, charge, resource_slot};
-use crate::store::step::{AnswerIn, Claim, HoldAnswer, Say, Settle, Try, Witness};
+use crate::store::step::{AnswerIn, Claim, HoldAnswer, Post, Say, Settle, Try, Witness, Word};
 
 /// Arguments of a script.
 pub type Args = Vec<(&'static str, Item)>;
@@ -44,7 +45,8 @@ pub fn reserve(ask: &Reserve) -> Result<Args, Fault> {
         ])
     });
     let rule = ask.likeness;
-    Ok(vec![
+    let mut args = hold_terms(&ask.hold, about);
+    args.extend([
         ("token", kept::token(ask.token)),
         ("lease", span(ask.lease)),
         ("about", Item::bytes(kept::rest(about))),
@@ -55,8 +57,6 @@ pub fn reserve(ask: &Reserve) -> Result<Args, Fault> {
         ("minor", Item::maybe(about.amount, |amount| Item::Int(amount.minor))),
         ("currency", Item::maybe(about.amount, |amount| Item::from(amount.currency.code()))),
         ("reasons", reasons),
-        ("queue", Item::from(&*ask.hold.queue)),
-        ("deadline", Item::near(ask.hold.deadline.0)),
         ("seen", Item::near(i64::try_from(ask.seen).unwrap_or(i64::MAX))),
         ("if_alike", Item::maybe(rule, |rule| over(rule.alike))),
         ("alike_within", Item::maybe(rule, |rule| span(rule.within))),
@@ -66,7 +66,24 @@ pub fn reserve(ask: &Reserve) -> Result<Args, Fault> {
         ("budgets", Item::List(budgets?)),
         ("maker", slot(kept::maker(about))),
         ("subject", subject(about)),
-    ])
+    ]);
+    Ok(args)
+}
+
+/// Who is asked when it is held, and what then follows.
+fn hold_terms(terms: &HoldTerms, about: &About) -> Args {
+    vec![
+        ("queue", Item::from(&*terms.queue)),
+        ("deadline", Item::near(terms.deadline.0)),
+        ("risk", Item::Int(i64::from(terms.risk.rank()))),
+        ("approvers", Item::Int(i64::from(terms.needs.approvers))),
+        ("roles", Item::list(&terms.needs.roles, |role| Item::from(&**role))),
+        ("nudge", Item::maybe(terms.nudge, span)),
+        ("agent_max", Item::Int(i64::from(terms.crowd.agent))),
+        ("customer_max", Item::Int(i64::from(terms.crowd.customer))),
+        ("crowds", Item::list(&crowds(&about.caller), |own| slot(*own))),
+        ("wants", Item::list(&terms.wants, |news: &News| Item::from(news.name()))),
+    ]
 }
 
 /// What a freeze is compared with.
@@ -167,15 +184,22 @@ pub fn settle(end: &Settle) -> Args {
 pub fn answer(said: &HoldAnswer, seen: &Record) -> Args {
     let mut args = vec![("op", operation(said.op))];
     match &said.say {
-        Say::Approve { by, shown, reason } => {
+        Say::Approve { by, shown, roles, reason } => {
             args.extend([("say", "approve".into()), ("by", Item::from(&**by))]);
             args.push(("reason", Item::from(&**reason)));
+            args.push(("roles", Item::list(roles, |role| Item::from(&**role))));
             // What the approver's hash is the hash of, so that the script can compare it.
             if let Some(Hold { reasons, .. }) = seen.hold.as_ref().filter(|h| h.shown == *shown) {
                 args.push(("shown_digest", Item::bytes(seen.about.digest.0)));
                 args.push(("shown_policies", Item::list(reasons, |r| Item::from(&*r.policy))));
             }
         }
+        Say::Nudge { due, to, next } => args.extend([
+            ("say", "nudge".into()),
+            ("due", Item::near(due.0)),
+            ("to", Item::maybe(to.as_deref(), Item::from)),
+            ("next", Item::maybe(*next, span)),
+        ]),
         Say::Deny { by, reason } => args.extend([
             ("say", "deny".into()),
             ("code", "approval_denied".into()),
@@ -193,6 +217,20 @@ pub fn answer(said: &HoldAnswer, seen: &Record) -> Args {
             ("code", code.spec().name.into()),
             ("by", "".into()),
             ("reason", Item::from(&**reason)),
+        ]),
+    }
+    args
+}
+
+/// Of what becomes of a letter.
+pub fn post(post: &Post) -> Args {
+    let mut args = vec![("op", operation(post.op)), ("number", Item::Int(i64::from(post.number)))];
+    match &post.word {
+        Word::Take { lease } => args.push(("lease", span(*lease))),
+        Word::Tried { taken, told, again } => args.extend([
+            ("taken", Item::near(taken.0)),
+            ("told", Item::list(told, |who| Item::from(&**who))),
+            ("again", Item::maybe(*again, span)),
         ]),
     }
     args

@@ -13,9 +13,9 @@ use crate::money::{Currency, Money};
 use crate::refusal::Code;
 use crate::store::codec::{packed, read, write};
 use crate::store::freeze::{Freeze, FreezeScope};
+use crate::store::hold::{Approval, Hold, Letter, News, Quorum, Risk, Yes};
 use crate::store::record::{
-    About, AnswerKept, Approval, Attempt, Charge, Charged, Hold, Look, Moment, Record, Said, Slot,
-    State, Token,
+    About, AnswerKept, Attempt, Charge, Charged, Look, Moment, Record, Said, Slot, State, Token,
 };
 use crate::store::step::reasons;
 
@@ -118,13 +118,13 @@ pub fn record(bytes: &[u8]) -> Option<Record> {
         },
         collected: kept.member("collected").bool()?,
         contradiction: kept.member("contradiction").bool()?,
-        aliases: u32::try_from(kept.member("aliases").int()?).ok()?,
+        aliases: number(kept.member("aliases"))?,
         made: kept.member("made").text().map(Into::into),
         look: match kept.member("look").there() {
             None => None,
             Some(look) => Some(Look {
                 token: read_token(look.member("token"))?,
-                tries: u32::try_from(look.member("tries").int()?).ok()?,
+                tries: number(look.member("tries"))?,
                 next: moment(look.member("next"))?,
             }),
         },
@@ -135,6 +135,34 @@ pub fn record(bytes: &[u8]) -> Option<Record> {
             let (what, by) = (item.at(1).text()?.into(), item.at(2).text()?.into());
             Some(Moment { at: moment(item.at(0))?, what, by })
         })?,
+        wants: all(kept.member("wants"), news)?,
+        letters: all(kept.member("letters"), letter)?,
+        lettered: number(kept.member("lettered"))?,
+    })
+}
+
+fn news(item: &Item) -> Option<News> {
+    let name = item.text()?;
+    News::ALL.into_iter().find(|news| news.name() == name)
+}
+
+fn letter(item: &Item) -> Option<Letter> {
+    Some(Letter {
+        number: number(item.member("number"))?,
+        news: news(item.member("news"))?,
+        at: moment(item.member("at"))?,
+        next: moment(item.member("next"))?,
+        tries: number(item.member("tries"))?,
+        told: texts(item.member("told"))?,
+    })
+}
+
+fn yes(item: &Item) -> Option<Yes> {
+    Some(Yes {
+        by: item.member("by").text()?.into(),
+        at: moment(item.member("at"))?,
+        roles: texts(item.member("roles"))?,
+        reason: item.member("reason").text()?.into(),
     })
 }
 
@@ -201,8 +229,17 @@ fn hold(item: &Item) -> Option<Hold> {
         queue: item.member("queue").text()?.into(),
         deadline: moment(item.member("deadline"))?,
         since: moment(item.member("since"))?,
-        joined: u32::try_from(item.member("joined").int()?).ok()?,
-        changed: all(item.member("changed"), |one| one.text().map(Into::into))?,
+        joined: number(item.member("joined"))?,
+        changed: texts(item.member("changed"))?,
+        risk: Risk::of_rank(item.member("risk").int()?)?,
+        needs: Quorum {
+            approvers: u8::try_from(item.member("approvers").int()?).ok()?,
+            roles: texts(item.member("roles"))?,
+        },
+        yes: all(item.member("yes"), yes)?,
+        nudge: moment(item.member("nudge")),
+        passed: texts(item.member("passed"))?,
+        asked: moment(item.member("asked"))?,
     })
 }
 
@@ -225,7 +262,7 @@ fn approval(item: &Item) -> Option<Approval> {
         by: item.member("by").text()?.into(),
         at: moment(item.member("at"))?,
         digest: Digest(array(item.member("digest"))?),
-        policies: all(item.member("policies"), |one| one.text().map(Into::into))?,
+        policies: texts(item.member("policies"))?,
         until: moment(item.member("ends"))?,
     })
 }
@@ -270,6 +307,14 @@ pub fn freezes(bytes: &[u8]) -> Option<(i64, Vec<Freeze>)> {
 
 fn all<T>(item: &Item, one: impl Fn(&Item) -> Option<T>) -> Option<Vec<T>> {
     item.items()?.iter().map(one).collect()
+}
+
+fn texts(item: &Item) -> Option<Vec<Box<str>>> {
+    all(item, |one| one.text().map(Into::into))
+}
+
+fn number(item: &Item) -> Option<u32> {
+    u32::try_from(item.int()?).ok()
 }
 
 fn array<const N: usize>(item: &Item) -> Option<[u8; N]> {
@@ -336,5 +381,9 @@ pub fn written(record: &Record) -> Item {
         ("created", Item::near(record.created.0)),
         ("updated", Item::near(record.updated.0)),
         ("timeline", Item::list(&record.timeline, moments)),
+        ("crowds", Item::list(&record.crowds(), |own| Item::bytes(own.0))),
+        ("wants", Item::list(&record.wants, |news| Item::from(news.name()))),
+        ("letters", Item::List(Vec::new())),
+        ("lettered", Item::Int(i64::from(record.lettered))),
     ])
 }

@@ -9,10 +9,20 @@ local call, pack, unpack_row = redis.call, cmsgpack.pack, cmsgpack.unpack
 local DAY = 86400000
 local LEAP, WITHIN_MAX, BUCKETS_MAX, ALIKES_MAX, ALIASES_MAX = 60000, 31 * DAY, 128, 256, 10000
 local ATTEMPTS_MAX, TIMELINE_MAX, KEEP_DONE, KEEP_FINANCIAL = 160, 64, 2 * DAY, 35 * DAY
+local LETTERS_MAX, RISK = 8, 1e13
 local SAME_WINDOW, UNCOLLECTED_WINDOW, APPROVAL_TTL, EXACT = 600000, DAY, 3600000, 2 ^ 53
 
 local function text(n) return string.format('%.0f', n) end
 local function key(kind, name) return P .. ':' .. kind .. ':' .. name end
+
+-- By bytes: Lua's own comparison follows the server's locale.
+local function before(a, b)
+  for i = 1, math.min(#a, #b) do
+    local x, y = a:byte(i), b:byte(i)
+    if x ~= y then return x < y end
+  end
+  return #a < #b
+end
 
 -- The time is Redis's own and never goes back: `high` is the latest that was written down. The caller tells
 -- what its steady clock makes of the time it last heard (`ran`): a clock that was set is told from one that
@@ -74,9 +84,26 @@ local function looked_at(r)
   return r.settled + KEEP_DONE
 end
 
+-- When somebody outside is to be told or reminded next.
+local function post_due(r)
+  local due = r.state == 'held' and r.hold.nudge or nil
+  for _, letter in ipairs(r.letters) do
+    if not due or letter.next < due then due = letter.next end
+  end
+  return due
+end
+
+-- Where a call that waits stands in its queue: by risk, then by age.
+local function line(r)
+  if r.state == 'held' then return r.hold.queue, r.hold.risk * RISK + r.hold.since end
+end
+
 local function remember(r)
   local list, due = place(r)
-  WAS[r.op] = { state = r.state, list = list, due = due, look = looked_at(r) }
+  local queue, stands = line(r)
+  WAS[r.op] = {
+    state = r.state, list = list, due = due, look = looked_at(r), post = post_due(r), queue = queue, stands = stands,
+  }
   return r
 end
 
@@ -96,6 +123,26 @@ local function by_name(op)
   return r
 end
 
+local function count(at, name, by)
+  if call('HINCRBY', at, name, by) <= 0 then call('HDEL', at, name) end
+end
+
+-- What waits for people: in its queue's line, and among its agent's and its customer's.
+local function reline(r, was, is)
+  if was.queue == is.queue and was.stands == is.stands then return end
+  if was.queue then
+    call('ZREM', key('w', was.queue), r.op)
+    count(P .. ':lines', was.queue, -1)
+  end
+  if is.queue then
+    call('ZADD', key('w', is.queue), text(is.stands), r.op)
+    count(P .. ':lines', is.queue, 1)
+  end
+  if not was.queue or not is.queue then
+    for _, whose in ipairs(r.crowds) do count(P .. ':h', whose, is.queue and 1 or -1) end
+  end
+end
+
 local function save(r)
   local was = WAS[r.op]
   RAW[r.op] = pack(r)
@@ -111,16 +158,16 @@ local function save(r)
   end
   if is.look and (not was or was.look ~= is.look) then call('ZADD', P .. ':k', text(is.look), r.op) end
   if was and was.look and not is.look then call('ZREM', P .. ':k', r.op) end
+  if is.post and (not was or was.post ~= is.post) then call('ZADD', key('i', 'post'), text(is.post), r.op) end
+  if was and was.post and not is.post then call('ZREM', key('i', 'post'), r.op) end
+  reline(r, was or {}, is)
   if not was or was.state ~= is.state then
     call('HINCRBY', P .. ':n', is.state, 1)
     if was then call('HINCRBY', P .. ':n', was.state, -1) end
   end
-  if was then
-    -- Nobody can wait for what was not there.
-    call('PUBLISH', A.news, r.op)
-  else
-    call('ZADD', P .. ':t', text(-r.created), r.op)
-  end
+  -- Nobody can wait for what was not there; but people look at what is held.
+  if was or is.queue then call('PUBLISH', A.news, r.op) end
+  if not was then call('ZADD', P .. ':t', text(-r.created), r.op) end
   return r
 end
 
@@ -134,6 +181,17 @@ local function note(r, what, by)
   end
   if #r.timeline >= TIMELINE_MAX then table.remove(r.timeline, TIMELINE_MAX / 2 + 1) end
   table.insert(r.timeline, { now.at, what, by })
+end
+
+-- A letter to the outside, if somebody wants it: written in the same step as what it tells.
+local function tell(r, news)
+  for _, wanted in ipairs(r.wants) do
+    if wanted == news then
+      if #r.letters >= LETTERS_MAX then table.remove(r.letters, 1) end
+      r.lettered = r.lettered + 1
+      table.insert(r.letters, { number = r.lettered, news = news, at = now.at, next = now.at, tries = 0, told = {} })
+    end
+  end
 end
 
 -- Of very many attempts the first and the latest are kept.
@@ -300,6 +358,7 @@ local function refuse(r, code, why, by)
   free(r)
   r.state, r.code, r.reason, r.settled, r.collected = 'refused', code, why, now.at, false
   note(r, 'refused: ' .. why, by)
+  tell(r, 'hold.answered')
   call('DEL', key('q', r.op))
   return save(r)
 end

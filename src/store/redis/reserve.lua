@@ -96,14 +96,6 @@ local function over(budget, own)
   return true
 end
 
--- By bytes: Lua's own comparison follows the server's locale.
-local function before(a, b)
-  for i = 1, math.min(#a, #b) do
-    local x, y = a:byte(i), b:byte(i)
-    if x ~= y then return x < y end
-  end
-  return #a < #b
-end
 local function sort(reasons)
   table.sort(reasons, function(a, b)
     if a.policy ~= b.policy then return before(a.policy, b.policy) end
@@ -117,7 +109,7 @@ local function blank(op, ordinal)
     digest = A.digest, financial = A.financial, minor = A.minor, currency = A.currency, owner = A.token,
     attempts = {}, charges = {}, charged = 'freed', alike = A.if_alike and A.alike or nil, on = A.on, reason = '',
     answer = 'none', collected = false, contradiction = false, aliases = 0, created = now.at, updated = now.at,
-    timeline = {},
+    timeline = {}, crowds = A.crowds, wants = A.wants, letters = {}, lettered = 0,
   }
   local seen = {}
   for _, budget in ipairs(A.budgets) do
@@ -148,7 +140,10 @@ local function hold(r, reasons, changed, joined)
     reasons = reasons, queue = A.queue, deadline = A.deadline, since = now.at, joined = joined, changed = changed,
     -- Of then: what is sent in the end may have another.
     digest = A.digest,
+    risk = A.risk, approvers = A.approvers, roles = A.roles, yes = {}, passed = {}, asked = now.at,
+    nudge = A.nudge and now.at + A.nudge or nil,
   }
+  tell(r, 'hold.created')
   save(r)
   return reply('held', RAW[r.op])
 end
@@ -166,11 +161,19 @@ local function write(op, old, alias, ordinal, reasons)
     table.insert(reasons, { policy = 'approval.changed' })
     sort(reasons)
   end
+  if #changed > 0 and not A.approved then
+    -- One that waited before takes its own place again; of others there may be too many.
+    for i, most in ipairs({ A.agent_max, A.customer_max }) do
+      local waiting = tonumber(call('HGET', P .. ':h', A.crowds[i])) or 0
+      if waiting >= most then return reply('crowded', i == 1 and 'agent' or 'customer') end
+    end
+  end
   local r, joined = blank(op, ordinal), 0
   if old then
     free(old)
     r.same, r.hold, r.yes, r.attempts, r.contradiction = old.same, old.hold, old.yes, old.attempts, old.contradiction
     r.aliases, r.created, r.timeline = old.aliases, old.created, old.timeline
+    r.letters, r.lettered = old.letters, old.lettered
     joined = old.hold and old.hold.joined or 0
   end
   join(r, alias)

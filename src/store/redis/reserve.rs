@@ -12,7 +12,7 @@ use crate::store::ask::{Entry, Reserve};
 use crate::store::damaged;
 use crate::store::record::Name;
 use crate::store::seal::Purpose;
-use crate::store::step::{Blocked, Grant, Recalled, Reserved};
+use crate::store::step::{Blocked, Grant, Recalled, Reserved, Whose};
 
 /// BOUND: a reserve comes again when its tenant is new, its name was another, or what it sealed was for
 /// another. Each is news once.
@@ -138,6 +138,10 @@ impl Inside {
                 };
                 Blocked::Over { id: said.text(0)?.into(), until }
             }
+            "crowded" => Blocked::Crowded(match said.text(0)? {
+                "agent" => Whose::Agent,
+                _ => Whose::Customer,
+            }),
             _ => return Err(damaged()),
         };
         Ok(Reserved::Blocked(blocked))

@@ -57,6 +57,10 @@ scripts! {
     COLLECTED: ["collected.lua"];
     /// What is over ends.
     SWEEP: ["sweep.lua"];
+    /// Somebody outside is told.
+    POST: ["post.lua"];
+    /// What waits in a queue.
+    WAITING: ["waiting.lua"];
     /// An index is read.
     LIST: ["list.lua"];
     /// Who looks for what is over?

@@ -83,6 +83,7 @@ local function finish(r, words)
   if A.made and names_its_own() then r.made = A.made end
   r.status, r.request_id = A.status or r.status, A.request_id or r.request_id
   r.settled, r.collected = now.at, A.collected
+  if not A.collected then tell(r, 'operation.settled') end
   note(r, A.note == '' and words or words .. ': ' .. A.note, A.by == 'person' and A.person or '')
   -- What it answered while it was pending is still what it answered.
   r.answer = A.answer or r.answer

@@ -7,6 +7,7 @@ local function forget(r)
   call('ZREM', P .. ':t', r.op)
   call('ZREM', P .. ':k', r.op)
   if was.list then call('ZREM', key('i', was.list), r.op) end
+  if was.post then call('ZREM', key('i', 'post'), r.op) end
   unlist_alike(r)
   local same = r.same and call('GET', key('s', r.same))
   if same and same:match('^%d+ (.*)$') == r.op then call('DEL', key('s', r.same)) end

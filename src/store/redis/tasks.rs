@@ -90,7 +90,7 @@ async fn hear(inside: &Weak<Inside>, listening: PubSub) {
             Err(_) => inside.shared.waiters.all_changed(),
             Ok(None) => return,
             Ok(Some(message)) => match message.get_payload_bytes().try_into() {
-                Ok(op) => inside.shared.waiters.changed(OperationId(op)),
+                Ok(op) => inside.shared.changed(OperationId(op)),
                 // Somebody froze or lifted.
                 Err(_) => drop(inside.stops(Vec::new()).await),
             },

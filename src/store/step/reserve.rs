@@ -11,7 +11,8 @@ use crate::refusal::Fault;
 use crate::store::ask::{BudgetUse, Entry, Likeness, Reserve, Take};
 use crate::store::draft::Draft;
 use crate::store::freeze::{Freeze, Subject};
-use crate::store::record::{About, AnswerKept, Charge, Charged, Hold, Record, Slot, State, Token};
+use crate::store::hold::{Hold, News, crowds};
+use crate::store::record::{About, AnswerKept, Charge, Charged, Record, Slot, State, Token};
 use crate::store::rows::{Row, Rows, Same, key};
 use crate::store::step::reasons;
 use crate::store::step::recall::{Found, How, Known, find, join, known};
@@ -60,6 +61,8 @@ pub enum Blocked {
     Stale(u64),
     /// The same was just done, and the contract refuses a second.
     Alike(Arc<Record>),
+    /// Too many calls wait for people already.
+    Crowded(Whose),
     /// No room, and the contract refuses what is past it.
     Over {
         /// `budget.customer-24h`.
@@ -67,6 +70,15 @@ pub enum Blocked {
         /// When there will be room, when waiting helps.
         until: Option<Timestamp>,
     },
+}
+
+/// Whose calls are too many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whose {
+    /// The agent's.
+    Agent,
+    /// The customer's.
+    Customer,
 }
 
 /// Where a reserve will write.
@@ -323,6 +335,11 @@ fn write<R: Rows + ?Sized>(
         reasons.push(reasons::changed());
         reasons.sort();
     }
+    if !changed.is_empty()
+        && let Some(whose) = crowded(draft, ask)?
+    {
+        return Ok(Reserved::Blocked(Blocked::Crowded(whose)));
+    }
     let mut new = blank(ask, &place, now);
     if let Some(old) = &place.old {
         carry(draft, old, &mut new)?;
@@ -342,16 +359,40 @@ fn write<R: Rows + ?Sized>(
     new.approval = None;
     new.note(now.at, held_words(&reasons), "");
     let changed = if approval.is_some() { changed } else { Vec::new() };
+    let terms = &ask.hold;
     new.hold = Some(Hold {
         shown: Hold::shown(&new.about.digest, &reasons),
         reasons,
-        queue: ask.hold.queue.clone(),
-        deadline: ask.hold.deadline,
+        queue: terms.queue.clone(),
+        deadline: terms.deadline,
         since: now.at,
         joined: old.and_then(|old| old.hold.as_ref()).map_or(0, |hold| hold.joined),
         changed,
+        risk: terms.risk,
+        needs: terms.needs.clone(),
+        yes: Vec::new(),
+        nudge: terms.nudge.map(|span| now.at.plus(span)),
+        passed: Vec::new(),
+        asked: now.at,
     });
+    new.tell(News::Held, now.at);
     Ok(Reserved::Held(draft.put_record(old, new)?))
+}
+
+/// Whether too many calls wait for people already. One that waited before takes its own place again.
+fn crowded<R: Rows + ?Sized>(draft: &Draft<'_, R>, ask: &Reserve) -> Result<Option<Whose>, Fault> {
+    if let Entry::Approved(_) = ask.entry {
+        return Ok(None);
+    }
+    let (crowd, [agent, customer]) = (ask.hold.crowd, crowds(&ask.about.caller));
+    for (slot, most, whose) in
+        [(agent, crowd.agent, Whose::Agent), (customer, crowd.customer, Whose::Customer)]
+    {
+        if draft.crowd(slot)? >= u64::from(most) {
+            return Ok(Some(whose));
+        }
+    }
+    Ok(None)
 }
 
 /// INVARIANT: I8, this row is durable before the first byte leaves.
@@ -411,6 +452,9 @@ fn blank(ask: &Reserve, place: &Place, now: Now) -> Record {
         updated: now.at,
         settled: None,
         timeline: Vec::new(),
+        wants: ask.hold.wants.clone(),
+        letters: Vec::new(),
+        lettered: 0,
     }
 }
 
@@ -430,6 +474,8 @@ fn carry<R: Rows + ?Sized>(
     new.aliases = before.aliases;
     new.created = before.created;
     new.timeline = before.timeline;
+    new.letters = before.letters;
+    new.lettered = before.lettered;
     Ok(())
 }
 

@@ -56,6 +56,7 @@ pub(super) fn restore<R: Rows + ?Sized>(
         answer: AnswerKept::None,
         look: None,
         settled: None,
+        letters: Vec::new(),
         ..record.clone()
     };
     new.note(now.at, "put back from the record on disk: the store had lost it", "");

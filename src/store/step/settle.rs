@@ -7,6 +7,7 @@ use bytes::Bytes;
 use crate::call::{OperationId, Outcome};
 use crate::refusal::Fault;
 use crate::store::draft::Draft;
+use crate::store::hold::News;
 use crate::store::record::{AnswerKept, Record, State, Token};
 use crate::store::rows::{Row, Rows, key};
 use crate::store::step::{Now, Open, claim, free, ripen, spend, touch, unknown};
@@ -254,6 +255,9 @@ fn finish<R: Rows + ?Sized>(
     new.look = None;
     new.settled = Some(now.at);
     new.collected = end.collected;
+    if !end.collected {
+        new.tell(News::Settled, now.at);
+    }
     let by = match &end.by {
         Witness::Person(name) => &**name,
         Witness::First(_) | Witness::Resend(_) | Witness::Lookup(_) => "",

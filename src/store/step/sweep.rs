@@ -139,6 +139,7 @@ fn keep_or_drop<R: Rows + ?Sized>(
         | Row::Alias(_)
         | Row::Same(_)
         | Row::Mark
+        | Row::Count(_)
         | Row::Meta(_) => {}
     }
     Ok(())

@@ -1,0 +1,64 @@
+//! Who is asked, reminded and asked instead: the sections `queues` and `holds`.
+
+use std::sync::Arc;
+
+use crate::approval::{Escalate, Queue};
+use crate::store::Crowd;
+use crate::yaml::{Node, Section};
+
+/// The queues of a file, by name; `default` is always one.
+pub(super) fn queues(top: &Section<'_>) -> Vec<(Arc<str>, Queue)> {
+    let mut queues: Vec<(Arc<str>, Queue)> = Vec::new();
+    if let Some(section) = top.section("queues") {
+        for (name, node) in section.entries() {
+            let one = section.faults().section(node, &section.path(name));
+            queues.push((name.into(), queue(&one)));
+            one.finish();
+        }
+        for (name, queue) in &queues {
+            let Some(escalate) = &queue.escalate else { continue };
+            if *escalate.to == **name || queues.iter().all(|(other, _)| *other != escalate.to) {
+                let message = format!("escalate.to: there is no other queue `{}`", escalate.to);
+                section.fault(name, message);
+            }
+        }
+    }
+    if !queues.iter().any(|(name, _)| &**name == "default") {
+        queues.push(("default".into(), Queue::default()));
+    }
+    queues
+}
+
+fn queue(section: &Section<'_>) -> Queue {
+    if section.node("notify").is_some() {
+        section.fault("notify", "is not built yet; leave it out");
+    }
+    let escalate = section.section("escalate").and_then(|escalate| {
+        let after = escalate.required("after", Node::duration);
+        let to = escalate.required("to", |n| n.name().map(Arc::from));
+        escalate.finish();
+        Some(Escalate { after: after?, to: to? })
+    });
+    Queue {
+        roles: section.optional("roles", Node::texts).unwrap_or_default(),
+        tenants: section.optional("tenants", Node::texts).unwrap_or_default(),
+        remind: section.optional("remind", Node::duration),
+        escalate,
+    }
+}
+
+/// How many calls may wait for people at once: `holds: { per_agent, per_customer }`.
+pub(super) fn crowd(top: &Section<'_>) -> Crowd {
+    let mut crowd = Crowd::default();
+    if let Some(section) = top.section("holds") {
+        crowd.agent = section.optional("per_agent", most).unwrap_or(crowd.agent);
+        crowd.customer = section.optional("per_customer", most).unwrap_or(crowd.customer);
+        section.finish();
+    }
+    crowd
+}
+
+fn most(node: &Node) -> Result<u32, String> {
+    let most = u32::try_from(node.count()?).ok().filter(|most| *most > 0);
+    most.ok_or_else(|| "expected how many calls may wait at once, 1 or more".to_owned())
+}
