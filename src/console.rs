@@ -131,10 +131,9 @@ fn objection(objection: Objection) -> Response {
     let status = match &objection {
         Objection::Unknown => 404,
         Objection::NotYours(_) => 403,
-        Objection::Changed
-        | Objection::Twice
-        | Objection::Answered(_)
-        | Objection::TooEarly(_) => 409,
+        Objection::Changed | Objection::Twice | Objection::Answered(_) | Objection::TooEarly(_) => {
+            409
+        }
         Objection::BadFilter => 400,
         Objection::Store(_) => 503,
     };

@@ -111,7 +111,7 @@ fn tabs(seen: &QueueView) -> Html {
 }
 
 fn table(frame: &Frame, seen: &QueueView) -> Html {
-    let groups = each(seen.risks, |(risk, waiting)| group(frame, seen, risk, waiting));
+    let groups = each([Risk::High, Risk::Medium, Risk::Low], |risk| group(frame, seen, risk));
     html!(
         r#"<form class="card" method="post" action="/holds/deny" autocomplete="off">"# (csrf(frame))
         r#"<table class="table queue stack"><caption class="unseen">Holds waiting, riskiest first, then oldest first"#
@@ -126,15 +126,18 @@ fn table(frame: &Frame, seen: &QueueView) -> Html {
     )
 }
 
-fn group(frame: &Frame, seen: &QueueView, risk: Risk, waiting: u64) -> Html {
+fn group(frame: &Frame, seen: &QueueView, risk: Risk) -> Html {
     let asks = |deed: &&Deed| deed.asked.as_ref().is_some_and(|asked| asked.risk == risk);
     let rows = each(seen.rows.iter().filter(asks), |deed| row(frame, deed));
     if rows.is_empty() {
         return Html::new();
     }
+    // How many there are is known only where all are here.
+    let whole = seen.is_first && seen.next.is_none();
+    let waiting = whole.then(|| html!((rows.len()) " waiting · "));
     html!(
         r#"<tbody><tr><th class="group-head" colspan="6" scope="rowgroup">"# (risk_words(risk))
-        r#" <span class="sub">"# (count(waiting)) " waiting · " (means(risk)) "</span></th></tr>" (rows) "</tbody>"
+        r#" <span class="sub">"# (waiting) (means(risk)) "</span></th></tr>" (rows) "</tbody>"
     )
 }
 
