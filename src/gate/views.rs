@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::approval::{Objection, Operator};
 use crate::breaker::Shown;
-use crate::call::{Caller, OperationId};
+use crate::call::{Caller, Facts, OperationId};
 use crate::clock::Timestamp;
 use crate::contract::{Budget, Contract};
 use crate::gate::Gate;
@@ -37,6 +37,8 @@ pub struct Opened {
     pub request: ShownRequest,
     /// Who asked, as their token said.
     pub caller: Caller,
+    /// What the systems of record said then.
+    pub facts: Facts,
 }
 
 impl Gate {
@@ -54,7 +56,7 @@ impl Gate {
                 .collect(),
             body: parcel.body_text().map(|body| lines(&sort, &body)),
         };
-        Some(Opened { request, caller: parcel.caller })
+        Some(Opened { request, caller: parcel.caller, facts: Facts::default() })
     }
 
     /// The contract that an operation was asked under, as it is now.

@@ -99,7 +99,7 @@ mod tests {
         );
         assert!(page.contains("2 invisible characters removed. 600 of "), "{page}");
         assert!(!page.contains("<b "), "{page}");
-        assert!(quarantine(&[], Asked::Waiting).is_empty());
+        assert!(quarantine(&[], Asked::Waiting).as_str().is_empty());
         let short = quarantine(&[AgentText::of("Tollhouse-Case", "x\u{feff}")], Asked::Decided);
         assert!(short.as_str().contains("1 invisible character removed.</footer>"), "{short:?}");
     }

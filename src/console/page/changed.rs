@@ -3,7 +3,7 @@
 use super::decide;
 use super::frame::{Frame, Here, Keys, View};
 use super::html::{Html, each, html};
-use super::look::{HoldView, May};
+use super::look::HoldView;
 use super::parts::{Icon, icon, id};
 use super::sentence::{Length, sentence, title};
 
@@ -64,8 +64,7 @@ pub fn changed(frame: &Frame, before: &Before, seen: &HoldView) -> View {
 /// An answer that did not count for another reason, on the page that it was for.
 pub fn not_taken(frame: &Frame, why: &str, seen: &HoldView) -> View {
     let deed = &seen.deed;
-    let can = matches!(seen.may, May::Answer { .. });
-    let asked = deed.asked.as_ref().filter(|_| can);
+    let asked = deed.asked.as_ref().filter(|_| deed.state == crate::store::State::Held);
     View {
         here: Here::Holds,
         title: format!("{}, not answered", title(deed)),

@@ -21,7 +21,7 @@ pub fn jump(frame: &Frame, seen: &HoldView) -> Html {
         html!(r#"<br><span class="sub">"# (ticking(asked.deadline, Way::Until, frame.now)) " left</span>")
     });
     let words = match seen.may {
-        May::Answer { .. } => "Go to decision",
+        May::Answer { .. } | May::Deny(_) => "Go to decision",
         May::Nothing(_) => "Go to answers",
     };
     html!(
@@ -34,13 +34,19 @@ pub fn jump(frame: &Frame, seen: &HoldView) -> Html {
 pub fn panel(frame: &Frame, seen: &HoldView, asked: &Asked) -> Html {
     let heading = match (&seen.may, asked.approvers) {
         (_, 2..) => html!("Answers, " (asked.yes.len()) " of " (asked.approvers)),
-        (May::Answer { .. }, _) => html!("Your decision"),
+        (May::Answer { .. } | May::Deny(_), _) => html!("Your decision"),
         (May::Nothing(_), _) => html!("Answers"),
     };
     let to = seen.deed.to.as_ref().map(|to| html!("<p>to " (id(to)) "</p>"));
     let end = match &seen.may {
-        May::Answer { confirm, reason } => forms(frame, seen, asked, (*confirm, *reason)),
-        May::Nothing(why) => cannot(frame, why),
+        May::Answer { confirm, reason } => html!((yes(frame, seen, asked, (*confirm, *reason)))(
+            no(frame, &seen.deed.op.to_string())
+        )),
+        May::Deny(why) => html!((cannot(frame, "You cannot say yes to this one.", why))(no(
+            frame,
+            &seen.deed.op.to_string()
+        ))),
+        May::Nothing(why) => cannot(frame, "You cannot answer this one.", why),
     };
     html!(
         r#"<section class="decide" id="decide" aria-labelledby="decide-title"><div class="decide-head">"#
@@ -93,31 +99,35 @@ fn given(frame: &Frame, yes: &Said) -> Html {
     )
 }
 
-fn cannot(frame: &Frame, why: &str) -> Html {
+fn cannot(frame: &Frame, what: &'static str, why: &str) -> Html {
     let roles = match frame.roles.as_slice() {
         [] => "You have no role.".to_owned(),
         roles => format!("You have {}.", roles.join(", ")),
     };
     html!(
-        r#"<div class="cannot"><p><strong>You cannot answer this one.</strong></p><p class="sub">"#
-        (super::hold::capital(why)) ". " (roles) r#" <a href="/">Back to the queue</a></p></div>"#
+        r#"<div class="cannot"><p><strong>"# (what) r#"</strong></p><p class="sub">"# (super::hold::capital(why)) ". "
+        (roles) r#" <a href="/">Back to the queue</a></p></div>"#
     )
 }
 
-fn forms(frame: &Frame, seen: &HoldView, asked: &Asked, (confirm, reason): (bool, bool)) -> Html {
-    let op = seen.deed.op.to_string();
+fn yes(frame: &Frame, seen: &HoldView, asked: &Asked, (confirm, reason): (bool, bool)) -> Html {
     let required = reason.then(|| html!(" required"));
     let optional = (!reason).then(|| html!(r#" <span class="sub">optional</span>"#));
     let typed = seen.deed.amount.filter(|_| confirm).map(typed_amount);
     html!(
-        "<form method=\"post\" action=\"/holds/" (op.as_str()) "/approve\" autocomplete=\"off\" id=\"approve\">"
+        "<form method=\"post\" action=\"/holds/" (seen.deed.op.to_string()) "/approve\" autocomplete=\"off\" id=\"approve\">"
         (csrf(frame)) "<input type=\"hidden\" name=\"digest\" value=\"" (asked.digest.to_string()) "\">"
         r#"<div class="field"><label for="ok-reason"><span>Reason for approving"# (optional)
         r#"</span> <kbd>A</kbd></label><textarea id="ok-reason" name="reason" rows="2" maxlength="500""# (required)
         r#" placeholder="Kept on record"></textarea></div>"# (typed)
         r#"<button class="button button-approve button-wide">"# (icon(Icon::Done)) (approve_words(&seen.deed))
         r#"</button><p class="hint">"# (finality(seen, asked)) "</p></form>"
-        "<form method=\"post\" action=\"/holds/" (op.as_str()) "/deny\" autocomplete=\"off\" id=\"deny\">"
+    )
+}
+
+fn no(frame: &Frame, op: &str) -> Html {
+    html!(
+        "<form method=\"post\" action=\"/holds/" (op) "/deny\" autocomplete=\"off\" id=\"deny\">"
         (csrf(frame)) r#"<div class="field"><label for="no-reason"><span>Reason for denying</span> <kbd>D</kbd></label>"#
         r#"<textarea id="no-reason" name="reason" rows="2" required maxlength="500" "#
         r#"placeholder="The agent receives this text"></textarea></div><button class="button button-deny button-wide">"#

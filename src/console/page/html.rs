@@ -33,11 +33,6 @@ impl Html {
         }
     }
 
-    /// Whether there is nothing in it.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// As it is sent.
     pub fn into_string(self) -> String {
         self.0

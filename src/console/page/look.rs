@@ -177,6 +177,8 @@ pub enum May {
         /// Whether a yes needs a reason.
         reason: bool,
     },
+    /// Only say no; why not yes, and who can.
+    Deny(String),
     /// Not answer it; why, and who can.
     Nothing(String),
 }
@@ -208,8 +210,6 @@ pub struct HoldView {
     pub wrote: Vec<AgentText>,
     /// Its place among those that wait.
     pub place: Place,
-    /// Its life so far.
-    pub life: Vec<Moment>,
 }
 
 /// Where a hold is among others.

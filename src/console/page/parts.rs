@@ -13,7 +13,6 @@ use crate::store::State;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Icon {
     Again,
-    Agent,
     Allowed,
     Bell,
     Closed,
@@ -22,8 +21,6 @@ pub enum Icon {
     Expired,
     Half,
     Held,
-    Live,
-    Mail,
     NotSent,
     Open,
     Person,
@@ -46,7 +43,6 @@ impl Icon {
     fn reference(self) -> &'static str {
         match self {
             Self::Again => "<use href=\"#again\"/>",
-            Self::Agent => "<use href=\"#agent\"/>",
             Self::Allowed => "<use href=\"#allowed\"/>",
             Self::Bell => "<use href=\"#bell\"/>",
             Self::Closed => "<use href=\"#closed\"/>",
@@ -55,8 +51,6 @@ impl Icon {
             Self::Expired => "<use href=\"#expired\"/>",
             Self::Half => "<use href=\"#half\"/>",
             Self::Held => "<use href=\"#held\"/>",
-            Self::Live => "<use href=\"#live\"/>",
-            Self::Mail => "<use href=\"#mail\"/>",
             Self::NotSent => "<use href=\"#notsent\"/>",
             Self::Open => "<use href=\"#open\"/>",
             Self::Person => "<use href=\"#person\"/>",
@@ -98,7 +92,6 @@ pub enum Status {
     Denied,
     Sent,
     Soon,
-    Low,
     Unknown,
     NotSent,
     Expired,
@@ -108,7 +101,6 @@ pub enum Status {
     Closed,
     HalfOpen,
     Open,
-    Live,
 }
 
 impl Status {
@@ -124,7 +116,6 @@ impl Status {
             Self::Denied => ("status status-denied", Icon::Denied, "Denied"),
             Self::Sent => ("status status-submitted", Icon::Submitted, "Sent"),
             Self::Soon => ("status status-soon", Icon::Soon, "Soon"),
-            Self::Low => ("status status-warn", Icon::Warn, "Low"),
             Self::Unknown => ("status status-unknown", Icon::Unknown, "Unknown"),
             Self::NotSent => ("status status-notsent", Icon::NotSent, "Not sent"),
             Self::Expired => ("status status-expired", Icon::Expired, "Expired"),
@@ -134,7 +125,6 @@ impl Status {
             Self::Closed => ("status status-closed", Icon::Closed, "Closed, calls pass"),
             Self::HalfOpen => ("status status-half", Icon::Half, "Half open, one read tries"),
             Self::Open => ("status status-open", Icon::Open, "Open, no calls pass"),
-            Self::Live => ("status status-live", Icon::Live, "Live"),
         }
     }
 
@@ -419,7 +409,6 @@ mod tests {
         let sprite = super::super::assets::SPRITE;
         for shape in [
             Icon::Again,
-            Icon::Agent,
             Icon::Allowed,
             Icon::Bell,
             Icon::Closed,
@@ -428,8 +417,6 @@ mod tests {
             Icon::Expired,
             Icon::Half,
             Icon::Held,
-            Icon::Live,
-            Icon::Mail,
             Icon::NotSent,
             Icon::Open,
             Icon::Person,
@@ -448,6 +435,10 @@ mod tests {
             Icon::Withdrawn,
         ] {
             let id = shape.reference().split('#').nth(1).unwrap().split('"').next().unwrap();
+            assert!(sprite.contains(&format!("<symbol id=\"{id}\"")), "{id}");
+        }
+        // These are drawn by the script.
+        for id in ["live", "warn", "soon"] {
             assert!(sprite.contains(&format!("<symbol id=\"{id}\"")), "{id}");
         }
     }

@@ -137,19 +137,6 @@ pub fn share(part: u64, whole: u64) -> Html {
     )
 }
 
-/// Used and reserved of a room, in thousandths of it.
-pub fn meter(used: u64, reserved: u64) -> Html {
-    let used = used.min(1_000);
-    let reserved = reserved.min(1_000_u64.saturating_sub(used));
-    let percent = |part: u64| part.checked_div(10).unwrap_or(0);
-    html!(
-        "<svg class=\"meter\" viewBox=\"0 0 1000 8\" preserveAspectRatio=\"none\" role=\"img\" aria-label=\""
-        (percent(used)) " % used, " (percent(reserved)) r#" % reserved"><rect class="p-track" width="1000" height="8"/>"#
-        r#"<rect class="p-used" width=""# (used) "\" height=\"8\"/><rect class=\"p-reserved\" x=\"" (used)
-        "\" y=\".3\" width=\"" (reserved) "\" height=\"7.4\"/></svg>"
-    )
-}
-
 /// The newest hours as a staircase: how many waited at the end of each.
 pub fn steps(values: &[u64], label: &str) -> Html {
     let most = values.iter().copied().max().unwrap_or(0).max(4);
@@ -201,14 +188,13 @@ mod tests {
             assert!(!drawn.contains('-') || drawn.contains("aria-label"), "{drawn}");
         }
         assert!(life(u64::MAX, 0).as_str().contains("width=\"100\""));
-        assert!(spark(&[0; 24], Fill::Held, "none").is_empty());
+        assert!(spark(&[0; 24], Fill::Held, "none").as_str().is_empty());
         let bars = spark(&[1, 0, 1_000], Fill::Allowed, "calls").into_string();
         assert_eq!(bars.matches("<rect").count(), 2);
         assert!(
             bars.contains("y=\"23\" width=\"4\" height=\"2\"") && bars.contains("height=\"23\""),
             "{bars}"
         );
-        assert!(meter(900, 500).as_str().contains("x=\"900\" y=\".3\" width=\"100\""));
         assert!(steps(&[0, 2, 4], "waiting").as_str().contains("d=\"M0 126H186V68H373V10H560\""));
         assert_eq!(
             peak(&[1, 5, 2], &["13:00".into(), "14:00".into(), "15:00".into()]),

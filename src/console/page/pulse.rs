@@ -10,9 +10,6 @@ use parking_lot::Mutex;
 use crate::clock::Timestamp;
 use crate::telemetry::Totals;
 
-/// BOUND: a day of hours; some 5 KiB.
-pub const HOURS: usize = 24;
-
 /// What happened in one hour.
 #[derive(Debug, Clone, Default)]
 pub struct Hour {
@@ -44,6 +41,7 @@ impl Pulse {
         if kept.hours.last().is_none_or(|hour| hour.number < number) {
             kept.hours.push(Hour { number, ..Hour::default() });
         }
+        // BOUND: a day of hours, some 5 KiB.
         kept.hours.retain(|hour| hour.number > number.saturating_sub(24));
         let Some(hour) = kept.hours.last_mut() else { return };
         hour.waiting = waiting;
@@ -87,10 +85,10 @@ mod tests {
             pulse.look(totals.clone(), 4, hour(number));
         }
         let day = pulse.day(hour(31));
-        assert_eq!((day.len(), day[0].number, day[23].number), (HOURS, 8, 31));
+        assert_eq!((day.len(), day[0].number, day[23].number), (24, 8, 31));
         assert_eq!((day[0].calls[0][0], day[0].calls[3][1], day[0].waiting), (10, 1, 4));
         assert_eq!((day[22].calls[0][0], day[23].calls[0][0]), (0, 0));
-        assert!(pulse.0.lock().hours.len() <= HOURS);
+        assert!(pulse.0.lock().hours.len() <= 24);
         // Counters that begin anew are not negative.
         pulse.look(Totals::default(), 0, hour(31));
         assert_eq!(pulse.day(hour(31))[23].calls, [[0; 4]; 5]);

@@ -5,9 +5,7 @@ use std::time::Duration;
 
 use super::agent_text::AgentText;
 use super::frame::Frame;
-use super::look::{
-    Asked, Caps, Check, Deed, FactRow, HoldView, May, Moment, Place, Request, Value, Why,
-};
+use super::look::{Asked, Caps, Check, Deed, FactRow, HoldView, May, Place, Request, Value, Why};
 use crate::call::{Class, Digest, Kind, OperationId};
 use crate::clock::Timestamp;
 use crate::money::{Currency, Money};
@@ -104,6 +102,5 @@ pub fn hold() -> HoldView {
         agent: Vec::new(),
         wrote: vec![AgentText::of("Tollhouse-Reason", "<i>please</i>")],
         place: Place { of: Some((1, 9)), previous: None, next: Some(OperationId([8; 32])) },
-        life: vec![Moment { at: now(), what: "held".into(), by: String::new() }],
     }
 }
