@@ -18,6 +18,7 @@ use std::time::Duration;
 pub use build::{Checked, Keep, check, checked, fault, fetch, gate, vault};
 pub use load::load;
 pub use operator::{OidcSection, OperatorSection, OperatorToken, client_secret, people};
+pub use people::read as read_people;
 pub use quick::{Quick, quick};
 
 use crate::outbound::Upstream;
@@ -34,7 +35,7 @@ pub struct Config {
     /// Where operators are served; `None` for off.
     pub console: Option<ConsoleListen>,
     /// Who operates it.
-    pub operator: OperatorSection,
+    pub operator: Arc<OperatorSection>,
     /// The store.
     pub store: StorePlace,
     /// Whether the store is said to be new, whatever is on record.

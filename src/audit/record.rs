@@ -53,6 +53,10 @@ pub enum Event {
     Frozen,
     /// A person let a scope run again.
     Unfrozen,
+    /// A person made tokens count no more.
+    Revoked,
+    /// A person took a revocation back.
+    Restored,
     /// A configuration took effect.
     Reloaded,
     /// A person signed in at the console.
@@ -87,6 +91,8 @@ impl Event {
             Self::Resent => "resent",
             Self::Resolved => "resolved",
             Self::Cleared => "cleared",
+            Self::Revoked => "revoked",
+            Self::Restored => "restored",
             Self::Frozen => "frozen",
             Self::Unfrozen => "unfrozen",
             Self::Reloaded => "reloaded",

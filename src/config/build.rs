@@ -251,9 +251,10 @@ pub fn gate(config: Config, vault: Vault, keep: Keep, clock: Clock) -> Result<Ga
     let store = Arc::new(store);
     let rules = Rules {
         queues: config.queues.into_iter().collect(),
-        limits: std::collections::HashMap::new(),
+        limits: config.operator.limits.iter().cloned().collect(),
         crowd: config.crowd,
         wants: Vec::new(),
+        answerers: config.operator.answerers(),
     };
     let fetch = fetch(Arc::clone(&outbound));
     let identity = Identity::new(config.identity, fetch, clock.clone(), None);

@@ -81,7 +81,7 @@ impl File<'_> {
             true => Development::Accepted,
             false => Development::Refused,
         };
-        let (queues, crowd) = (super::people::queues(top), super::people::crowd(top));
+        let (queues, crowd) = super::people::read(top);
         let upstreams = self.upstreams(top);
         let policies = self.policies(top);
         let identity = top
@@ -97,10 +97,8 @@ impl File<'_> {
                 top.fault("identity", format!("issuers: {}: {e}", issuer.issuer));
             }
         }
-        let (console, operator) = super::operator::read(top, (self.base, development));
-        if let Some(identity) = &identity {
-            super::operator::keep_apart(top, &operator, &identity.issuers);
-        }
+        let own = (self.base, development);
+        let (console, operator) = super::operator::read(top, identity.as_ref(), own);
         let store = self.store(top);
         let probes = top.section("probes").and_then(|s| {
             let at = s.required("listen", socket_address);
@@ -117,7 +115,7 @@ impl File<'_> {
             hosts: hosts.unwrap_or_default(),
             probes,
             console,
-            operator,
+            operator: Arc::new(operator),
             store: store?,
             init_store: false,
             audit_dir,

@@ -6,8 +6,13 @@ use crate::approval::{Escalate, Queue};
 use crate::store::Crowd;
 use crate::yaml::{Node, Section};
 
-/// The queues of a file, by name; `default` is always one.
-pub(super) fn queues(top: &Section<'_>) -> Vec<(Arc<str>, Queue)> {
+/// The queues of a file by name, and how many calls may wait.
+pub fn read(top: &Section<'_>) -> (Vec<(Arc<str>, Queue)>, Crowd) {
+    (queues(top), crowd(top))
+}
+
+/// `default` is always one of them.
+fn queues(top: &Section<'_>) -> Vec<(Arc<str>, Queue)> {
     let mut queues: Vec<(Arc<str>, Queue)> = Vec::new();
     if let Some(section) = top.section("queues") {
         for (name, node) in section.entries() {
@@ -48,7 +53,7 @@ fn queue(section: &Section<'_>) -> Queue {
 }
 
 /// How many calls may wait for people at once: `holds: { per_agent, per_customer }`.
-pub(super) fn crowd(top: &Section<'_>) -> Crowd {
+fn crowd(top: &Section<'_>) -> Crowd {
     let mut crowd = Crowd::default();
     if let Some(section) = top.section("holds") {
         crowd.agent = section.optional("per_agent", most).unwrap_or(crowd.agent);

@@ -56,7 +56,7 @@ impl Gate {
                 .collect(),
             body: parcel.body_text().map(|body| lines(&sort, &body)),
         };
-        Some(Opened { request, caller: parcel.caller, facts: Facts::default() })
+        Some(Opened { request, caller: parcel.caller, facts: parcel.facts })
     }
 
     /// The contract that an operation was asked under, as it is now.
