@@ -28,6 +28,7 @@ mod reserve;
 mod streamed;
 mod sweep;
 mod told;
+mod views;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -44,6 +45,7 @@ pub use people::{Happened, HeldRequest, Word};
 pub use permit::{Permit, Ticket};
 pub use reconcile::Watched;
 pub use record::Unsettled;
+pub use views::{Opened, ShownRequest};
 
 use crate::approval::Approvals;
 use crate::audit::Audit;

@@ -7,7 +7,7 @@ use crate::store::Crowd;
 use crate::yaml::{Node, Section};
 
 /// The queues of a file by name, and how many calls may wait.
-pub(super) fn read(top: &Section<'_>) -> (Vec<(Arc<str>, Queue)>, Crowd) {
+pub fn read(top: &Section<'_>) -> (Vec<(Arc<str>, Queue)>, Crowd) {
     (queues(top), crowd(top))
 }
 
