@@ -255,7 +255,7 @@ fn operator_side(operator: &OperatorSection, gate: &Gate, url: Option<String>) -
         people,
         oidc,
         url: url.filter(|url| url.starts_with("http")),
-        confirm_over: operator.confirm_over,
+        confirm_over: operator.confirm_over.clone(),
     }
 }
 

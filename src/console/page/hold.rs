@@ -90,7 +90,7 @@ fn why(seen: &HoldView, asked: &Asked) -> Html {
         "policies ask for a person",
     );
     let reasons = each(&asked.reasons, |reason| {
-        let numbers = reason.numbers.as_ref().map(|numbers| html!((numbers.as_str()) " "));
+        let numbers = reason.numbers.as_ref().map(|numbers| html!((numbers.as_str()) ". "));
         html!(
             "<li>" (icon(Icon::Held)) "<div><strong>" (capital(&reason.words)) ".</strong><p>" (numbers)
             (id(&reason.policy)) "</p></div></li>"

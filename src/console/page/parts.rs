@@ -317,12 +317,12 @@ pub enum Way {
 
 /// A name, an id: visible characters only, 80 at most, set in the type of machines.
 pub fn id(text: &str) -> Html {
-    html!("<code>" (name(text)) "</code>")
+    html!("<code>" (crate::redact::bounded(text, 80)) "</code>")
 }
 
 /// The same, with its middle left out where a row is narrow: `ch_3QxV…0f21`.
 pub fn short_id(text: &str) -> Html {
-    let whole = name(text);
+    let whole = crate::redact::bounded(text, 80);
     let letters: Vec<char> = whole.chars().collect();
     let (Some(head), Some(tail)) = (letters.get(..8), letters.len().checked_sub(4)) else {
         return html!("<code>" (whole) "</code>");
@@ -335,9 +335,9 @@ pub fn short_id(text: &str) -> Html {
     html!("<code>" (head) "…" (tail) "</code>")
 }
 
-/// A name of an agent, a customer, a person: visible characters only, 80 at most.
+/// A name of an agent, a customer, a person: visible characters only, 48 at most. A longer one is no name.
 pub fn name(text: &str) -> String {
-    crate::redact::bounded(text, 80)
+    crate::redact::bounded(text, 48)
 }
 
 /// A sentence of a person's, visible and masked.
