@@ -31,6 +31,7 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::approval::{Objection, Operator};
 use crate::audit::Event;
+use crate::clock::Clock;
 use crate::gate::Gate;
 use crate::identity::People;
 use crate::money::Money;
@@ -172,6 +173,15 @@ impl Console {
         let asked = guard::asked(method, path);
         self.gate.turned_away(Event::Forbidden, "route", (Some(&operator.name), &asked)).await;
     }
+}
+
+/// Whether people can sign in at an issuer now.
+///
+/// # Errors
+///
+/// Why not.
+pub async fn look_at(oidc: &OidcSettings, clock: &Clock) -> Result<String, String> {
+    sign_in::look_at(oidc, clock).await
 }
 
 /// The answer to an objection.

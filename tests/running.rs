@@ -7,5 +7,6 @@ mod faults;
 mod fleet;
 mod http2;
 mod people;
+mod races;
 mod serving;
 mod wire;

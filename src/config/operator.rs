@@ -54,6 +54,13 @@ impl OperatorSection {
     }
 }
 
+impl OperatorSection {
+    /// Whether a person's token says nothing of tenants.
+    pub fn lets_anybody_see_all(&self) -> bool {
+        (self.oidc.is_some() || !self.issuers.is_empty()) && self.claims.tenants.is_none()
+    }
+}
+
 /// `operator.oidc`.
 #[derive(Debug, Clone)]
 pub struct OidcSection {
