@@ -144,7 +144,11 @@ async fn queue_view(
         gate.approvals.waiting(operator, only, after.as_ref(), ROWS.saturating_add(1)).await?;
     let is_cut = records.len() > ROWS;
     records.truncate(ROWS);
-    let next = records.last().filter(|_| is_cut).and_then(|record| place(record)).map(|place| written(&place));
+    let next = records
+        .last()
+        .filter(|_| is_cut)
+        .and_then(|record| place(record))
+        .map(|place| written(&place));
     let mut queues: Vec<(String, u64)> = Vec::new();
     for line in &lines {
         match queues.iter_mut().find(|(queue, _)| **queue == *line.queue) {

@@ -123,7 +123,11 @@ fn look(moment: &Moment, was_held: bool) -> Look {
     if what.starts_with("submitted") {
         return Look {
             waits: true,
-            ..plain(Icon::Submitted, if was_held { "Judged again, then sent once" } else { "Judged, then sent once" }.into())
+            ..plain(
+                Icon::Submitted,
+                if was_held { "Judged again, then sent once" } else { "Judged, then sent once" }
+                    .into(),
+            )
         };
     }
     if let Some(rest) = after("passed on") {

@@ -1,7 +1,7 @@
 // A real Tollhouse with a vendor behind it, each on a port of its own, all gone with the test.
 import { spawn, execFileSync } from "node:child_process";
 import { createServer } from "node:http";
-import { mkdtempSync, writeFileSync, rmSync, readFileSync, openSync } from "node:fs";
+import { mkdtempSync, writeFileSync, rmSync, readFileSync, openSync, existsSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
@@ -30,7 +30,10 @@ export const start = (command, words, marks, options = {}) =>
       if (marks.every((mark) => said[mark] !== undefined)) resolve({ said, child });
     });
     child.on("error", reject);
-    child.on("exit", (code) => reject(new Error(`${command} ended with ${code}: ${text} ${options.log ? readFileSync(options.log, "utf8") : ""}`)));
+    child.on("exit", (code) => {
+      const log = options.log && existsSync(options.log) ? readFileSync(options.log, "utf8") : "";
+      reject(new Error(`${command} ended with ${code}: ${text} ${log}`));
+    });
   });
 
 // A shop as the pack `orders` has it, whose every word is hostile. Order `A-..` are Ann's.
