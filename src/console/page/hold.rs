@@ -206,7 +206,7 @@ fn value(value: &Value) -> Html {
         Value::Bool(false) => html!("No"),
         Value::Time(at) => when(*at),
         Value::Number(number) => html!((*number)),
-        Value::Text(text) => html!((name(text))),
+        Value::Text(text) => html!((crate::redact::bounded(text, 120))),
         Value::Assumed(text) => {
             html!((name(text)) r#" <span class="sub">taken for granted by the contract</span>"#)
         }
@@ -291,7 +291,7 @@ pub fn request(request: Option<&Request>, deed: &Deed, more: &Html) -> Html {
 
 /// A sentence begins with a capital.
 pub fn capital(text: &str) -> String {
-    let text = super::parts::sentence(text.trim_end_matches('.'));
+    let text = super::parts::sentence(text.trim_end_matches('.')).replace('`', "");
     let mut letters = text.chars();
     let first = letters.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
     format!("{first}{}", letters.as_str())
