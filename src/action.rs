@@ -92,6 +92,8 @@ pub struct PackTraits {
     pub selectors: Vec<http::HeaderName>,
     /// The vendor's idempotency keys.
     pub idempotency: Idempotency,
+    /// What a 2xx says when the vendor itself failed.
+    pub ill: Option<Condition>,
 }
 
 /// Where a secret goes in a request.

@@ -55,6 +55,9 @@ pub const KEEP_FINANCIAL: Duration = Duration::from_secs(35 * 24 * 60 * 60);
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Agents' connections at once; an idle one holds some 8 KiB.
 pub const CONNECTIONS_MAX: usize = 10_000;
+/// Calls in the process at once, unless the configuration says otherwise: each is some 10 KiB with a usual
+/// body and answer. More than this waits for upstreams that do not answer.
+pub const CALLS_MAX: u32 = 2_000;
 /// A stored answer, in bytes, for replays. Answers to effects are a few KiB; a larger one is told as
 /// `already_done`.
 pub const STORED_ANSWER_BYTES_MAX: usize = 1 << 20;

@@ -50,6 +50,8 @@ pub struct Config {
     pub contracts: crate::policy::Contracts,
     /// Local rates.
     pub limits: Vec<crate::limits::Rule>,
+    /// How many calls may be in flight in the process.
+    pub process: crate::breaker::lanes::Settings,
     /// The queues that exist.
     pub queues: Vec<(Arc<str>, crate::approval::Queue)>,
     /// How many calls may wait for people at once.
@@ -127,6 +129,8 @@ pub struct UpstreamSection {
     pub trusted: bool,
     /// When its breaker opens.
     pub breaker: crate::breaker::Settings,
+    /// How many calls may be in flight there.
+    pub lanes: crate::breaker::lanes::Settings,
 }
 
 /// Reads a file as text, with an error that names it.

@@ -46,9 +46,9 @@ pub struct Site {
     pub account: Option<AccountRule>,
 }
 
-/// How an exchange for a fact went, for whoever watches over the upstream: its status, or `None` when
-/// there was none.
-pub type Seen<'w> = &'w mut (dyn FnMut(Option<u16>) + Send);
+/// How an exchange for a fact went, for whoever watches over the upstream: its answer, or `None` when
+/// there was none, and how long it took.
+pub type Seen<'w> = &'w mut (dyn FnMut(Option<&Reply>, Duration) + Send);
 
 /// The ways to the systems of record.
 #[derive(Debug)]
@@ -66,6 +66,12 @@ enum Found {
     Fact(Fact),
     /// Nothing of that name; why, for operators.
     Nothing(String),
+}
+
+/// How one was asked for.
+struct Asked {
+    reply: Option<Reply>,
+    span: Duration,
 }
 
 /// One look-up that is to be made.
@@ -137,7 +143,7 @@ impl Lookups {
             last = wanted.first().map(|each| each.target.clone()).or(last);
             let asked = wanted.iter().map(|each| self.read(call, each)).collect();
             let answers = together(asked).await;
-            answers.iter().for_each(|(status, _)| seen(*status));
+            answers.iter().for_each(|(asked, _)| seen(asked.reply.as_ref(), asked.span));
             for (each, (_, found)) in wanted.iter().zip(answers) {
                 match found? {
                     Found::Nothing(why) if nothing.is_none() => {
@@ -158,14 +164,15 @@ impl Lookups {
     }
 
     /// One fact: asked, read strictly, typed.
-    async fn read(&self, call: &Call, wanted: &Wanted<'_>) -> (Option<u16>, Result<Found, Fault>) {
+    async fn read(&self, call: &Call, wanted: &Wanted<'_>) -> (Asked, Result<Found, Fault>) {
         let name = &wanted.what.name;
         // The moment before it was asked: what it says is not older.
-        let as_of = self.clock.now();
+        let (as_of, from) = (self.clock.now(), self.clock.steady());
         let reply = self.get(&call.upstream, &wanted.target, version(call)).await;
-        let status = reply.as_ref().ok().map(|reply| reply.status);
-        let found = reply.and_then(|reply| read_fact(wanted, &reply, as_of));
-        (status, found.map_err(|why| fault(name, &why)))
+        let span = self.clock.steady().saturating_sub(from);
+        let found = reply.as_ref().map_err(String::clone);
+        let found = found.and_then(|reply| read_fact(wanted, reply, as_of));
+        (Asked { reply: reply.ok(), span }, found.map_err(|why| fault(name, &why)))
     }
 
     /// Whatever a pack's look-up asks after a call, with the credential that can only read.
@@ -459,7 +466,7 @@ mod tests {
         async fn gather(&self, call: &Call) -> Result<Facts, Refusal> {
             let (caller, facts) = (sample::caller("bot", Some("ann")), Facts::default());
             let scope = Scope { call, caller: &caller, account: Some("cus_9"), facts: &facts };
-            self.lookups.gather(&scope, &mut |_| ()).await
+            self.lookups.gather(&scope, &mut |_, _| ()).await
         }
 
         fn log(&self) -> Vec<Sent> {
@@ -705,7 +712,12 @@ mod tests {
         let call = call(facts, &[("charge", "ch_1"), ("order", "o_1"), ("cart", "c_1")]);
         let (caller, none, mut seen) = (sample::caller("bot", None), Facts::default(), Vec::new());
         let scope = Scope { call: &call, caller: &caller, account: None, facts: &none };
-        let facts = shop.lookups.gather(&scope, &mut |status| seen.push(status)).await;
+        let facts = shop
+            .lookups
+            .gather(&scope, &mut |reply: Option<&Reply>, _| {
+                seen.push(reply.map(|reply| reply.status))
+            })
+            .await;
         assert_eq!(facts.unwrap_err().code, Code::Undecidable);
         assert_eq!(seen, [Some(500), Some(200), None]);
     }

@@ -25,6 +25,7 @@ mod permit;
 mod reconcile;
 mod record;
 mod reserve;
+mod road;
 mod room;
 mod streamed;
 mod sweep;
@@ -46,12 +47,14 @@ pub use people::{Happened, HeldRequest, Word};
 pub use permit::{Permit, Ticket};
 pub use reconcile::Watched;
 pub use record::Unsettled;
+pub use road::Road;
 pub use room::BudgetSeen;
 pub use views::{Opened, ShownRequest};
 
 use crate::approval::Approvals;
 use crate::audit::Audit;
 use crate::breaker::Breaker;
+use crate::breaker::lanes::Lanes;
 use crate::call::{Answer, Digest, Request};
 use crate::catalog::Catalog;
 use crate::clock::Clock;
@@ -84,6 +87,8 @@ pub struct Gate {
     pub freezes: Freezes,
     /// Is there room right now?
     pub rates: Arc<Rates>,
+    /// How many calls are in the process?
+    pub process: Arc<Lanes>,
     /// Where it goes, and whether the road is open.
     pub sites: HashMap<Arc<str>, Site>,
     /// What does the system of record say?
@@ -131,6 +136,8 @@ pub struct Site {
     pub upstream: Upstream,
     /// Whether the road is open.
     pub breaker: Arc<Breaker>,
+    /// How many may be on it.
+    pub lanes: Arc<Lanes>,
     /// Whether its idempotency keys are trusted.
     pub trusted: bool,
     /// Headers that the configuration sets.
@@ -155,10 +162,17 @@ impl Gate {
             return answer;
         }
         let mut evidence = Evidence::of(&request, &self.clock);
+        let place = match self.place(&request) {
+            Ok(place) => place,
+            Err(refusal) => return self.leave(Err(refusal), &evidence),
+        };
         let mut admission = self.admit(&request, &mut evidence).await;
+        let mut place = Some(place);
         if let Err(refusal) = &admission
             && let Some((operation, span)) = evidence.patience(refusal)
         {
+            // Who waits for a person keeps nobody from being served, and is answered from memory then.
+            place = None;
             Box::pin(self.wait_for(operation, span)).await;
             evidence = Evidence::of(&request, &self.clock);
             admission = self.admit(&request, &mut evidence).await;
@@ -168,6 +182,7 @@ impl Gate {
             Ok(Admission::Replay(replay)) => Box::pin(self.replay(*replay, &mut evidence)).await,
             Err(refusal) => Err(refusal),
         };
+        drop(place);
         self.leave(answer, &evidence)
     }
 
@@ -205,7 +220,7 @@ impl Gate {
         evidence.taken = Some(self.rates.take(&asked.call, &asked.caller)?);
         let (mut road, mut early) = match early {
             Some(Early { road, facts }) => (road, Some(facts)),
-            None => (self.open_road(&asked)?, None),
+            None => (self.open_road(&asked).await?, None),
         };
         // BOUND: facts that keep changing under a call are read three times.
         for _ in 0..3 {
@@ -213,6 +228,8 @@ impl Gate {
             if !asked.call.class.is_effect() {
                 return self.permit(asked, judged, None, road);
             }
+            // Its facts may have shown that the upstream is not well: an effect does not try the road.
+            road.still_open()?;
             let entrance = Entrance::Asked { request, seen };
             match Box::pin(self.reserve(&asked, &judged, entrance, evidence)).await? {
                 Room::Granted(ticket) => return self.permit(asked, judged, Some(ticket), road),

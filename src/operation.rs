@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::header::SET_COOKIE;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::action::{Action, Find, Idempotency, KeyPlace, Lookup, OutcomeRule};
+use crate::action::{Action, Find, Idempotency, KeyPlace, Lookup, OutcomeRule, PackTraits};
 use crate::call::{
     Call, Caller, Digest, FactValue, Facts, Fingerprint, OperationId, Outcome, Resolved,
 };
@@ -221,8 +221,18 @@ pub fn outcome(action: &Action, exchange: &Exchange) -> Outcome {
     match exchange {
         Exchange::NotSent(_) => Outcome::NotSent,
         Exchange::Unknown(_) => Outcome::Unknown,
+        // SECURITY: a vendor that failed on the way may have done it, whatever else the answer says.
+        Exchange::Answered(reply) if says_ill(&action.pack, reply) => Outcome::Unknown,
         Exchange::Answered(reply) => of_answer(&action.outcome, reply),
     }
+}
+
+/// Whether a 2xx says that the vendor itself failed, as the pack has it.
+pub fn says_ill(pack: &PackTraits, reply: &Reply) -> bool {
+    let Some(ill) = &pack.ill else { return false };
+    (200..300).contains(&reply.status)
+        // What cannot be read says nothing of itself.
+        && wire::answer(&reply.body).is_ok_and(|root| ill.holds(&root))
 }
 
 fn of_answer(rule: &OutcomeRule, reply: &Reply) -> Outcome {

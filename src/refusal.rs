@@ -48,6 +48,8 @@ pub enum Code {
     Undecidable,
     /// The upstream is not well.
     BreakerOpen,
+    /// Too many calls at once.
+    Overloaded,
     /// The same is running.
     InFlight,
     /// It may have happened; first told.
@@ -139,7 +141,7 @@ const COMES_BACK: &str = "A colleague will come back to you.";
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::ApprovalRequired,
         Self::ApprovalDenied,
         Self::ApprovalExpired,
@@ -155,6 +157,7 @@ impl Code {
         Self::Frozen,
         Self::Undecidable,
         Self::BreakerOpen,
+        Self::Overloaded,
         Self::InFlight,
         Self::OutcomeUnknown,
         Self::OutcomeStillUnknown,
@@ -196,6 +199,7 @@ impl Code {
             Self::Frozen => spec("frozen", 503, "Frozen by an operator, nothing sent", Escalated, false, COMES_BACK),
             Self::Undecidable => spec("undecidable", 503, "Cannot decide now, nothing sent", RetryLater, true, ""),
             Self::BreakerOpen => spec("breaker_open", 503, "The upstream is not well, nothing sent", RetryLater, true, ""),
+            Self::Overloaded => spec("overloaded", 503, "Too busy, nothing sent", RetryLater, true, ""),
             Self::InFlight => spec("in_flight", 409, "The same request is running", Wait, true, ""),
             Self::OutcomeUnknown => spec("outcome_unknown", 504, "Outcome not known yet", Wait, false, "We are checking this and will confirm."),
             Self::OutcomeStillUnknown => spec("outcome_unknown", 409, "Outcome not known yet", Wait, false, "We are checking this and will confirm."),
@@ -333,6 +337,7 @@ impl Refusal {
             | Code::Frozen
             | Code::Undecidable
             | Code::BreakerOpen
+            | Code::Overloaded
             | Code::InFlight
             | Code::OutcomeUnknown
             | Code::OutcomeStillUnknown
@@ -374,6 +379,7 @@ impl Refusal {
             | Code::Frozen
             | Code::Undecidable
             | Code::BreakerOpen
+            | Code::Overloaded
             | Code::DuplicateSuspected
             | Code::RateLimited
             | Code::KeyReused

@@ -18,12 +18,14 @@ use crate::refusal::{Code, Fault, Refusal};
 
 mod log;
 mod metrics;
+mod roads;
 
 pub use log::{Level, LogLine};
 
 use log::Log;
 use metrics::Metrics;
 pub use metrics::Totals;
+pub use roads::RoadStands;
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -323,6 +325,31 @@ impl Telemetry {
         self.metrics.breaker(upstream, number);
     }
 
+    /// A breaker that opened or closed: of an upstream, or of one action of it.
+    pub fn breaker_turned(&self, (upstream, action): (&str, Option<&str>), now: &str, why: &str) {
+        self.metrics.roads.breaker_turned(upstream, now);
+        let level = if now == "closed" { Level::Info } else { Level::Warn };
+        let mut line = LogLine::new(level, &format!("a breaker is {now}"));
+        line.text("upstream", Some(upstream)).text("action", action).text("why", Some(why));
+        self.write(&mut line);
+    }
+
+    /// How an upstream's road stands: actions that are shut, calls in flight, lanes, calls that wait.
+    pub fn road(&self, upstream: &str, stands: RoadStands) {
+        self.metrics.roads.stands(upstream, stands);
+    }
+
+    /// How many calls are in the process, and how many may be.
+    pub fn process(&self, in_flight: u32, max: u32) {
+        self.metrics.roads.process(in_flight, max);
+    }
+
+    /// A call that was sent away because too many were there: at an upstream, or in the process. `wants`
+    /// and `why` are words of closed lists.
+    pub fn shed(&self, upstream: Option<&str>, wants: &'static str, why: &'static str) {
+        self.metrics.roads.shed(upstream.unwrap_or("process"), wants, why);
+    }
+
     /// What the console draws of it.
     pub fn totals(&self) -> Totals {
         self.metrics.totals()
@@ -352,11 +379,12 @@ fn unauthorized(code: Code) -> Option<&'static str> {
 }
 
 /// Codes that mean that something is not well on our side or the upstream's.
-const NOT_WELL: [Code; 7] = [
+const NOT_WELL: [Code; 8] = [
     Code::Undecidable,
     Code::OutcomeUnknown,
     Code::OutcomeStillUnknown,
     Code::BreakerOpen,
+    Code::Overloaded,
     Code::UpstreamUnreachable,
     Code::UpstreamTimeout,
     Code::Unauthenticated,
@@ -621,6 +649,12 @@ mod tests {
         telemetry.holds_pending(&BTreeMap::from([("finance", two)]));
         telemetry.freezes(["all", "class/financial agent/bot"]);
         telemetry.breaker("stripe", "open");
+        telemetry.breaker_turned(("stripe", Some("stripe.refund.create")), "open", "5 in a row");
+        let stands = RoadStands { actions_shut: 1, in_flight: 7, lanes: 200, waiting: 2 };
+        telemetry.road("stripe", stands);
+        telemetry.process(9, 2_000);
+        telemetry.shed(Some("stripe"), "read", "late");
+        telemetry.shed(None, "effect", "full");
         telemetry.stream_ended("stripe", "quiet", Duration::from_secs(60));
         telemetry.at_door("signed_in", "code", (Some("eve"), ""));
         telemetry.at_door_again("signed_in", "code");
@@ -650,6 +684,15 @@ mod tests {
             "tollhouse_evidence_gap_total 1",
             "tollhouse_contradictions_total 1",
             "tollhouse_breaker_state{upstream=\"stripe\"} 2",
+            "tollhouse_breaker_turns_total{to=\"open\",upstream=\"stripe\"} 1",
+            "tollhouse_breaker_actions_shut{upstream=\"stripe\"} 1",
+            "tollhouse_upstream_in_flight{upstream=\"stripe\"} 7",
+            "tollhouse_upstream_lanes{upstream=\"stripe\"} 200",
+            "tollhouse_upstream_waiting{upstream=\"stripe\"} 2",
+            "tollhouse_shed_total{at=\"stripe\",wants=\"read\",why=\"late\"} 1",
+            "tollhouse_shed_total{at=\"process\",wants=\"effect\",why=\"full\"} 1",
+            "tollhouse_calls_in_flight 9",
+            "tollhouse_calls_max 2000",
             "tollhouse_frozen{scope_kind=\"all\"} 1",
             "tollhouse_frozen{scope_kind=\"agent\"} 1",
             "tollhouse_frozen{scope_kind=\"tenant\"} 0",

@@ -5,7 +5,8 @@
 //! `{ why, given, when, each, same_as, indistinguishable, then }`:
 //!
 //! - `given`: `like` (a base of `given.yaml`), `clock`, `pack` (shipped, or of `packs/`), `contracts`, `upstream`,
-//!   `call` (what every call has unless it says otherwise), `limits`, `breaker`, `site_headers`, `issuer`, `freeze`.
+//!   `call` (what every call has unless it says otherwise), `limits`, `breaker`, `concurrency`, `process`,
+//!   `site_headers`, `issuer`, `freeze`.
 //!   A case's lies over its file's. `upstream` maps `METHOD target` (or its beginning and `*`) to
 //!   `{ status, json | text, headers, after }`, to `lost` (it may have happened) or `refused` (nothing left), to a
 //!   list of these in turn, or to `{ patch: {..} }`: the answer that was there with other members.

@@ -9,7 +9,8 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, header};
 use serde_json::{Value, json};
 use tollhouse::audit::{Audit, Event};
-use tollhouse::breaker::First;
+use tollhouse::breaker::lanes::Wants;
+use tollhouse::breaker::{First, Own};
 use tollhouse::call::{Call, Caller, Facts, Request};
 use tollhouse::decision::Verdict;
 use tollhouse::disclosure;
@@ -124,7 +125,10 @@ fn judging(
         }),
         batches("frozen?", rounds, || gate.freezes.check(call, caller)),
         batches("three rates", rounds, || gate.rates.take(call, caller)),
-        batches("road open?", rounds, || site.breaker.admit(First::Read)),
+        batches("road open?", rounds, || {
+            let own = Own { name: &call.action.name, first: First::Read };
+            (site.breaker.admit(First::Read, Some(own)), site.lanes.try_enter(Wants::Read))
+        }),
         batches("resolve", rounds, || resolve::resolve(&scope)),
         batches("policy, decided anew", rounds.min(40), || gate.policy.decide(&question)),
     ])
@@ -144,7 +148,7 @@ async fn refunding(
     for _ in 0..rounds.max(3) {
         let from = Mark::now();
         for _ in 0..BATCH {
-            facts = gate.lookups.gather(&scope, &mut |_| {}).await.map_err(|e| e.why)?;
+            facts = gate.lookups.gather(&scope, &mut |_, _| {}).await.map_err(|e| e.why)?;
         }
         spans.add(from, Mark::now());
     }

@@ -49,6 +49,7 @@ pub(crate) fn pack(errors: ErrorShape) -> PackTraits {
             retention: Duration::from_secs(86_400),
             replays_errors: false,
         },
+        ill: None,
     }
 }
 

@@ -176,6 +176,7 @@ fn traits(file: &str, top: &Section<'_>) -> Option<PackTraits> {
         headers: top.optional("headers", headers).unwrap_or_default(),
         selectors: top.optional("selectors", headers).unwrap_or_default(),
         idempotency: idempotency.unwrap_or(Some(NO_KEYS))?,
+        ill: top.section("ill").and_then(outcome::ill),
     })
 }
 

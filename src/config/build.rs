@@ -8,6 +8,7 @@ use super::{Config, StorePlace, UpstreamSection};
 use crate::approval::{Approvals, Rules};
 use crate::audit::Audit;
 use crate::breaker::Breaker;
+use crate::breaker::lanes::Lanes;
 use crate::call::{Class, Digest};
 use crate::catalog::{Catalog, Road};
 use crate::clock::Clock;
@@ -286,6 +287,7 @@ pub fn gate(config: Config, vault: Vault, keep: Keep, clock: Clock) -> Result<Ga
         catalog,
         freezes: Freezes::new(Arc::clone(&store), clock.clone()),
         rates: Arc::new(Rates::new(config.limits, clock.clone(), None)),
+        process: Lanes::new(config.process, clock.clone()),
         sites: config.upstreams.iter().map(|one| site(one, &clock)).collect(),
         lookups,
         policy_digest: Arc::clone(policy.digest()),
@@ -347,6 +349,7 @@ fn site(one: &UpstreamSection, clock: &Clock) -> (Arc<str>, Site) {
         origin: origin(one),
         upstream: one.upstream.clone(),
         breaker: Breaker::new(Arc::clone(&one.name), one.breaker, clock.clone()),
+        lanes: Lanes::new(one.lanes, clock.clone()),
         trusted: one.trusted,
         headers: one.headers.clone(),
     };

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Config, StorePlace, UpstreamSection};
-use crate::breaker;
+use crate::breaker::{self, lanes};
 use crate::catalog::pack::{self, Pack};
 use crate::credentials::{Reference, References};
 use crate::facts::AccountRule;
@@ -107,7 +107,7 @@ impl File<'_> {
         });
         let (hosts, audit_dir) = (top.optional("hosts", Node::texts), self.audit(top));
         let contracts = Contracts::read(top.node("contracts"), top.faults());
-        let (limits, log) = (limits(top), log_format(top));
+        let (limits, log, process) = (limits(top), log_format(top), process(top));
         let drain = top.optional("drain", Node::duration).unwrap_or(Duration::from_secs(20));
         // Everything is read before anything is missed: all faults at once.
         Some(Config {
@@ -123,6 +123,7 @@ impl File<'_> {
             upstreams,
             contracts,
             limits,
+            process,
             queues,
             crowd,
             default_policies: policies.0,
@@ -283,9 +284,7 @@ impl File<'_> {
         let account = one
             .node("account")
             .and_then(|n| AccountRule::read(one.faults(), n, &one.path("account")));
-        let breaker = one
-            .node("breaker")
-            .map(|n| breaker::Settings::read(one.faults(), n, &one.path("breaker")));
+        let (breaker, lanes) = road(one);
         let headers = headers(one);
         let (pack, upstream) = (pack?, upstream?);
         if upstream.url.scheme() == Scheme::Http && upstream.addresses == Addresses::Public {
@@ -303,7 +302,8 @@ impl File<'_> {
             headers,
             account,
             trusted: trusted.unwrap_or(own_host),
-            breaker: breaker.unwrap_or_default(),
+            breaker,
+            lanes,
             pack,
             upstream,
         })
@@ -385,6 +385,22 @@ fn headers(one: &Section<'_>) -> Vec<(http::HeaderName, http::HeaderValue)> {
         }
     }
     headers
+}
+
+/// When the breaker of an upstream opens, and how many calls may be in flight there.
+fn road(one: &Section<'_>) -> (breaker::Settings, lanes::Settings) {
+    let breaker = |n| breaker::Settings::read(one.faults(), n, &one.path("breaker"));
+    let lanes = |n| lanes::Settings::read(one.faults(), n, &one.path("concurrency"));
+    (
+        one.node("breaker").map(breaker).unwrap_or_default(),
+        one.node("concurrency").map(lanes).unwrap_or_default(),
+    )
+}
+
+/// How many calls may be in flight in the process.
+fn process(top: &Section<'_>) -> lanes::Settings {
+    let read = |n| lanes::Settings::read_process(top.faults(), n, "concurrency");
+    top.node("concurrency").map_or_else(lanes::Settings::process, read)
 }
 
 fn limits(top: &Section<'_>) -> Vec<limits::Rule> {

@@ -102,6 +102,7 @@ fn settings(
         upstreams: vec![one],
         contracts,
         limits: Vec::new(),
+        process: crate::breaker::lanes::Settings::process(),
         queues: queues.into_iter().map(|queue| (queue, Queue::default())).collect(),
         crowd: crate::store::Crowd::default(),
         policies: Vec::new(),
@@ -125,6 +126,7 @@ fn section(pack: Arc<Pack>, mut upstream: Upstream, credentials: References) -> 
         account: None,
         trusted,
         breaker: crate::breaker::Settings::default(),
+        lanes: crate::breaker::lanes::Settings::default(),
     }
 }
 

@@ -96,8 +96,13 @@ fn meaning(code: Code) -> &'static str {
              system of record did not answer. What cannot be checked does not happen."
         }
         Code::BreakerOpen => {
-            "The upstream failed several times in a row. For a while nothing is sent; then one read \
-             tries whether it is well again."
+            "The upstream, or this action of it, failed several times in a row, or too many of the last \
+             calls failed or were slow. For a while nothing is sent; then a few reads try whether it is \
+             well again."
+        }
+        Code::Overloaded => {
+            "More calls were asked for at once than the upstream, or this service, can take. Reads are \
+             sent away before effects. Nothing was begun."
         }
         Code::InFlight => {
             "The same request, or another effect on the same thing, is being sent right now. Its \

@@ -241,6 +241,9 @@ fn sdk_may_retry(refusal: &Refusal, class: Option<Class>) -> bool {
         | Code::UpstreamUnreachable
         | Code::UpstreamTimeout => true,
         Code::BreakerOpen => class == Some(Class::Read),
+        // Effects come first, and few are sent away. Reads that a library sends again at once would only
+        // make what is too much more.
+        Code::Overloaded => class.is_some_and(Class::is_effect),
         // BOUND: an SDK that sleeps longer than this keeps the agent from saying anything.
         Code::RateLimited => refusal.retry_after.is_some_and(|wait| seconds(wait) <= 5),
         Code::ApprovalRequired
@@ -408,6 +411,8 @@ mod tests {
             (Refusal::undecidable(""), Class::Financial, "true"),
             (Refusal::breaker_open("stripe", seconds(30)), Class::Read, "true"),
             (Refusal::breaker_open("stripe", seconds(30)), Class::Financial, "false"),
+            (Refusal::overloaded("stripe", seconds(2)), Class::Read, "false"),
+            (Refusal::overloaded("stripe", seconds(2)), Class::Financial, "true"),
             (Refusal::in_flight(OPERATION, seconds(2)), Class::Financial, "true"),
             (Refusal::outcome_unknown(OPERATION), Class::Financial, "false"),
             (Refusal::outcome_still_unknown(OPERATION), Class::Financial, "false"),

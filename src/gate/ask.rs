@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use crate::action::AuthPlace;
-use crate::breaker::{First, Pass};
 use crate::call::{AccountClaim, Call, Caller, Request};
 use crate::clock::Timestamp;
 use crate::contract::Contract;
@@ -100,14 +99,5 @@ impl Gate {
         let missing =
             || Refusal::undecidable(format!("no upstream `{}` is configured", call.upstream));
         self.sites.get(&call.upstream).ok_or_else(missing)
-    }
-
-    /// Leave to reach the upstream of a call.
-    pub(super) fn open_road(&self, asked: &Asked) -> Result<Pass, Refusal> {
-        let first = match asked.call.class.is_effect() && asked.call.action.facts.is_empty() {
-            true => First::Effect,
-            false => First::Read,
-        };
-        self.site(&asked.call)?.breaker.admit(first)
     }
 }

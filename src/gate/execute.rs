@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::action::Action;
-use crate::breaker::Health;
+use crate::breaker::Reached;
 use crate::call::{Answer, OperationId, Outcome};
 use crate::disclosure::{self, Question, Ran};
 use crate::gate::record::Told;
@@ -44,7 +44,7 @@ impl Gate {
         let send = self.outgoing(permit, site)?;
         let sent = self.clock.steady();
         let exchange = self.outbound.exchange(&site.upstream, send, Connection::Pooled).await;
-        permit.road.saw(health(&exchange));
+        self.saw_own(permit, (&exchange, sent));
         let name = &site.upstream.name;
         let reply = match exchange {
             Exchange::Answered(reply) => reply,
@@ -137,8 +137,14 @@ impl Gate {
             evidence.answered(reply, self.clock.steady().saturating_sub(sent));
         }
         let outcome = operation::outcome(&permit.asked.call.action, &exchange);
-        permit.road.saw(health(&exchange));
+        self.saw_own(permit, (&exchange, sent));
         (outcome, exchange)
+    }
+
+    /// How the upstream did with the call itself, which left at `sent`.
+    pub(super) fn saw_own(&self, permit: &mut Permit, (exchange, sent): (&Exchange, Duration)) {
+        let pack = &permit.asked.call.action.pack;
+        self.saw_exchange(&mut permit.road, Reached::Action, (pack, exchange, sent));
     }
 
     /// What goes upstream: the agent's own bytes, our secret, and nothing else of ours.
@@ -180,13 +186,6 @@ impl Gate {
         let rate = evidence.taken.and_then(|taken| self.rates.fields(taken));
         disclosure::mark(&mut answer, ran, rate.as_ref());
         Ok(answer)
-    }
-}
-
-pub(super) fn health(exchange: &Exchange) -> Health {
-    match exchange {
-        Exchange::Answered(reply) => Health::of(Some(reply.status)),
-        Exchange::NotSent(_) | Exchange::Unknown(_) => Health::Ill,
     }
 }
 

@@ -84,7 +84,7 @@ impl Gate {
         let nothing = Facts::default();
         let scope = scope(&asked.call, &asked.caller, asked.account.as_deref(), &nothing);
         let read = match lookup {
-            Lookup::Read => self.lookups.gather(&scope, &mut |_| {}).await,
+            Lookup::Read => self.lookups.gather(&scope, &mut |_, _| {}).await,
             Lookup::Given => Ok(Facts::default()),
         };
         let mut facts = match read {

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::bounds::JOIN_WAIT;
-use crate::breaker::Pass;
 use crate::call::{Answer, Facts, OperationId, Outcome};
 use crate::decision::Reason;
 use crate::disclosure::{self, Question, Ran};
 use crate::gate::execute::kept;
+use crate::gate::road::Road;
 use crate::gate::{Asked, Evidence, Gate};
 use crate::operation;
 use crate::refusal::{self, Code, Refusal};
@@ -34,7 +34,7 @@ pub(super) enum Recall {
 /// What was read beside recall.
 pub(super) struct Early {
     /// Leave to reach the upstream.
-    pub road: Pass,
+    pub road: Road,
     /// What it said.
     pub facts: Result<Facts, Refusal>,
 }
@@ -60,7 +60,7 @@ impl Gate {
     async fn recall_and_read(
         &self,
         asked: &Asked,
-        (seen, mut road): (u64, Pass),
+        (seen, mut road): (u64, Road),
         evidence: &mut Evidence,
     ) -> Result<(Recall, Option<Early>), Refusal> {
         let (recalled, facts) = {
@@ -83,13 +83,13 @@ impl Gate {
     }
 
     /// Leave to read the facts of an effect before it is known to be new.
-    fn early_road(&self, asked: &Asked) -> Option<Pass> {
+    fn early_road(&self, asked: &Asked) -> Option<Road> {
         let (call, caller) = (&asked.call, &asked.caller);
         let may = call.class.is_effect()
             && !call.action.facts.is_empty()
             && self.freezes.check(call, caller).is_ok()
             && self.rates.has_room(call, caller);
-        may.then(|| self.open_road(asked).ok()).flatten()
+        may.then(|| self.open_road_now(asked).ok()).flatten()
     }
 
     /// Whether a call is known already; a read never is.

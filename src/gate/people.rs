@@ -14,6 +14,7 @@ use crate::gate::record::{Told, settling};
 use crate::gate::{Evidence, Gate};
 use crate::refusal::Fault;
 use crate::store::{Freeze, FreezeScope, Record, Settled, State, Witness};
+use crate::telemetry::RoadStands;
 
 /// BOUND: as much of a held body as a person reads.
 const HELD_BODY_CHARS_MAX: usize = 4_000;
@@ -272,7 +273,17 @@ impl Gate {
         self.count_standing().await;
         for (name, site) in &self.sites {
             self.telemetry.breaker(name, site.breaker.shown().name());
+            let lanes = site.lanes.seen();
+            let stands = RoadStands {
+                actions_shut: site.breaker.actions_shown().len(),
+                in_flight: lanes.in_flight,
+                lanes: lanes.lanes,
+                waiting: lanes.waiting,
+            };
+            self.telemetry.road(name, stands);
         }
+        let process = self.process.seen();
+        self.telemetry.process(process.in_flight, process.lanes);
         self.telemetry.render()
     }
 

@@ -5,11 +5,11 @@
 
 use std::time::Duration;
 
-use crate::breaker::Pass;
 use crate::call::{Facts, OperationId};
 use crate::credentials::Secret;
 use crate::gate::Asked;
 use crate::gate::reserve::Judged;
+use crate::gate::road::Road;
 use crate::outbound::Outgoing;
 use crate::store::Token;
 
@@ -20,7 +20,7 @@ pub struct Permit {
     pub(super) asked: Asked,
     pub(super) facts: Facts,
     pub(super) ticket: Option<Ticket>,
-    pub(super) road: Pass,
+    pub(super) road: Road,
     secret: Secret,
 }
 
@@ -41,7 +41,7 @@ impl Permit {
         asked: Asked,
         judged: Judged,
         ticket: Option<Ticket>,
-        road: Pass,
+        road: Road,
         secret: Secret,
     ) -> Self {
         Self { asked, facts: judged.facts, ticket, road, secret }

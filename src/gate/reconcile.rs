@@ -16,14 +16,15 @@ use futures_util::stream::{self, StreamExt};
 use crate::action::{Lookup, Unit};
 use crate::audit::Event;
 use crate::bounds::LEASE_MARGIN;
-use crate::breaker::{First, Health};
+use crate::breaker::Reached;
 use crate::call::{Facts, OperationId, Outcome, Resolved};
 use crate::clock::Timestamp;
 use crate::decision::Verdict;
-use crate::gate::execute::{health, told_by};
+use crate::gate::execute::told_by;
 use crate::gate::parcel::{Parcel, Sought};
 use crate::gate::record::Told;
 use crate::gate::reserve::Judged;
+use crate::gate::road;
 use crate::gate::{Admission, Asked, Evidence, Gate, Permit, Site, Ticket};
 use crate::operation;
 use crate::operation::search::{self, Absence, Shown, Wanted};
@@ -228,8 +229,9 @@ impl Gate {
         let site = self.site(&asked.call).map_err(|refusal| refusal.why)?;
         let mut permit = self.permit_again(asked).map_err(|refusal| refusal.why)?;
         let send = self.last_look(&permit, (site, ticket)).map_err(|refusal| refusal.detail)?;
+        let sent = self.clock.steady();
         let exchange = self.outbound.exchange(&site.upstream, send, Connection::Fresh).await;
-        permit.road.saw(health(&exchange));
+        self.saw_own(&mut permit, (&exchange, sent));
         let action = &asked.call.action;
         let outcome = operation::outcome(action, &exchange);
         let told = told_by(action, ticket, (outcome, &exchange));
@@ -245,7 +247,7 @@ impl Gate {
     }
 
     fn permit_again(&self, asked: &Asked) -> Result<Permit, Refusal> {
-        let road = self.open_road(asked)?;
+        let road = self.open_road_to_resend(asked)?;
         let (facts, resolved) = (Facts::default(), Resolved::default());
         let judged =
             Judged { facts, resolved: Arc::new(resolved), reasons: Vec::new(), queue: "".into() };
@@ -308,10 +310,18 @@ impl Gate {
     }
 
     async fn answer_of(&self, site: &Site, asked: &Asked, target: &str) -> Result<Value, String> {
-        let mut pass = site.breaker.admit(First::Read).map_err(|refusal| refusal.detail)?;
+        let mut road = self.open_road_to_look(site).map_err(|refusal| refusal.detail)?;
+        let asked_at = self.clock.steady();
         let reply = self.lookups.look(&asked.call, target).await;
-        pass.saw(Health::of(reply.as_ref().ok().map(|reply| reply.status)));
+        let span = self.clock.steady().saturating_sub(asked_at);
+        let pack = &asked.call.action.pack;
+        let health = road::health(pack, reply.as_ref().ok());
+        self.saw(&mut road, Reached::Upstream, (health, span));
         let reply = reply.map_err(|why| format!("the look-up failed: {why}"))?;
+        // SECURITY: a vendor that failed shows nothing, which must not be read as that there is nothing.
+        if operation::says_ill(pack, &reply) {
+            return Err("the look-up was answered with the vendor's own failure".into());
+        }
         if reply.status != 200 {
             return Err(format!("the look-up answered {}", reply.status));
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::bounds::{LEASE_MARGIN, SAME_WINDOW};
-use crate::breaker::{Health, Pass};
+use crate::breaker::Reached;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 
@@ -14,9 +14,11 @@ use crate::contract::Contract;
 use crate::decision::{Decision, Reason};
 use crate::gate::known::{Recall, why};
 use crate::gate::parcel::Parcel;
+use crate::gate::road::{self, Road};
 use crate::gate::{Admission, Asked, Evidence, Gate, Permit, Ticket};
 use crate::limits;
 use crate::operation;
+use crate::outbound::Reply;
 use crate::policy;
 use crate::refusal::Refusal;
 use crate::resolve;
@@ -70,7 +72,7 @@ impl Gate {
     pub(super) async fn judge_facts(
         &self,
         asked: &Asked,
-        road: &mut Pass,
+        road: &mut Road,
         early: Option<Result<Facts, Refusal>>,
         evidence: &mut Evidence,
     ) -> Result<Judged, Refusal> {
@@ -100,7 +102,7 @@ impl Gate {
     pub(super) async fn known_facts(
         &self,
         asked: &Asked,
-        road: &mut Pass,
+        road: &mut Road,
         evidence: &mut Evidence,
     ) -> Result<(Facts, Arc<Resolved>), Refusal> {
         let facts = self.gathered(asked, road).await?;
@@ -108,12 +110,15 @@ impl Gate {
     }
 
     /// What the system of record says.
-    pub(super) async fn gathered(&self, asked: &Asked, road: &mut Pass) -> Result<Facts, Refusal> {
+    pub(super) async fn gathered(&self, asked: &Asked, road: &mut Road) -> Result<Facts, Refusal> {
         let account = asked.account.as_deref();
         let nothing = Facts::default();
         let scope =
             resolve::Scope { call: &asked.call, caller: &asked.caller, account, facts: &nothing };
-        let mut seen = |status| road.saw(Health::of(status));
+        let pack = Arc::clone(&asked.call.action.pack);
+        let mut seen = |reply: Option<&Reply>, span| {
+            self.saw(road, Reached::Upstream, (road::health(&pack, reply), span));
+        };
         match asked.call.action.facts.is_empty() {
             true => Ok(Facts::default()),
             false => Box::pin(self.lookups.gather(&scope, &mut seen)).await,
@@ -167,8 +172,6 @@ impl Gate {
         entrance: Entrance<'_>,
         evidence: &mut Evidence,
     ) -> Result<Room, Refusal> {
-        // Its facts may have shown that the upstream is not well: an effect does not try the road.
-        self.site(&asked.call)?.breaker.still_open()?;
         // SECURITY: who misses what another server had confirmed is waited for; a vendor that knows our keys
         // does nothing twice.
         let is_exposed = asked.call.class == Class::Financial && !self.is_keyed(asked)?;
@@ -346,7 +349,7 @@ impl Gate {
         asked: Asked,
         judged: Judged,
         ticket: Option<Ticket>,
-        road: Pass,
+        road: Road,
     ) -> Result<Admission, Refusal> {
         let (upstream, class) = (&asked.call.upstream, asked.call.class);
         let secret = self.vault.open(upstream, class).ok_or_else(|| {

@@ -1,13 +1,15 @@
 //! A public answer goes on as it comes, and how it ended is put on record when it has. One that came whole
 //! is answered like any other read.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::audit::{Event, UpstreamSeen};
-use crate::breaker::Health;
+use crate::breaker::{Health, Reached};
 use crate::call::{Answer, Body, Ended};
 use crate::decision::Verdict;
 use crate::gate::execute::SOON;
+use crate::gate::road;
 use crate::gate::{Evidence, Gate, Permit, Site};
 use crate::outbound::{Connection, Stream};
 use crate::refusal::Refusal;
@@ -22,30 +24,41 @@ impl Gate {
     ) -> Result<Answer, Refusal> {
         let send = self.outgoing(permit, site)?;
         let name = &site.upstream.name;
+        let pack = Arc::clone(&permit.asked.call.action.pack);
         let sent = self.clock.steady();
         let stream = self.outbound.exchange_stream(&site.upstream, send, Connection::Pooled).await;
         let (head, mut chunks) = match stream {
             Stream::Answered(head, chunks) => (head, chunks),
             Stream::Whole(reply) => {
-                permit.road.saw(Health::of(Some(reply.status)));
+                self.streamed(permit, (road::health(&pack, Some(&reply)), sent));
                 evidence.answered(&reply, self.clock.steady().saturating_sub(sent));
                 return self.disclose(permit, &reply, None, evidence);
             }
             Stream::NotSent(why) => {
-                permit.road.saw(Health::Ill);
+                self.streamed(permit, (Health::Ill, sent));
                 return Err(Refusal::upstream_unreachable(name, SOON).because(why));
             }
             Stream::Unknown(why) => {
-                permit.road.saw(Health::Ill);
+                self.streamed(permit, (Health::Ill, sent));
                 return Err(Refusal::upstream_timeout(name, SOON).because(why));
             }
         };
-        permit.road.saw(Health::of(Some(head.status)));
+        self.streamed(permit, (Health::of(Some(head.status)), sent));
         evidence.answered(&head, self.clock.steady().saturating_sub(sent));
         let mut answer = self.disclose(permit, &head, None, evidence)?;
-        chunks.at_end(self.told_at_end(evidence, sent));
+        let lane = permit.road.take_lane();
+        let told = self.told_at_end(evidence, sent);
+        chunks.at_end(move |ended| {
+            drop(lane);
+            told(ended);
+        });
         answer.body = Body::Stream(chunks);
         Ok(answer)
+    }
+
+    fn streamed(&self, permit: &mut Permit, (health, sent): (Health, Duration)) {
+        let span = self.clock.steady().saturating_sub(sent);
+        self.saw(&mut permit.road, Reached::Action, (health, span));
     }
 
     /// What is told once it has ended. It keeps no gate: a reload may have replaced it by then.

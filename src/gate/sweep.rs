@@ -203,7 +203,7 @@ impl Gate {
         let parcel = self.parcel(record).await?;
         let asked = self.asked_again(record, &parcel, evidence).await?;
         self.freezes.check(&asked.call, &asked.caller)?;
-        let mut road = self.open_road(&asked)?;
+        let mut road = self.open_road(&asked).await?;
         let shown: Vec<Box<str>> =
             record.approval.as_ref().map(|yes| yes.policies.clone()).unwrap_or_default();
         let mut seen = 0;
@@ -217,6 +217,8 @@ impl Gate {
                 Release::HeldAnew { reasons, queue, .. } => (reasons, queue),
                 Release::Refused(refusal) => return Err(*refusal),
             };
+            // Its facts may have shown that the upstream is not well: an effect does not try the road.
+            road.still_open()?;
             let judged = crate::gate::reserve::Judged { facts, resolved, reasons, queue };
             let entrance = Entrance::Approved { operation: record.op, seen, parcel: &parcel };
             match self.reserve(&asked, &judged, entrance, evidence).await {
@@ -274,6 +276,7 @@ fn may_pass(code: Code) -> bool {
     match code {
         Code::Undecidable
         | Code::BreakerOpen
+        | Code::Overloaded
         | Code::InFlight
         | Code::OutcomeUnknown
         | Code::OutcomeStillUnknown

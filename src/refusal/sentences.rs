@@ -169,6 +169,17 @@ impl Refusal {
         Self::new(Code::BreakerOpen, detail).after(wait)
     }
 
+    /// More calls at once than `what` can have.
+    pub fn overloaded(what: &str, wait: Duration) -> Self {
+        let detail = format!(
+            "{} has too many calls right now. Nothing was sent. The same request may be sent again after \
+             {} seconds, at most 3 times.",
+            place(what),
+            seconds(wait),
+        );
+        Self::new(Code::Overloaded, detail).after(wait)
+    }
+
     /// The same is running.
     pub fn in_flight(operation: OperationId, wait: Duration) -> Self {
         let detail = format!(
@@ -415,6 +426,7 @@ mod tests {
             Refusal::undecidable(text),
             Refusal::unjudged(text),
             Refusal::breaker_open(text, wait),
+            Refusal::overloaded(text, wait),
             Refusal::in_flight(OPERATION, wait),
             Refusal::resource_busy(OPERATION, wait),
             Refusal::outcome_unknown(OPERATION),

@@ -4,6 +4,7 @@
 //! word of a closed list.
 
 use super::QueueStands;
+use super::roads::Roads;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,8 +40,8 @@ const MODE: &str = "enforce";
 pub(super) const NONE: &str = "none";
 
 /// A family that counts; `None` never happens, which the test of the names holds.
-type Counters = Option<IntCounterVec>;
-type Gauges = Option<IntGaugeVec>;
+pub(super) type Counters = Option<IntCounterVec>;
+pub(super) type Gauges = Option<IntGaugeVec>;
 type Histograms = Option<HistogramVec>;
 
 /// What was counted since the process began, for who draws it.
@@ -74,6 +75,7 @@ pub(super) struct Metrics {
     money: Counters,
     evidence_gap: Counters,
     breaker: Gauges,
+    pub(super) roads: Roads,
     frozen: Gauges,
     store_duration: Histograms,
     store_unsafe: Gauges,
@@ -140,6 +142,7 @@ impl Metrics {
             ),
             evidence_gap: counters(r, "tollhouse_evidence_gap_total", &[]),
             breaker: gauges(r, "tollhouse_breaker_state", &["upstream"]),
+            roads: Roads::new(r),
             frozen: gauges(r, "tollhouse_frozen", &["scope_kind"]),
             store_duration: histograms(r, "tollhouse_store_duration_seconds", &["op"], STORE),
             store_unsafe: gauges(r, "tollhouse_store_unsafe", &[]),
@@ -338,7 +341,7 @@ fn observe(histogram: Option<&Histogram>, span: Duration) {
     }
 }
 
-fn add(family: &Counters, labels: &[&str], count: u64) {
+pub(super) fn add(family: &Counters, labels: &[&str], count: u64) {
     if let Some(Ok(one)) = family.as_ref().map(|f| f.get_metric_with_label_values(labels)) {
         one.inc_by(count);
     }
@@ -357,7 +360,7 @@ fn by_label(family: &Counters) -> Vec<(String, u64)> {
     children.filter_map(one).collect()
 }
 
-fn set(family: &Gauges, labels: &[&str], value: u64) {
+pub(super) fn set(family: &Gauges, labels: &[&str], value: u64) {
     if let Some(Ok(one)) = family.as_ref().map(|f| f.get_metric_with_label_values(labels)) {
         one.set(i64::try_from(value).unwrap_or(i64::MAX));
     }
@@ -372,11 +375,11 @@ fn registered<F: Collector + Clone + 'static>(registry: &Registry, family: F) ->
     Some(family)
 }
 
-fn counters(registry: &Registry, name: &str, labels: &[&str]) -> Counters {
+pub(super) fn counters(registry: &Registry, name: &str, labels: &[&str]) -> Counters {
     registered(registry, IntCounterVec::new(Opts::new(name, help(name)), labels).ok()?)
 }
 
-fn gauges(registry: &Registry, name: &str, labels: &[&str]) -> Gauges {
+pub(super) fn gauges(registry: &Registry, name: &str, labels: &[&str]) -> Gauges {
     registered(registry, IntGaugeVec::new(Opts::new(name, help(name)), labels).ok()?)
 }
 
@@ -412,6 +415,6 @@ fn help(name: &str) -> &'static str {
         "streams_total" => "Answers that were passed on as they came, by how they ended",
         "log_lines_left_out_total" => "Log lines that nobody took in time",
         "build_info" => "The version that runs",
-        _ => "Not described",
+        other => super::roads::help(other),
     }
 }

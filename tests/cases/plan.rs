@@ -21,6 +21,8 @@ const GIVEN: &[&str] = &[
     "limits",
     "trusted",
     "breaker",
+    "concurrency",
+    "process",
     "site_headers",
     "issuer",
     "freeze",

@@ -10,6 +10,7 @@ use http::{HeaderName, HeaderValue};
 use parking_lot::Mutex;
 use tollhouse::approval::{Approvals, Rules};
 use tollhouse::audit::Audit;
+use tollhouse::breaker::lanes::{self, Lanes};
 use tollhouse::breaker::{Breaker, Settings};
 use tollhouse::call::{Digest, OperationId};
 use tollhouse::catalog::{Catalog, Pack, Road, pack};
@@ -61,6 +62,8 @@ struct Keeps {
     trusted: bool,
     rates: Arc<Rates>,
     breaker: Arc<Breaker>,
+    lanes: Arc<Lanes>,
+    process: Arc<Lanes>,
     store: Arc<Store>,
     vault: Arc<Vault>,
     outbound: Arc<Outbound>,
@@ -150,6 +153,12 @@ impl Keeps {
         let breaker = get(given, "breaker")
             .map(|node| Settings::read(&faults, node, "breaker"))
             .unwrap_or_default();
+        let lanes = get(given, "concurrency")
+            .map(|node| lanes::Settings::read(&faults, node, "concurrency"))
+            .unwrap_or_default();
+        let process = get(given, "process")
+            .map(|node| lanes::Settings::read_process(&faults, node, "process"))
+            .unwrap_or_else(lanes::Settings::process);
         assert!(faults.is_empty(), "{}", faults.into_errors());
         let headers = get(given, "site_headers").map(entries).unwrap_or_default().iter();
         let header = |(name, _, value): &(String, Place, Node)| {
@@ -165,6 +174,8 @@ impl Keeps {
             identity: Arc::new(identity),
             rates: Arc::new(Rates::new(limits, clock.clone(), None)),
             breaker: Breaker::new(Arc::clone(&name), breaker, clock.clone()),
+            lanes: Lanes::new(lanes, clock.clone()),
+            process: Lanes::new(process, clock.clone()),
             store: Arc::new(Store::memory(clock.clone()).unwrap()),
             vault: Arc::new(vault(&name, clock)),
             outbound,
@@ -199,6 +210,7 @@ impl Keeps {
             catalog,
             freezes: Freezes::new(Arc::clone(&store), clock.clone()),
             rates: Arc::clone(&self.rates),
+            process: Arc::clone(&self.process),
             sites: HashMap::from([(Arc::clone(&self.name), self.site())]),
             lookups: self.lookups(),
             policy_digest: Arc::clone(policy.digest()),
@@ -239,6 +251,7 @@ impl Keeps {
         Site {
             upstream: self.upstream.clone(),
             breaker: Arc::clone(&self.breaker),
+            lanes: Arc::clone(&self.lanes),
             trusted: self.trusted,
             origin: Digest([0; 32]),
             headers: self.headers.clone(),

@@ -31,6 +31,7 @@ fn traits() -> Arc<PackTraits> {
             replays_errors: false,
             methods: None,
         },
+        ill: None,
     })
 }
 

@@ -1,6 +1,6 @@
 //! How does a vendor say what became of a call?
 
-use crate::action::OutcomeRule;
+use crate::action::{Condition, OutcomeRule};
 use crate::yaml::{Node, Section, Shape};
 
 use super::words::{condition, pointer};
@@ -30,6 +30,13 @@ pub(super) fn of_action(section: &Section<'_>, node: &Node, pack: &OutcomeRule) 
         not_executed: own.not_executed.unwrap_or_else(|| pack.not_executed.clone()),
         ..own.rule
     }
+}
+
+/// How a vendor says with a 2xx that it failed itself.
+pub(super) fn ill(section: Section<'_>) -> Option<Condition> {
+    let found = condition(&section, pointer);
+    section.finish();
+    found
 }
 
 struct Read {

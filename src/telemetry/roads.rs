@@ -1,0 +1,87 @@
+//! Which number says how the roads are? Breakers that turned, calls in flight, those that wait and those
+//! that were sent away.
+//!
+//! Never takes the name of an action for a label: a pack may have hundreds.
+
+use prometheus::Registry;
+
+use super::metrics::{Counters, Gauges, add, counters, gauges, set};
+
+/// How an upstream's road stands.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RoadStands {
+    /// Actions whose own breaker is not closed.
+    pub actions_shut: usize,
+    /// Calls that have a lane.
+    pub in_flight: u32,
+    /// Lanes that there are now.
+    pub lanes: u32,
+    /// Calls that wait for one.
+    pub waiting: usize,
+}
+
+/// Its metrics.
+#[derive(Debug)]
+pub(super) struct Roads {
+    turns: Counters,
+    actions: Gauges,
+    in_flight: Gauges,
+    lanes: Gauges,
+    waiting: Gauges,
+    shed: Counters,
+    process: Gauges,
+    process_max: Gauges,
+}
+
+impl Roads {
+    pub(super) fn new(r: &Registry) -> Self {
+        Self {
+            turns: counters(r, "tollhouse_breaker_turns_total", &["upstream", "to"]),
+            actions: gauges(r, "tollhouse_breaker_actions_shut", &["upstream"]),
+            in_flight: gauges(r, "tollhouse_upstream_in_flight", &["upstream"]),
+            lanes: gauges(r, "tollhouse_upstream_lanes", &["upstream"]),
+            waiting: gauges(r, "tollhouse_upstream_waiting", &["upstream"]),
+            shed: counters(r, "tollhouse_shed_total", &["at", "wants", "why"]),
+            process: gauges(r, "tollhouse_calls_in_flight", &[]),
+            process_max: gauges(r, "tollhouse_calls_max", &[]),
+        }
+    }
+
+    pub(super) fn breaker_turned(&self, upstream: &str, to: &str) {
+        add(&self.turns, &[upstream, to], 1);
+    }
+
+    pub(super) fn stands(&self, upstream: &str, stands: RoadStands) {
+        let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+        set(&self.actions, &[upstream], count(stands.actions_shut));
+        set(&self.in_flight, &[upstream], stands.in_flight.into());
+        set(&self.lanes, &[upstream], stands.lanes.into());
+        set(&self.waiting, &[upstream], count(stands.waiting));
+    }
+
+    pub(super) fn process(&self, in_flight: u32, max: u32) {
+        set(&self.process, &[], in_flight.into());
+        set(&self.process_max, &[], max.into());
+    }
+
+    pub(super) fn shed(&self, at: &str, wants: &str, why: &str) {
+        add(&self.shed, &[at, wants, why], 1);
+    }
+}
+
+/// What each counts.
+pub(super) fn help(name: &str) -> &'static str {
+    match name {
+        "breaker_turns_total" => {
+            "Breakers that opened or closed, of an upstream and of its actions"
+        }
+        "breaker_actions_shut" => "Actions whose own breaker is not closed",
+        "upstream_in_flight" => "Calls that are under way to an upstream",
+        "upstream_lanes" => "Calls that may be under way there at once, right now",
+        "upstream_waiting" => "Calls that wait for a lane",
+        "shed_total" => "Calls that were sent away because too many were there",
+        "calls_in_flight" => "Calls in the process",
+        "calls_max" => "Calls that may be in the process at once",
+        _ => "Not described",
+    }
+}
