@@ -20,6 +20,8 @@ struct Said {
 }
 
 enum Gives {
+    /// Events without an end.
+    Stream,
     One(&'static str),
     Many(&'static str),
     Made(&'static str),
@@ -35,7 +37,7 @@ const fn said(
     Said { route, summary, query, body, gives }
 }
 
-use Gives::{Made, Many, One};
+use Gives::{Made, Many, One, Stream};
 
 const SAID: &[Said] = &[
     said(("GET", "/v1/session"), "Who you are here", &[], None, One("Session")),
@@ -136,6 +138,13 @@ const SAID: &[Said] = &[
         None,
         Many("Record"),
     ),
+    said(
+        ("GET", "/v1/events"),
+        "What changes, as it happens: server-sent events, with the names of what changed",
+        &["for"],
+        None,
+        Stream,
+    ),
     said(("GET", "/v1/config"), "What runs, without a secret", &[], None, One("Config")),
 ];
 
@@ -204,7 +213,12 @@ fn reference(name: &str) -> Value {
 }
 
 fn operation(said: &Said, route: &Route) -> Value {
+    let sort = match said.gives {
+        Stream => "text/event-stream",
+        One(_) | Made(_) | Many(_) => "application/json",
+    };
     let (status, schema) = match said.gives {
+        Stream => ("200", json!({ "type": "string" })),
         One(name) => ("200", reference(name)),
         Made(name) => ("201", reference(name)),
         Many(name) => ("200", json!({ "type": "array", "items": reference(name) })),
@@ -212,7 +226,7 @@ fn operation(said: &Said, route: &Route) -> Value {
     let mut responses = Map::new();
     responses.insert(
         status.to_owned(),
-        json!({ "description": said.summary, "content": { "application/json": { "schema": schema } } }),
+        json!({ "description": said.summary, "content": { sort: { "schema": schema } } }),
     );
     for (status, why) in refusals(said, route) {
         let content = json!({ "application/problem+json": { "schema": reference("Problem") } });
@@ -266,6 +280,13 @@ fn query(name: &str) -> Value {
         "state" => json!({ "enum": [
             "held", "approved", "submitted", "unknown", "done", "not_sent", "refused", "all"
         ] }),
+        "for" => json!({
+            "type": "integer",
+            "minimum": 0,
+            "maximum": 600,
+            "default": 600,
+            "description": "How many seconds it lasts at most; 0 is what is so now.",
+        }),
         "last" => json!({ "type": "integer", "minimum": 0, "maximum": 1000, "default": 20 }),
         "limit" => json!({ "type": "integer", "minimum": 1, "maximum": 500, "default": 100 }),
         "after" => json!({

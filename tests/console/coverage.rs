@@ -32,9 +32,14 @@ struct Row {
     well: u16,
     /// Whether what it answers names operations or freezes of a tenant.
     lists: bool,
+    /// Whether it takes a form of a page.
+    form: bool,
 }
 
-const PLAIN: Row = Row { thing: Thing::Nothing, body: none, well: 200, lists: false };
+const PLAIN: Row = Row { thing: Thing::Nothing, body: none, well: 200, lists: false, form: false };
+
+/// A form of a page: it is answered with an address.
+const FORM: Row = Row { well: 303, form: true, ..PLAIN };
 
 fn none(_: &Value) -> Value {
     Value::Null
@@ -44,6 +49,32 @@ fn row(route: &Route) -> Option<Row> {
     let row = match (route.method, route.path) {
         ("GET", "/healthz" | "/readyz" | "/metrics") => PLAIN,
         ("GET", "/sign-in" | "/sign-in.js") => PLAIN,
+        ("GET", "/" | "/decided" | "/operations" | "/activity" | "/controls" | "/v1/events") => {
+            PLAIN
+        }
+        // No file of that name: those that are there change with what is in them.
+        ("GET", "/assets/{name}") => Row { well: 404, ..PLAIN },
+        ("GET", "/holds/{op}" | "/operations/{op}") => Row { thing: Thing::Held, ..PLAIN },
+        ("POST", "/holds/{op}/approve") => {
+            Row { thing: Thing::Held, body: |hold| json!({ "digest": hold["digest"] }), ..FORM }
+        }
+        ("POST", "/holds/{op}/deny") => {
+            Row { thing: Thing::Held, body: |_| json!({ "reason": "not this one" }), ..FORM }
+        }
+        ("POST", "/holds/deny") => Row {
+            body: |_| json!({ "hold": format!("op_{}", "a".repeat(52)), "reason": "none of these" }),
+            ..FORM
+        },
+        ("POST", "/freezes") => Row {
+            body: |_| json!({ "scope": "tenant/acme agent/nobody", "reason": "odd" }),
+            ..FORM
+        },
+        ("POST", "/freezes/{id}/lift") => Row { thing: Thing::Freeze, ..FORM },
+        ("POST", "/operations/{op}/resolve") => Row {
+            thing: Thing::Unknown,
+            body: |_| json!({ "outcome": "done", "reason": "looked at the shop" }),
+            ..FORM
+        },
         // Nothing to sign in with, and no issuer in this configuration.
         ("POST", "/sign-in") => Row { well: 403, ..PLAIN },
         ("GET", "/sign-in/issuer" | "/sign-in/callback") => Row { well: 404, ..PLAIN },
@@ -135,7 +166,9 @@ impl Asked<'_> {
     }
 
     fn target(&self, id: &str) -> String {
-        self.route.path.replace("{op}", id).replace("{id}", id)
+        let path = self.route.path.replace("{op}", id).replace("{id}", id);
+        // A stream has no end: what is so now has one.
+        if path == "/v1/events" { path + "?for=0" } else { path }
     }
 
     fn body(&self, id: &str) -> Value {
@@ -150,7 +183,8 @@ impl Asked<'_> {
 
     fn reply(&self, who: Option<Who>, id: &str, body: &Value) -> Reply {
         let target = self.target(id);
-        let call = Call::new(self.route.method, &target).json(body);
+        let call = Call::new(self.route.method, &target);
+        let call = if self.row.form { call.form(body) } else { call.json(body) };
         match who {
             Some(who) => self.world.ask(who, call),
             None => call.send(&self.world.url).unwrap(),
@@ -258,7 +292,9 @@ fn no_row_is_for_a_route_that_is_gone() {
     let mut seen = std::collections::HashSet::new();
     for route in ROUTES {
         assert!(seen.insert((route.method, route.path)), "{} {} twice", route.method, route.path);
-        let names_nobody = route.sort == Sort::Probe || route.path.ends_with(".js");
+        let names_nobody = route.sort == Sort::Probe
+            || route.path.ends_with(".js")
+            || route.path == "/assets/{name}";
         assert!(names_nobody || route.access != Access::Anybody, "{}", route.path);
     }
 }
