@@ -35,6 +35,13 @@ const GATHER: Duration = Duration::from_millis(150);
 /// BOUND: so many changes at once are told one by one; more only that there are some.
 const TOLD_MAX: usize = 20;
 
+/// Whether a browser had a stream before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Begins {
+    First,
+    Again,
+}
+
 /// One stream, from its first event to its end.
 struct Stream {
     console: Arc<Console>,
@@ -85,8 +92,9 @@ pub async fn events(
         _place: place,
     };
     let again = headers.contains_key("last-event-id");
+    let begins = if again { Begins::Again } else { Begins::First };
     let life = span.seconds.map_or(LIFE, |seconds| Duration::from_secs(seconds).min(LIFE));
-    tokio::spawn(stream.run(again, life));
+    tokio::spawn(stream.run(begins, life));
     let body = Body::from_stream(futures_util::stream::unfold(taken, |mut taken| async {
         Some((taken.recv().await?, taken))
     }));
@@ -111,7 +119,7 @@ fn written(name: &str, number: u64, data: &serde_json::Value) -> String {
 struct Over;
 
 impl Stream {
-    async fn run(mut self, again: bool, life: Duration) {
+    async fn run(mut self, begins: Begins, life: Duration) {
         let closing = self.console.gate.closing.clone();
         let session = self.signed.session().cloned();
         let ended = async {
@@ -121,19 +129,19 @@ impl Stream {
             }
         };
         tokio::select! {
-            _over = self.tell(again) => {}
+            _over = self.tell(begins) => {}
             () = closing.cancelled() => {}
             () = ended => {}
             () = tokio::time::sleep(life) => {}
         }
     }
 
-    async fn tell(&mut self, again: bool) -> Result<(), Over> {
+    async fn tell(&mut self, begins: Begins) -> Result<(), Over> {
         let at = self.console.gate.clock.now().to_string();
         // The HTML standard, 9.2.6: after how long a browser tries again, in ms.
         self.raw("retry: 2000\n\n".to_owned()).await?;
         self.event("hello", &json!({ "at": at })).await?;
-        if again {
+        if begins == Begins::Again {
             // Nobody knows what it missed.
             self.event("refresh", &json!({})).await?;
         }
