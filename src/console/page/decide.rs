@@ -185,6 +185,7 @@ pub fn is_typed(amount: Money, typed: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
     use super::super::sample;
     use super::*;
 

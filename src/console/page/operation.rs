@@ -34,7 +34,7 @@ pub fn operation(frame: &Frame, seen: &OperationView) -> View {
         here: if held { Here::Holds } else { Here::Operations },
         title: format!("{}, {}", title(deed), Status::of(deed.state).word().to_lowercase()),
         main: html!(
-            (crumbs(deed, held, frame.now)) (just_now(frame, seen)) "<div data-op=\"" (deed.op.to_string()) "\" data-swap>"
+            (crumbs(deed, frame.now)) (just_now(frame, seen)) "<div data-op=\"" (deed.op.to_string()) "\" data-swap>"
             (tags(frame, deed)) r#"<h1 class="sentence">"# (sentence(deed, Length::Whole)) "</h1>" (body)
             (quarantine(&seen.wrote, Wrote::Decided)) (proof(seen)) "</div>"
         ),
@@ -42,8 +42,8 @@ pub fn operation(frame: &Frame, seen: &OperationView) -> View {
     }
 }
 
-fn crumbs(deed: &Deed, held: bool, now: Timestamp) -> Html {
-    let way = if held {
+fn crumbs(deed: &Deed, now: Timestamp) -> Html {
+    let way = if deed.asked.is_some() {
         html!(
             r#"<a href="/">Holds</a> <span aria-hidden="true">/</span> <a href="/decided">Decided</a>"#
         )
