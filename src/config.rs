@@ -77,6 +77,8 @@ pub struct OperatorToken {
     pub name: String,
     /// What it may do.
     pub roles: Vec<String>,
+    /// The tenants that it is bound to; `None` for every one.
+    pub tenants: Option<Vec<String>>,
     /// Whether it answers holds.
     pub approves: bool,
     /// Its SHA-256; the token itself is not kept.

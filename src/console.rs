@@ -1,8 +1,16 @@
 //! What may operators see and do? Holds, operations, freezes, records; health and metrics.
 //!
-//! Never answers without knowing who asks, except for the three probes, which name nobody.
+//! Never answers without knowing who asks, except for the three probes, which name nobody, and for
+//! signing in.
 
 mod api;
+mod form;
+mod guard;
+mod probes;
+mod public;
+mod routes;
+mod sessions;
+mod sign_in;
 mod view;
 
 use std::net::SocketAddr;
@@ -10,15 +18,19 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post};
 use serde_json::json;
 use tokio::sync::watch;
 
-use crate::approval::Operator;
+use crate::approval::{Objection, Operator};
+use crate::audit::Event;
 use crate::gate::Gate;
+use guard::Reached;
+pub use public::PublicUrl;
+pub use routes::{Access, ROUTES, Route, Sort};
+pub use sessions::Lasts;
+use sign_in::SignIn;
 
 /// A token of an operator; the token itself is not kept.
 #[derive(Debug)]
@@ -29,13 +41,27 @@ pub struct Token {
     pub operator: Operator,
 }
 
+/// What the configuration says of the console.
+#[derive(Debug)]
+pub struct Settings {
+    /// Where people find it, when not at its own address.
+    pub public_url: Option<PublicUrl>,
+    /// The roles that lift freezes, resolve, revoke, reload.
+    pub operators: Vec<Box<str>>,
+    /// How long a session lasts.
+    pub lasts: Lasts,
+    /// Tokens of machines, and of people without an issuer.
+    pub tokens: Vec<Token>,
+}
+
 /// The operators' side of a gate.
 #[derive(Debug)]
 pub struct Console {
     /// What it shows.
-    pub gate: Arc<Gate>,
-    /// Who may ask.
-    pub tokens: Vec<Token>,
+    gate: Arc<Gate>,
+    public_url: Option<PublicUrl>,
+    operators: Vec<Box<str>>,
+    sign_in: SignIn,
 }
 
 /// Where it listens.
@@ -48,6 +74,12 @@ pub enum Door {
 }
 
 impl Console {
+    /// The console of `gate`.
+    pub fn new(gate: Arc<Gate>, settings: Settings) -> Self {
+        let sign_in = SignIn::new(settings.tokens, gate.clock.clone(), settings.lasts);
+        Self { gate, public_url: settings.public_url, operators: settings.operators, sign_in }
+    }
+
     /// Serves the console until `stop` is true.
     ///
     /// # Errors
@@ -58,7 +90,11 @@ impl Console {
         door: Door,
         stop: watch::Receiver<bool>,
     ) -> std::io::Result<()> {
-        serve(self.router(), door, stop).await
+        let reached = match &door {
+            Door::Tcp(listener) => Reached::Address(listener.local_addr()?),
+            Door::Unix(..) => Reached::Socket,
+        };
+        serve(routes::guarded(self, reached), door, stop).await
     }
 
     /// Serves only the probes until `stop` is true.
@@ -71,65 +107,37 @@ impl Console {
         door: Door,
         stop: watch::Receiver<bool>,
     ) -> std::io::Result<()> {
-        serve(probes().with_state(self), door, stop).await
+        serve(routes::only_probes(self), door, stop).await
     }
 
-    fn router(self: Arc<Self>) -> Router {
-        probes()
-            .route("/v1/holds", get(api::holds))
-            .route("/v1/holds/{op}", get(api::hold))
-            .route("/v1/holds/{op}/approve", post(api::approve))
-            .route("/v1/holds/{op}/deny", post(api::deny))
-            .route("/v1/freezes", get(api::freezes).post(api::freeze))
-            .route("/v1/freezes/{id}", delete(api::unfreeze))
-            .route("/v1/operations", get(api::operations))
-            .route("/v1/operations/{op}", get(api::operation))
-            .route("/v1/operations/{op}/resolve", post(api::resolve))
-            .route("/v1/store", get(api::store))
-            .route("/v1/store/clear", post(api::clear_loss))
-            .route("/v1/records", get(api::records))
-            .route("/v1/config", get(api::config))
-            .fallback(api::nothing)
-            .with_state(self)
+    fn public_url(&self) -> Option<&PublicUrl> {
+        self.public_url.as_ref()
     }
 
-    /// Who asks.
-    ///
-    /// # Errors
-    ///
-    /// The answer to somebody unknown, which says nothing but that.
-    fn operator(&self, headers: &HeaderMap) -> Result<&Operator, Response> {
-        let sent = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let token = sent.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
-        let digest = ring::digest::digest(&ring::digest::SHA256, token.as_bytes());
-        // SECURITY: hashes are compared, so how long it takes tells nothing about a token.
-        let known = self.tokens.iter().find(|one| one.sha256 == *digest.as_ref());
-        known.map(|one| &one.operator).ok_or_else(|| {
-            let said = problem(401, "no valid operator token");
-            ([(header::WWW_AUTHENTICATE, "Bearer")], said).into_response()
-        })
+    fn operator_roles(&self) -> &[Box<str>] {
+        &self.operators
+    }
+
+    /// Puts on record that somebody known asked for what is not theirs.
+    async fn turned_away(&self, operator: &Operator, method: &Method, path: Option<&str>) {
+        let asked = guard::asked(method, path);
+        self.gate.turned_away(Event::Forbidden, "route", (Some(&operator.name), &asked)).await;
     }
 }
 
-fn probes() -> Router<Arc<Console>> {
-    Router::new()
-        .route("/healthz", get(|| async { "ok\n" }))
-        .route("/readyz", get(ready))
-        .route("/metrics", get(metrics))
-}
-
-async fn ready(State(console): State<Arc<Console>>) -> Response {
-    match console.gate.ready() {
-        Ok(()) => "ready\n".into_response(),
-        Err(why) => {
-            (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")).into_response()
-        }
-    }
-}
-
-async fn metrics(State(console): State<Arc<Console>>) -> Response {
-    let text = console.gate.metrics().await;
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
+/// The answer to an objection.
+fn objection(objection: Objection) -> Response {
+    let status = match &objection {
+        Objection::Unknown => 404,
+        Objection::NotYours(_) => 403,
+        Objection::Changed
+        | Objection::Twice
+        | Objection::Answered(_)
+        | Objection::TooEarly(_) => 409,
+        Objection::BadFilter => 400,
+        Objection::Store(_) => 503,
+    };
+    problem(status, &objection.to_string())
 }
 
 /// An error in the shape of RFC 9457.
@@ -172,7 +180,8 @@ async fn serve(router: Router, door: Door, mut stop: watch::Receiver<bool>) -> s
     match door {
         Door::Tcp(listener) => {
             let listener = tokio::net::TcpListener::from_std(listener)?;
-            axum::serve(listener, router).with_graceful_shutdown(stopped).await
+            let service = router.into_make_service_with_connect_info::<SocketAddr>();
+            axum::serve(listener, service).with_graceful_shutdown(stopped).await
         }
         Door::Unix(listener, path) => {
             let listener = tokio::net::UnixListener::from_std(listener)?;

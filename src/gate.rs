@@ -9,6 +9,7 @@
 
 mod ask;
 mod complete;
+mod door;
 mod evidence;
 mod execute;
 mod explain;
@@ -33,6 +34,7 @@ use std::sync::atomic::AtomicBool;
 
 pub use ask::Asked;
 pub use complete::Unrecorded;
+pub use door::AtDoor;
 pub use evidence::Evidence;
 pub use explain::{FactOverride, Lookup};
 pub use known::Replay;
@@ -107,6 +109,8 @@ pub struct Gate {
     pub unsettled: Unsettled,
     /// Operations whose end may be missing in the log.
     pub unrecorded: Unrecorded,
+    /// Who was turned away at the console and is not on record yet.
+    pub at_door: AtDoor,
     /// Whether this replica looks for what is over and unknown, for its fleet.
     pub leads: AtomicBool,
     /// An approval wakes the sweep at once.

@@ -229,6 +229,22 @@ impl Telemetry {
         self.write(&mut line);
     }
 
+    /// Somebody at the console: `signed_in`, `sign_in_failed`, `signed_out`, `forbidden`. `how` is a
+    /// word of a closed list.
+    pub fn at_door(&self, event: &str, how: &'static str, (by, note): (Option<&str>, &str)) {
+        self.metrics.sign_in(event, how);
+        let well = matches!(event, "signed_in" | "signed_out");
+        let level = if well { Level::Info } else { Level::Warn };
+        let mut line = LogLine::new(level, &format!("{event} at the console"));
+        line.text("by", by).text("how", Some(how)).text("why", Some(note));
+        self.write(&mut line);
+    }
+
+    /// The same once more, without a line of its own.
+    pub fn at_door_again(&self, event: &str, how: &'static str) {
+        self.metrics.sign_in(event, how);
+    }
+
     /// Anything else worth a line.
     pub fn tell(&self, mut line: LogLine) {
         self.write(&mut line);
@@ -570,6 +586,8 @@ mod tests {
         telemetry.freezes(["all", "class/financial agent/bot"]);
         telemetry.breaker("stripe", "open");
         telemetry.stream_ended("stripe", "quiet", Duration::from_secs(60));
+        telemetry.at_door("signed_in", "code", (Some("eve"), ""));
+        telemetry.at_door_again("signed_in", "code");
         let text = telemetry.render();
         for line in [
             "tollhouse_requests_total{class=\"financial\",decision=\"hold\",mode=\"enforce\",upstream=\"stripe\"} 1",
@@ -599,6 +617,7 @@ mod tests {
             "tollhouse_store_duration_seconds_count{op=\"reserve\"} 1",
             "tollhouse_log_lines_left_out_total 0",
             "tollhouse_streams_total{ended=\"quiet\",upstream=\"stripe\"} 1",
+            "tollhouse_console_sign_ins_total{event=\"signed_in\",how=\"code\"} 2",
             "tollhouse_build_info{version=\"0.1.0\"} 1",
         ] {
             assert!(text.lines().any(|l| l == line), "`{line}` not in\n{text}");

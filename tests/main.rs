@@ -22,6 +22,7 @@ mod audit;
 mod cases;
 mod cli;
 mod config;
+mod console;
 mod demo;
 mod faults;
 mod floors;

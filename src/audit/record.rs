@@ -51,6 +51,14 @@ pub enum Event {
     Unfrozen,
     /// A configuration took effect.
     Reloaded,
+    /// A person signed in at the console.
+    SignedIn,
+    /// Somebody did not: an unknown token, code or session at the console.
+    SignInFailed,
+    /// A person signed out.
+    SignedOut,
+    /// Somebody known asked the console for what is not theirs.
+    Forbidden,
 }
 
 impl Event {
@@ -76,6 +84,10 @@ impl Event {
             Self::Frozen => "frozen",
             Self::Unfrozen => "unfrozen",
             Self::Reloaded => "reloaded",
+            Self::SignedIn => "signed_in",
+            Self::SignInFailed => "sign_in_failed",
+            Self::SignedOut => "signed_out",
+            Self::Forbidden => "forbidden",
         }
     }
 }

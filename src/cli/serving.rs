@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use crate::approval::{Answers, Operator, Tenants};
 use crate::clock::Clock;
 use crate::config::{self, Config, ConsoleListen, OperatorToken, fault};
-use crate::console::{self, Console, Door};
+use crate::console::{self, Console, Door, Lasts, Settings};
 use crate::gate::Gate;
 use crate::identity::{Wish, mint};
 use crate::proxy::{Bounds, Drained, Hosts, Listener, Server, Service};
@@ -38,7 +38,12 @@ impl Running {
     pub async fn start(config: Config, state: Option<&Path>) -> Result<Self, ConfigErrors> {
         let clock = Clock::System;
         let wanted = Wanted::of(&config);
-        let tokens = config.operators.iter().map(console_token).collect();
+        let mut settings = Settings {
+            public_url: None,
+            operators: vec![OPERATOR.into()],
+            lasts: Lasts::default(),
+            tokens: config.operators.iter().map(console_token).collect(),
+        };
         let vault = config::vault(&config)?;
         let drain = config.drain;
         // On a thread of its own, which ends: what reading and compiling needed goes back to the system.
@@ -66,12 +71,11 @@ impl Running {
         gate.look_at_store().await;
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
-        let mut console = Console { gate: Arc::clone(&gate), tokens };
         let console_url = console_door.as_ref().map(url_of);
         if let (Some(state), Some(url)) = (state, &console_url) {
-            console.tokens.push(quick_operator(state, url).map_err(|e| fault("--state", &e))?);
+            settings.tokens.push(quick_operator(state, url).map_err(|e| fault("--state", &e))?);
         }
-        let console = Arc::new(console);
+        let console = Arc::new(Console::new(Arc::clone(&gate), settings));
         for (door, all) in [(console_door, true), (probes_door, false)] {
             let Some(door) = door else { continue };
             let (console, stopped) = (Arc::clone(&console), stopped.clone());
@@ -212,14 +216,17 @@ fn url_of(door: &Door) -> String {
     }
 }
 
+/// The role that runs Tollhouse, where the configuration names no other.
+const OPERATOR: &str = "operator";
+
 fn console_token(token: &OperatorToken) -> console::Token {
     let answers = if token.approves { Answers::Holds } else { Answers::Nothing };
-    let roles = token.roles.iter().map(|role| role.as_str().into()).collect();
+    let boxed = |names: &Vec<String>| names.iter().map(|name| name.as_str().into()).collect();
     let operator = Operator {
         name: token.name.as_str().into(),
         subject: None,
-        roles,
-        tenants: Tenants::All,
+        roles: boxed(&token.roles),
+        tenants: token.tenants.as_ref().map_or(Tenants::All, |names| Tenants::These(boxed(names))),
         answers,
     };
     console::Token { sha256: token.sha256, operator }
@@ -240,7 +247,7 @@ fn quick_operator(state: &Path, url: &str) -> Result<console::Token, String> {
     let operator = Operator {
         name: "quick".into(),
         subject: None,
-        roles: Vec::new(),
+        roles: vec![OPERATOR.into()],
         tenants: Tenants::All,
         answers: Answers::Holds,
     };

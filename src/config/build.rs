@@ -14,7 +14,7 @@ use crate::clock::Clock;
 use crate::credentials::{ReadOnly, Reference, Vault};
 use crate::facts::{self, Lookups};
 use crate::freeze::Freezes;
-use crate::gate::{Gate, Lasting, Site, Unrecorded, Unsettled, Watched};
+use crate::gate::{AtDoor, Gate, Lasting, Site, Unrecorded, Unsettled, Watched};
 use crate::identity::{self, Identity};
 use crate::limits::Rates;
 use crate::outbound::{Addresses, Connection, Exchange, Network, Outbound, Outgoing, Upstream};
@@ -284,6 +284,7 @@ pub fn gate(config: Config, vault: Vault, keep: Keep, clock: Clock) -> Result<Ga
         watched: Watched::default(),
         unsettled: Unsettled::default(),
         unrecorded: Unrecorded::default(),
+        at_door: AtDoor::default(),
         leads: AtomicBool::new(true),
         wake: Arc::default(),
         closing: tokio_util::sync::CancellationToken::new(),

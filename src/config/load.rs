@@ -164,6 +164,7 @@ impl File<'_> {
     fn operator_token(&self, one: &Section<'_>) -> Option<OperatorToken> {
         let name = one.required("name", Node::name);
         let roles = one.optional("roles", Node::texts).unwrap_or_default();
+        let tenants = one.optional("tenants", Node::texts);
         let approves = one.optional("approves", Node::bool).unwrap_or(false);
         let sha256 = one.required("token", |n| {
             self.reference(n)?.read(&super::environment)?.expose(|token| {
@@ -175,7 +176,7 @@ impl File<'_> {
                 <[u8; 32]>::try_from(digest.as_ref()).map_err(|e| e.to_string())
             })
         });
-        Some(OperatorToken { name: name?, roles, approves, sha256: sha256? })
+        Some(OperatorToken { name: name?, roles, tenants, approves, sha256: sha256? })
     }
 
     fn store(&self, top: &Section<'_>) -> Option<StorePlace> {

@@ -1,17 +1,18 @@
-//! The console's routes. Every one of them asks first who asks.
+//! What do the routes of the API answer? The guard has let each request in; what is of a tenant is
+//! loaded through [`Signed`], and what is somebody else's is not there.
 
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::guard::{Signed, Theirs};
 use super::{Console, problem, view};
-use crate::approval::Objection;
-use crate::call::{Digest, OperationId};
+use crate::call::Digest;
 use crate::gate::{Happened, Word};
 use crate::store::FreezeScope;
 
@@ -27,12 +28,11 @@ pub struct HoldFilter {
 
 pub async fn holds(
     State(console): Shared,
-    headers: HeaderMap,
+    signed: Signed,
     Query(filter): Query<HoldFilter>,
 ) -> Answered {
-    console.operator(&headers)?;
     let state = filter.state.as_deref().unwrap_or("held");
-    let records = console.gate.approvals.list(Some(state)).await.map_err(objection)?;
+    let records = console.operations(&signed, Some(state)).await?;
     let of_queue = |hold: &crate::store::Record| {
         let queue = hold.hold.as_ref().map(|h| &*h.queue);
         filter.queue.as_deref().is_none_or(|wanted| queue == Some(wanted))
@@ -41,11 +41,9 @@ pub async fn holds(
     Ok(Json(shown).into_response())
 }
 
-pub async fn hold(State(console): Shared, headers: HeaderMap, Path(op): Path<String>) -> Answered {
-    console.operator(&headers)?;
-    let op = operation_id(&op)?;
-    let record = console.gate.approvals.show(op).await.map_err(objection)?;
-    let request = console.gate.held_request(op).await;
+pub async fn hold(State(console): Shared, signed: Signed, Path(op): Path<String>) -> Answered {
+    let record = console.operation(&signed, &op).await?;
+    let request = console.gate.held_request(record.op).await;
     Ok(Json(view::hold_with(&record, request.as_ref())).into_response())
 }
 
@@ -59,17 +57,17 @@ pub struct Yes {
 
 pub async fn approve(
     State(console): Shared,
-    headers: HeaderMap,
+    signed: Signed,
     Path(op): Path<String>,
     body: Result<Json<Yes>, axum::extract::rejection::JsonRejection>,
 ) -> Answered {
-    let operator = console.operator(&headers)?;
-    let op = operation_id(&op)?;
+    let op = console.operation(&signed, &op).await?.op;
     let Json(yes) = body.map_err(|e| problem(400, &e.body_text()))?;
     let digest = Digest::parse(&yes.digest)
         .ok_or_else(|| problem(400, "digest: expected `sha256:` and 64 hexadecimal digits"))?;
     let reason = yes.reason.unwrap_or_default();
-    let record = console.gate.approve(op, operator, digest, &reason).await.map_err(objection)?;
+    let said = console.gate.approve(op, signed.operator(), digest, &reason).await;
+    let record = console.on_record(&signed, "approve", said).await?;
     Ok(Json(view::hold(&record)).into_response())
 }
 
@@ -82,24 +80,24 @@ pub struct No {
 
 pub async fn deny(
     State(console): Shared,
-    headers: HeaderMap,
+    signed: Signed,
     Path(op): Path<String>,
     body: Result<Json<No>, axum::extract::rejection::JsonRejection>,
 ) -> Answered {
-    let operator = console.operator(&headers)?;
-    let op = operation_id(&op)?;
+    let op = console.operation(&signed, &op).await?.op;
     let Json(no) = body.map_err(|e| problem(400, &e.body_text()))?;
     if no.reason.trim().is_empty() {
         return Err(problem(400, "reason: expected why; the agent reads it"));
     }
-    let record = console.gate.deny(op, operator, &no.reason).await.map_err(objection)?;
+    let said = console.gate.deny(op, signed.operator(), &no.reason).await;
+    let record = console.on_record(&signed, "deny", said).await?;
     Ok(Json(view::hold(&record)).into_response())
 }
 
-pub async fn freezes(State(console): Shared, headers: HeaderMap) -> Answered {
-    console.operator(&headers)?;
-    let freezes = console.gate.freezes.list();
-    Ok(Json(freezes.iter().map(view::freeze).collect::<Vec<_>>()).into_response())
+pub async fn freezes(State(console): Shared, signed: Signed) -> Answered {
+    let seen = console.freezes(&signed);
+    let shown = |(freeze, theirs): &(_, Theirs)| view::freeze_as(freeze, *theirs);
+    Ok(Json(seen.iter().map(shown).collect::<Vec<_>>()).into_response())
 }
 
 /// A freeze that is asked for.
@@ -114,32 +112,42 @@ pub struct Freeze {
 
 pub async fn freeze(
     State(console): Shared,
-    headers: HeaderMap,
+    signed: Signed,
     body: Result<Json<Freeze>, axum::extract::rejection::JsonRejection>,
 ) -> Answered {
-    let operator = console.operator(&headers)?;
     let Json(asked) = body.map_err(|e| problem(400, &e.body_text()))?;
     let scope = FreezeScope::parse(asked.scope.iter().map(String::as_str))
         .map_err(|e| problem(400, &format!("scope: {e}")))?;
+    if let Err(why) = signed.may_freeze(&scope) {
+        console.forbidden(&signed, "freeze").await;
+        return Err(problem(403, &why));
+    }
     let span = asked.span.as_deref().map(humantime::parse_duration).transpose();
     let span = span.map_err(|_| problem(400, "for: expected a duration such as `2h`"))?;
     let freeze = console
         .gate
-        .freeze(scope, span, &asked.reason, operator)
+        .freeze(scope, span, &asked.reason, signed.operator())
         .await
         .map_err(|e| problem(503, &e.to_string()))?;
     Ok((StatusCode::CREATED, Json(view::freeze(&freeze))).into_response())
 }
 
-pub async fn unfreeze(
-    State(console): Shared,
-    headers: HeaderMap,
-    Path(id): Path<String>,
-) -> Answered {
-    let operator = console.operator(&headers)?;
-    match console.gate.unfreeze(&id, operator).await {
+pub async fn unfreeze(State(console): Shared, signed: Signed, Path(id): Path<String>) -> Answered {
+    let none = || problem(404, "no freeze of that id is in force");
+    let seen = console.freezes(&signed);
+    match seen.iter().find(|(freeze, _)| *freeze.id == *id).map(|(_, theirs)| *theirs) {
+        // A replica's list may be a moment old: the store knows, for who may lift any.
+        Some(Theirs::Whole) => {}
+        None if signed.is_bound_to_no_tenant() => {}
+        Some(Theirs::Outline) => {
+            console.forbidden(&signed, "unfreeze").await;
+            return Err(problem(403, "this freeze stops every tenant: you may not lift it"));
+        }
+        Some(Theirs::Nothing) | None => return Err(none()),
+    }
+    match console.gate.unfreeze(&id, signed.operator()).await {
         Ok(true) => Ok(Json(json!({ "id": id })).into_response()),
-        Ok(false) => Err(problem(404, "no freeze of that id is in force")),
+        Ok(false) => Err(none()),
         Err(e) => Err(problem(503, &e.to_string())),
     }
 }
@@ -152,21 +160,15 @@ pub struct OperationFilter {
 
 pub async fn operations(
     State(console): Shared,
-    headers: HeaderMap,
+    signed: Signed,
     Query(filter): Query<OperationFilter>,
 ) -> Answered {
-    console.operator(&headers)?;
-    let records = console.gate.approvals.list(filter.state.as_deref()).await.map_err(objection)?;
+    let records = console.operations(&signed, filter.state.as_deref()).await?;
     Ok(Json(records.iter().map(|r| view::brief(r)).collect::<Vec<_>>()).into_response())
 }
 
-pub async fn operation(
-    State(console): Shared,
-    headers: HeaderMap,
-    Path(op): Path<String>,
-) -> Answered {
-    console.operator(&headers)?;
-    let record = console.gate.approvals.show(operation_id(&op)?).await.map_err(objection)?;
+pub async fn operation(State(console): Shared, signed: Signed, Path(op): Path<String>) -> Answered {
+    let record = console.operation(&signed, &op).await?;
     Ok(Json(view::operation(&record)).into_response())
 }
 
@@ -191,12 +193,11 @@ enum Said {
 
 pub async fn resolve(
     State(console): Shared,
-    headers: HeaderMap,
+    signed: Signed,
     Path(op): Path<String>,
     body: Result<Json<Resolve>, axum::extract::rejection::JsonRejection>,
 ) -> Answered {
-    let operator = console.operator(&headers)?;
-    let op = operation_id(&op)?;
+    let op = console.operation(&signed, &op).await?.op;
     let Json(said) = body.map_err(|e| problem(400, &e.body_text()))?;
     if said.reason.trim().is_empty() {
         return Err(problem(400, "reason: expected how you know; it is put on record"));
@@ -207,12 +208,12 @@ pub async fn resolve(
     };
     let (reason, made) = (said.reason.as_str().into(), said.upstream_id.map(Into::into));
     let word = Word { happened, reason, made, is_forced: said.force };
-    let record = console.gate.resolve(op, operator, &word).await.map_err(objection)?;
+    let said = console.gate.resolve(op, signed.operator(), &word).await;
+    let record = console.on_record(&signed, "resolve", said).await?;
     Ok(Json(view::operation(&record)).into_response())
 }
 
-pub async fn store(State(console): Shared, headers: HeaderMap) -> Answered {
-    console.operator(&headers)?;
+pub async fn store(State(console): Shared) -> Answered {
     let lost = console.gate.store.lost().map_err(|e| problem(503, &e.to_string()))?;
     Ok(Json(json!({ "lost": lost.map(|at| at.to_string()) })).into_response())
 }
@@ -226,17 +227,20 @@ pub struct Clear {
 
 pub async fn clear_loss(
     State(console): Shared,
-    headers: HeaderMap,
+    signed: Signed,
     body: Result<Json<Clear>, axum::extract::rejection::JsonRejection>,
 ) -> Answered {
-    let operator = console.operator(&headers)?;
     let Json(said) = body.map_err(|e| problem(400, &e.body_text()))?;
     if said.reason.trim().is_empty() {
         return Err(problem(400, "reason: expected what you did; it is put on record"));
     }
-    console.gate.clear_loss(operator, &said.reason).await.map_err(objection)?;
+    let cleared = console.gate.clear_loss(signed.operator(), &said.reason).await;
+    console.on_record(&signed, "clear the store's loss", cleared).await?;
     Ok(Json(json!({ "lost": Value::Null })).into_response())
 }
+
+/// BOUND: a thousand records are some 700 KiB.
+const LAST_MAX: usize = 1_000;
 
 /// How many records.
 #[derive(Debug, Deserialize)]
@@ -244,41 +248,15 @@ pub struct Last {
     last: Option<usize>,
 }
 
-pub async fn records(
-    State(console): Shared,
-    headers: HeaderMap,
-    Query(last): Query<Last>,
-) -> Answered {
-    console.operator(&headers)?;
-    // BOUND: a thousand records are some 700 KiB.
-    let count = last.last.unwrap_or(20).min(1000);
-    let records = console.gate.records(count).map_err(|e| problem(503, &e.to_string()))?;
-    Ok(Json(records).into_response())
+pub async fn records(State(console): Shared, signed: Signed, Query(last): Query<Last>) -> Answered {
+    let count = last.last.unwrap_or(20).min(LAST_MAX);
+    let read = if signed.is_bound_to_no_tenant() { count } else { LAST_MAX };
+    let mut records = console.gate.records(read).map_err(|e| problem(503, &e.to_string()))?;
+    records.retain(|line| signed.sees_line(line));
+    let older = records.len().saturating_sub(count);
+    Ok(Json(records.split_off(older)).into_response())
 }
 
-pub async fn config(State(console): Shared, headers: HeaderMap) -> Answered {
-    console.operator(&headers)?;
+pub async fn config(State(console): Shared) -> Answered {
     Ok(Json(console.gate.described()).into_response())
-}
-
-pub async fn nothing(State(console): Shared, headers: HeaderMap) -> Answered {
-    console.operator(&headers)?;
-    Err(problem(404, "nothing is here; see `tollhouse --help` for what can be asked"))
-}
-
-fn operation_id(text: &str) -> Result<OperationId, Response> {
-    OperationId::parse(text).ok_or_else(|| problem(400, "expected an operation as `op_..`"))
-}
-
-fn objection(objection: Objection) -> Response {
-    let status = match objection {
-        Objection::Unknown => 404,
-        Objection::NotYours(_) => 403,
-        Objection::Changed | Objection::Twice | Objection::Answered(_) | Objection::TooEarly(_) => {
-            409
-        }
-        Objection::BadFilter => 400,
-        Objection::Store(_) => 503,
-    };
-    problem(status, &objection.to_string())
 }

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::guard::Theirs;
 use crate::gate::HeldRequest;
 use crate::store::{Freeze, Record, State};
 
@@ -98,6 +99,17 @@ pub fn freeze(freeze: &Freeze) -> Value {
         "at": freeze.at.to_string(),
         "until": freeze.until.map(|u| u.to_string()),
     })
+}
+
+/// A freeze as far as it is theirs.
+pub fn freeze_as(one: &Freeze, theirs: Theirs) -> Value {
+    let mut view = freeze(one);
+    if let (Theirs::Outline | Theirs::Nothing, Value::Object(members)) = (theirs, &mut view) {
+        // SECURITY: who stopped every tenant, and why, may be about one of them.
+        members.insert("reason".to_owned(), Value::Null);
+        members.insert("by".to_owned(), Value::Null);
+    }
+    view
 }
 
 fn outcome(record: &Record) -> Option<&'static str> {

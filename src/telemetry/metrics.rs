@@ -56,6 +56,7 @@ pub(super) struct Metrics {
     operations: Gauges,
     duplicates: Counters,
     unauthorized: Counters,
+    sign_ins: Counters,
     money: Counters,
     evidence_gap: Counters,
     breaker: Gauges,
@@ -115,6 +116,7 @@ impl Metrics {
             operations: gauges(r, "tollhouse_operations", &["state"]),
             duplicates: counters(r, "tollhouse_duplicates_suppressed_total", &["kind"]),
             unauthorized: counters(r, "tollhouse_unauthorized_attempts_total", &["kind"]),
+            sign_ins: counters(r, "tollhouse_console_sign_ins_total", &["event", "how"]),
             money: counters(
                 r,
                 "tollhouse_money_minor_units_total",
@@ -184,6 +186,10 @@ impl Metrics {
 
     pub(super) fn refused(&self, code: &str) {
         add(&self.refusals, &[code], 1);
+    }
+
+    pub(super) fn sign_in(&self, event: &str, how: &str) {
+        add(&self.sign_ins, &[event, how], 1);
     }
 
     pub(super) fn unauthorized(&self, kind: &str) {
@@ -341,6 +347,7 @@ fn help(name: &str) -> &'static str {
         "approval_duration_seconds" => "From a hold to a person's answer",
         "operations" => "Operations that are kept, by state",
         "duplicates_suppressed_total" => "Calls that were answered from memory or joined another",
+        "console_sign_ins_total" => "People and machines at the console: let in, turned away, gone",
         "unauthorized_attempts_total" => "Calls for what the caller may not have",
         "money_minor_units_total" => "Money of judged calls, in minor units",
         "evidence_gap_total" => "Records that could not be written",

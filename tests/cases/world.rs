@@ -17,7 +17,7 @@ use tollhouse::clock::{Clock, Timestamp};
 use tollhouse::credentials::{ReadOnly, References, Vault};
 use tollhouse::facts::{self, Lookups};
 use tollhouse::freeze::Freezes;
-use tollhouse::gate::{Gate, Site, Unrecorded, Unsettled, Watched};
+use tollhouse::gate::{AtDoor, Gate, Site, Unrecorded, Unsettled, Watched};
 use tollhouse::identity::{Algorithm, Config, Fetch, Identity, Issuer, KeySource};
 use tollhouse::limits::{self, Rates};
 use tollhouse::outbound::{Outbound, Upstream};
@@ -203,6 +203,7 @@ impl Keeps {
             watched: Watched::default(),
             unsettled: Unsettled::default(),
             unrecorded: Unrecorded::default(),
+            at_door: AtDoor::default(),
             leads: AtomicBool::new(true),
             wake: Arc::default(),
             closing: tokio_util::sync::CancellationToken::new(),

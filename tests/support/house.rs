@@ -278,7 +278,7 @@ version: 1
 listen: 127.0.0.1:0
 operator:
   listen: 127.0.0.1:0
-  tokens: [ {{ name: ops, roles: [finance], token: file:ops-token, approves: true }} ]
+  tokens: [ {{ name: ops, roles: [finance, operator], token: file:ops-token, approves: true }} ]
 store: embedded:data/store
 audit: {{ dir: data/audit }}
 development: true

@@ -1,0 +1,79 @@
+//! Who came to the console, and who was turned away? On record, within bounds.
+//!
+//! Never keeps what somebody presented: a mistyped secret is still nearly one.
+
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use crate::audit::{Entry, Event};
+use crate::clock::Timestamp;
+use crate::gate::Gate;
+use crate::refusal::Fault;
+
+/// BOUND: whoever guesses in a loop makes one record a second, with how many it stands for.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// Failures at the console's door that wait to be put on record together.
+#[derive(Debug, Default)]
+pub struct AtDoor {
+    failed: Mutex<Bucket>,
+    forbidden: Mutex<Bucket>,
+}
+
+#[derive(Debug, Default)]
+struct Bucket {
+    last: Option<Timestamp>,
+    waiting: u64,
+}
+
+impl Bucket {
+    /// How many this one stands for, if it is to be written now.
+    fn taken(&mut self, now: Timestamp) -> Option<u64> {
+        self.waiting = self.waiting.saturating_add(1);
+        if self.last.is_some_and(|last| now.since(last) < EVERY) {
+            return None;
+        }
+        self.last = Some(now);
+        Some(std::mem::take(&mut self.waiting))
+    }
+}
+
+impl Gate {
+    /// Puts a sign-in or a sign-out on record. `how` is a word of a closed list.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written: then nobody is let in.
+    pub async fn came(&self, event: Event, by: &str, how: &'static str) -> Result<(), Fault> {
+        self.telemetry.at_door(event.name(), how, (Some(by), ""));
+        self.audit.record(entry(event, Some(by), how, 1)).await
+    }
+
+    /// Somebody was turned away: on record at once, or together with the next ones.
+    pub async fn turned_away(
+        &self,
+        event: Event,
+        how: &'static str,
+        (by, note): (Option<&str>, &str),
+    ) {
+        let now = self.clock.now();
+        let known = event == Event::Forbidden;
+        let bucket = if known { &self.at_door.forbidden } else { &self.at_door.failed };
+        let taken = bucket.lock().taken(now);
+        let Some(count) = taken else { return self.telemetry.at_door_again(event.name(), how) };
+        self.telemetry.at_door(event.name(), how, (by, note));
+        let note = if note.is_empty() { how.to_owned() } else { format!("{how}: {note}") };
+        if let Err(fault) = self.audit.record(entry(event, by, &note, count)).await {
+            self.telemetry.fault("somebody was turned away, and that is not on record", &fault);
+        }
+    }
+}
+
+fn entry(event: Event, by: Option<&str>, note: &str, count: u64) -> Entry {
+    let mut entry = Entry::of(event);
+    entry.by = by.map(|by| crate::redact::text(by).into());
+    entry.note = (!note.is_empty()).then(|| crate::redact::text(note).into());
+    entry.count = (count > 1).then_some(count);
+    entry
+}

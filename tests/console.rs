@@ -1,0 +1,4 @@
+//! Who may ask the console what: every route, by every sort of person.
+
+mod coverage;
+mod world;
