@@ -17,6 +17,7 @@ mod known;
 mod lasting;
 mod loss;
 mod named;
+mod nudge;
 mod own;
 mod parcel;
 mod people;

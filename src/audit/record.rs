@@ -33,6 +33,10 @@ pub enum Event {
     Approved,
     /// A person said no.
     Denied,
+    /// It waits too long; its people were reminded.
+    Reminded,
+    /// It waits too long; other people are asked.
+    Escalated,
     /// Nobody answered.
     Expired,
     /// The agent took it back.
@@ -75,6 +79,8 @@ impl Event {
             Self::Settled => "settled",
             Self::Approved => "approved",
             Self::Denied => "denied",
+            Self::Reminded => "reminded",
+            Self::Escalated => "escalated",
             Self::Expired => "expired",
             Self::Withdrawn => "withdrawn",
             Self::LookedUp => "looked_up",

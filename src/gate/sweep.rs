@@ -51,6 +51,7 @@ impl Gate {
             Box::pin(self.find_unrecorded()),
             Box::pin(self.lead_until_closed()),
             Box::pin(self.end_until_closed()),
+            Box::pin(self.nudge_until_closed()),
             Box::pin(self.run_until_closed()),
             Box::pin(self.seek_until_closed()),
             Box::pin(self.watch_store())
