@@ -16,6 +16,7 @@ mod policy;
 mod run;
 mod serving;
 mod shown;
+mod sign_in;
 mod store;
 mod token;
 
@@ -43,6 +44,8 @@ enum Command {
     Explain(explain::Args),
     /// A development token for an agent and its customer
     Token(token::Args),
+    /// A link that signs a browser in at the console, once
+    SignIn(sign_in::Args),
     /// Calls that wait for a person: list, show, approve, deny
     Holds(holds::Args),
     /// Stop everything, or one thing, at once
@@ -81,6 +84,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Token(args) => token::run(&args),
+        Command::SignIn(args) => sign_in::run(&args),
         Command::Holds(args) => holds::run(&args),
         Command::Freeze(args) => freeze::freeze(&args),
         Command::Unfreeze(args) => freeze::unfreeze(&args),

@@ -5,6 +5,7 @@
 
 mod build;
 mod load;
+mod operator;
 mod people;
 mod quick;
 mod redis;
@@ -14,8 +15,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use build::{Checked, Keep, check, checked, fault, gate, vault};
+pub use build::{Checked, Keep, check, checked, fault, fetch, gate, vault};
 pub use load::load;
+pub use operator::{OidcSection, OperatorSection, OperatorToken, client_secret, people};
 pub use quick::{Quick, quick};
 
 use crate::outbound::Upstream;
@@ -31,8 +33,8 @@ pub struct Config {
     pub probes: Option<SocketAddr>,
     /// Where operators are served; `None` for off.
     pub console: Option<ConsoleListen>,
-    /// Tokens of operators.
-    pub operators: Vec<OperatorToken>,
+    /// Who operates it.
+    pub operator: OperatorSection,
     /// The store.
     pub store: StorePlace,
     /// Whether the store is said to be new, whatever is on record.
@@ -68,21 +70,6 @@ pub enum ConsoleListen {
     Tcp(SocketAddr),
     /// A Unix socket.
     Unix(PathBuf),
-}
-
-/// A machine's token for the console.
-#[derive(Debug)]
-pub struct OperatorToken {
-    /// Who it is, on record.
-    pub name: String,
-    /// What it may do.
-    pub roles: Vec<String>,
-    /// The tenants that it is bound to; `None` for every one.
-    pub tenants: Option<Vec<String>>,
-    /// Whether it answers holds.
-    pub approves: bool,
-    /// Its SHA-256; the token itself is not kept.
-    pub sha256: [u8; 32],
 }
 
 /// Where the store is.

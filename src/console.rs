@@ -26,10 +26,12 @@ use tokio::sync::watch;
 use crate::approval::{Objection, Operator};
 use crate::audit::Event;
 use crate::gate::Gate;
+use crate::identity::People;
 use guard::Reached;
 pub use public::PublicUrl;
 pub use routes::{Access, ROUTES, Route, Sort};
 pub use sessions::Lasts;
+pub use sign_in::OidcSettings;
 use sign_in::SignIn;
 
 /// A token of an operator; the token itself is not kept.
@@ -52,6 +54,12 @@ pub struct Settings {
     pub lasts: Lasts,
     /// Tokens of machines, and of people without an issuer.
     pub tokens: Vec<Token>,
+    /// Who vouches for people whose tokens come with each request.
+    pub people: Option<People>,
+    /// Where people sign in with their browser.
+    pub oidc: Option<OidcSettings>,
+    /// Its own address, when it has one.
+    pub url: Option<String>,
 }
 
 /// The operators' side of a gate.
@@ -75,9 +83,14 @@ pub enum Door {
 
 impl Console {
     /// The console of `gate`.
-    pub fn new(gate: Arc<Gate>, settings: Settings) -> Self {
-        let sign_in = SignIn::new(settings.tokens, gate.clock.clone(), settings.lasts);
-        Self { gate, public_url: settings.public_url, operators: settings.operators, sign_in }
+    ///
+    /// # Errors
+    ///
+    /// When the system gives no random numbers.
+    pub fn new(gate: Arc<Gate>, settings: Settings) -> Result<Self, String> {
+        let (public_url, operators) = (settings.public_url.clone(), settings.operators.clone());
+        let sign_in = SignIn::new(&gate, settings)?;
+        Ok(Self { gate, public_url, operators, sign_in })
     }
 
     /// Serves the console until `stop` is true.

@@ -29,14 +29,17 @@ mod claims;
 mod config;
 mod jwks;
 mod mint;
+mod person;
 mod token;
 
 pub use config::{
     Algorithm, ClaimPlaces, Config, ConsentRule, ContactPlace, DEVELOPMENT_AUDIENCE,
-    DEVELOPMENT_ISSUER, Development, Issuer, KeySource,
+    DEVELOPMENT_ISSUER, Development, Issuer, KeySource, is_safe_address, read_algorithms,
+    read_issuers,
 };
 pub use jwks::Fetch;
 pub use mint::{MintError, Wish, mint, prepare};
+pub use person::{IdToken, People, Person, PersonPlaces};
 
 use claims::Said;
 use jwks::{Key, Keys};
@@ -240,8 +243,18 @@ impl Identity {
         Ok(caller)
     }
 
-    /// One token: read, in force, signed by a key of its issuer.
+    /// One token of an agent or a customer.
     async fn believe(&self, token: &str, now: Timestamp) -> Result<Believed, Refusal> {
+        let proven = self.prove(token, now).await?;
+        let (issuer, expires) = (&proven.issuer, proven.expires);
+        let said =
+            Said::read(&proven.claims, &self.claims, issuer, expires, now).map_err(refused)?;
+        let uses = proven.use_of(said.jti())?;
+        Ok(Believed { said, by: proven.by, until: proven.until, once: proven.once, uses })
+    }
+
+    /// One token: read, in force, signed by a key of its issuer.
+    async fn prove(&self, token: &str, now: Timestamp) -> Result<Proven, Refusal> {
         // BOUND: before any decoding.
         if token.len() > TOKEN_BYTES_MAX {
             return Err(Refusal::new(
@@ -269,19 +282,41 @@ impl Identity {
         let (message, signature) = (unverified.message, unverified.signature);
         let signer = found.keys.into_iter().find(|key| key.signed(message, signature, algorithm));
         let signer = signer.ok_or_else(|| refused("the signature does not match"))?;
-        let said = Said::read(&unverified.claims, &self.claims, &issuer.issuer, expires, now)
-            .map_err(refused)?;
-        let uses = match (issuer.single_use, said.jti()) {
-            (false, _) => None,
-            (true, Some(jti)) => Some(((Arc::clone(&issuer.issuer), Box::from(jti)), expires)),
-            (true, None) => return Err(refused("counts once and has no name (`jti`)")),
-        };
-        let by = (Arc::clone(&trusted.keys), signer);
-        Ok(Believed { said, by, until: found.until, once: issuer.single_use, uses })
+        Ok(Proven {
+            claims: unverified.claims,
+            issuer: Arc::clone(&issuer.issuer),
+            expires,
+            by: (Arc::clone(&trusted.keys), signer),
+            until: found.until,
+            once: issuer.single_use,
+        })
     }
 }
 
-/// A token that its issuer signed.
+/// A token that its issuer signed and that is in force.
+struct Proven {
+    claims: token::Claim,
+    issuer: Arc<str>,
+    expires: Timestamp,
+    by: (Arc<Keys>, Arc<Key>),
+    until: Timestamp,
+    once: bool,
+}
+
+impl Proven {
+    /// What is used up with it, where its issuer's tokens count once.
+    fn use_of(&self, jti: Option<&str>) -> Result<Option<Use>, Refusal> {
+        match (self.once, jti) {
+            (false, _) => Ok(None),
+            (true, Some(jti)) => {
+                Ok(Some(((Arc::clone(&self.issuer), Box::from(jti)), self.expires)))
+            }
+            (true, None) => Err(refused("counts once and has no name (`jti`)")),
+        }
+    }
+}
+
+/// What a token says that its issuer signed.
 struct Believed {
     said: Said,
     by: (Arc<Keys>, Arc<Key>),

@@ -1,4 +1,8 @@
-//! Who may ask the console what: every route, by every sort of person.
+//! Who may ask the console what: every route, by every sort of person, and every way of signing in.
 
+mod browser;
 mod coverage;
+mod issuer;
+mod people;
+mod sessions;
 mod world;

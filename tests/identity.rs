@@ -28,7 +28,7 @@ const ISSUER: &str = "https://id.shop.example";
 const NOW: i64 = 1_772_366_400; // 2026-03-01T12:00:00Z
 
 /// A key that can sign, and its public half.
-struct Signer {
+pub struct Signer {
     kid: String,
     pair: Pair,
 }
@@ -40,17 +40,17 @@ enum Pair {
 }
 
 impl Signer {
-    fn rsa(kid: &str) -> Self {
+    pub fn rsa(kid: &str) -> Self {
         let pair = sign::RsaKeyPair::generate(aws_lc_rs::rsa::KeySize::Rsa2048).unwrap();
         Self { kid: kid.into(), pair: Pair::Rsa(pair) }
     }
 
-    fn ec(kid: &str) -> Self {
+    pub fn ec(kid: &str) -> Self {
         let pair = sign::EcdsaKeyPair::generate(&sign::ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
         Self { kid: kid.into(), pair: Pair::Ec(pair) }
     }
 
-    fn ed(kid: &str) -> Self {
+    pub fn ed(kid: &str) -> Self {
         Self { kid: kid.into(), pair: Pair::Ed(sign::Ed25519KeyPair::generate().unwrap()) }
     }
 
@@ -62,7 +62,7 @@ impl Signer {
         }
     }
 
-    fn jwk(&self) -> Json {
+    pub fn jwk(&self) -> Json {
         let b64 = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
         match &self.pair {
             Pair::Rsa(pair) => {
@@ -97,19 +97,19 @@ impl Signer {
     }
 
     /// Signs these two texts as they stand.
-    fn raw(&self, head: &str, claims: &str) -> String {
+    pub fn raw(&self, head: &str, claims: &str) -> String {
         let b64 = |text: &str| URL_SAFE_NO_PAD.encode(text);
         let message = format!("{}.{}", b64(head), b64(claims));
         let signature = URL_SAFE_NO_PAD.encode(self.sign(&message));
         format!("{message}.{signature}")
     }
 
-    fn token(&self, claims: &Json) -> String {
+    pub fn token(&self, claims: &Json) -> String {
         self.raw(&self.head().to_string(), &claims.to_string())
     }
 }
 
-fn set(keys: &[&Signer]) -> String {
+pub fn set(keys: &[&Signer]) -> String {
     json!({ "keys": keys.iter().map(|k| k.jwk()).collect::<Vec<_>>() }).to_string()
 }
 

@@ -11,7 +11,10 @@ use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 /// The root of the project.
 pub fn root() -> &'static Path {
@@ -28,6 +31,7 @@ pub struct Process {
     child: Child,
     name: String,
     said: Vec<String>,
+    later: Arc<Mutex<Vec<String>>>,
 }
 
 impl Process {
@@ -37,7 +41,7 @@ impl Process {
             command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap_or_else(|e| {
                 panic!("{name} does not start: {e}\ninstall what is missing with ./test")
             });
-        Self { child, name: name.to_owned(), said: Vec::new() }
+        Self { child, name: name.to_owned(), said: Vec::new(), later: Arc::default() }
     }
 
     /// Reads its output up to a line that starts with `start`, and gives what follows there.
@@ -70,7 +74,10 @@ impl Process {
             self.said.push(line.trim().to_owned());
             if line.starts_with(last) {
                 // Keep reading, or the process blocks on a full pipe.
-                std::thread::spawn(move || reader.lines().for_each(drop));
+                let later = Arc::clone(&self.later);
+                std::thread::spawn(move || {
+                    reader.lines().for_each(|line| later.lock().extend(line.ok()));
+                });
                 return self.said(first);
             }
         }
@@ -80,6 +87,23 @@ impl Process {
     pub fn said(&self, start: &str) -> String {
         let found = self.said.iter().find_map(|line| line.strip_prefix(start));
         found.unwrap_or_else(|| panic!("no `{start}` in {:?}", self.said)).trim().to_owned()
+    }
+
+    /// What followed `start` in a line after those, once it is there.
+    pub fn later(&self, start: &str) -> Option<String> {
+        let end = Instant::now() + Duration::from_secs(10);
+        while Instant::now() < end {
+            let found = self
+                .later
+                .lock()
+                .iter()
+                .find_map(|l| l.strip_prefix(start).map(str::trim).map(str::to_owned));
+            if found.is_some() {
+                return found;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        None
     }
 
     /// Ends it as `kill -9` does.

@@ -120,6 +120,9 @@ fn announce(running: &Running, state: Option<&Path>) -> anyhow::Result<()> {
     if let Some(url) = running.console_url() {
         shown::line(&format!("console  {url}"));
     }
+    if let Some(link) = running.sign_in_link() {
+        shown::line(&format!("sign in  {link}"));
+    }
     let Some(state) = state else { return Ok(()) };
     let (dir, command) = (state.display(), shown::own_name());
     shown::line(&format!("token    {}", running.sample_token(state)?));
@@ -131,6 +134,9 @@ fn announce(running: &Running, state: Option<&Path>) -> anyhow::Result<()> {
         "Another token: {command} token --agent A --customer C --account cus_.. --state {dir}"
     ));
     shown::line(&format!("Calls that wait: {command} holds list --state {dir}"));
+    shown::line(&format!(
+        "The sign-in link counts once, for 15 minutes. Another: {command} sign-in --state {dir}"
+    ));
     Ok(())
 }
 

@@ -10,8 +10,8 @@ use tokio::task::JoinSet;
 
 use crate::approval::{Answers, Operator, Tenants};
 use crate::clock::Clock;
-use crate::config::{self, Config, ConsoleListen, OperatorToken, fault};
-use crate::console::{self, Console, Door, Lasts, Settings};
+use crate::config::{self, Config, ConsoleListen, OperatorSection, OperatorToken, fault};
+use crate::console::{self, Console, Door, Lasts, OidcSettings, PublicUrl, Settings};
 use crate::gate::Gate;
 use crate::identity::{Wish, mint};
 use crate::proxy::{Bounds, Drained, Hosts, Listener, Server, Service};
@@ -27,6 +27,7 @@ pub struct Running {
     drain: Duration,
     agents_url: String,
     console_url: Option<String>,
+    sign_in_link: Option<String>,
 }
 
 impl Running {
@@ -38,12 +39,8 @@ impl Running {
     pub async fn start(config: Config, state: Option<&Path>) -> Result<Self, ConfigErrors> {
         let clock = Clock::System;
         let wanted = Wanted::of(&config);
-        let mut settings = Settings {
-            public_url: None,
-            operators: vec![OPERATOR.into()],
-            lasts: Lasts::default(),
-            tokens: config.operators.iter().map(console_token).collect(),
-        };
+        let mut config = config;
+        let operator = std::mem::take(&mut config.operator);
         let vault = config::vault(&config)?;
         let drain = config.drain;
         // On a thread of its own, which ends: what reading and compiling needed goes back to the system.
@@ -72,10 +69,13 @@ impl Running {
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
         let console_url = console_door.as_ref().map(url_of);
+        let mut settings = operator_side(operator, &gate, console_url.clone());
         if let (Some(state), Some(url)) = (state, &console_url) {
             settings.tokens.push(quick_operator(state, url).map_err(|e| fault("--state", &e))?);
         }
-        let console = Arc::new(Console::new(Arc::clone(&gate), settings));
+        let console = Console::new(Arc::clone(&gate), settings);
+        let console = Arc::new(console.map_err(|e| fault("operator", &e))?);
+        let sign_in_link = state.and_then(|_| console.sign_in_link(QUICK));
         for (door, all) in [(console_door, true), (probes_door, false)] {
             let Some(door) = door else { continue };
             let (console, stopped) = (Arc::clone(&console), stopped.clone());
@@ -94,7 +94,7 @@ impl Running {
             .map_err(|e| fault("listen", &e.to_string()))?;
         let agents_url = server.addresses().first().map(|at| format!("http://{at}"));
         let agents_url = agents_url.unwrap_or_default();
-        Ok(Self { gate, server, stop, tasks, drain, agents_url, console_url })
+        Ok(Self { gate, server, stop, tasks, drain, agents_url, console_url, sign_in_link })
     }
 
     /// What agents use as their base URL.
@@ -120,6 +120,11 @@ impl Running {
     /// Where the console is, if anywhere.
     pub fn console_url(&self) -> Option<&str> {
         self.console_url.as_deref()
+    }
+
+    /// How a person signs in at the console, in quick mode; it counts once.
+    pub fn sign_in_link(&self) -> Option<&str> {
+        self.sign_in_link.as_deref()
     }
 
     /// A token to try by hand, in quick mode.
@@ -219,6 +224,41 @@ fn url_of(door: &Door) -> String {
 /// The role that runs Tollhouse, where the configuration names no other.
 const OPERATOR: &str = "operator";
 
+/// The name of quick mode's operator.
+const QUICK: &str = "quick";
+
+/// Who operates it, as the console takes them.
+fn operator_side(operator: OperatorSection, gate: &Gate, url: Option<String>) -> Settings {
+    let fetch = config::fetch(Arc::clone(&gate.outbound));
+    let usual = Lasts::default();
+    let roles = operator.operators.clone();
+    let people = config::people(&operator, Arc::clone(&fetch), gate.clock.clone());
+    let oidc = operator.oidc.map(|oidc| OidcSettings {
+        issuer: oidc.issuer.clone(),
+        client_id: oidc.client_id.clone(),
+        scopes: oidc.scopes.clone(),
+        algorithms: oidc.algorithms.clone(),
+        claims: operator.claims.clone(),
+        client_secret: Arc::new(move || config::client_secret(&oidc)),
+        fetch,
+    });
+    Settings {
+        public_url: operator.public_url.as_ref().map(PublicUrl::of),
+        operators: roles.map_or_else(
+            || vec![OPERATOR.into()],
+            |roles| roles.into_iter().map(String::into_boxed_str).collect(),
+        ),
+        lasts: Lasts {
+            whole: operator.session.0.unwrap_or(usual.whole),
+            idle: operator.session.1.unwrap_or(usual.idle),
+        },
+        tokens: operator.tokens.iter().map(console_token).collect(),
+        people,
+        oidc,
+        url: url.filter(|url| url.starts_with("http")),
+    }
+}
+
 fn console_token(token: &OperatorToken) -> console::Token {
     let answers = if token.approves { Answers::Holds } else { Answers::Nothing };
     let boxed = |names: &Vec<String>| names.iter().map(|name| name.as_str().into()).collect();
@@ -245,7 +285,7 @@ fn quick_operator(state: &Path, url: &str) -> Result<console::Token, String> {
     let digest = ring::digest::digest(&ring::digest::SHA256, token.as_bytes());
     let sha256 = digest.as_ref().try_into().map_err(|_| "a digest of another length")?;
     let operator = Operator {
-        name: "quick".into(),
+        name: QUICK.into(),
         subject: None,
         roles: vec![OPERATOR.into()],
         tenants: Tenants::All,

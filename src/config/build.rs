@@ -352,7 +352,7 @@ fn origin(one: &UpstreamSection) -> Digest {
 }
 
 /// How issuers' keys are fetched: through the one way out.
-fn fetch(outbound: Arc<Outbound>) -> identity::Fetch {
+pub fn fetch(outbound: Arc<Outbound>) -> identity::Fetch {
     Arc::new(move |url: String| {
         let outbound = Arc::clone(&outbound);
         Box::pin(async move {

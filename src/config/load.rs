@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Config, ConsoleListen, OperatorToken, StorePlace, UpstreamSection};
+use super::{Config, StorePlace, UpstreamSection};
 use crate::breaker;
 use crate::catalog::pack::{self, Pack};
 use crate::credentials::{Reference, References};
@@ -97,7 +97,10 @@ impl File<'_> {
                 top.fault("identity", format!("issuers: {}: {e}", issuer.issuer));
             }
         }
-        let (console, operators) = self.operator(top);
+        let (console, operator) = super::operator::read(top, (self.base, development));
+        if let Some(identity) = &identity {
+            super::operator::keep_apart(top, &operator, &identity.issuers);
+        }
         let store = self.store(top);
         let probes = top.section("probes").and_then(|s| {
             let at = s.required("listen", socket_address);
@@ -114,7 +117,7 @@ impl File<'_> {
             hosts: hosts.unwrap_or_default(),
             probes,
             console,
-            operators,
+            operator,
             store: store?,
             init_store: false,
             audit_dir,
@@ -129,54 +132,6 @@ impl File<'_> {
             log,
             drain,
         })
-    }
-
-    fn operator(&self, top: &Section<'_>) -> (Option<ConsoleListen>, Vec<OperatorToken>) {
-        let Some(section) = top.section("operator") else {
-            return (Some(ConsoleListen::Tcp(DEFAULT_CONSOLE)), Vec::new());
-        };
-        for key in ["issuers", "claims", "public_url", "tls"] {
-            if section.node(key).is_some() {
-                section.fault(key, "is not built yet; operators sign in with `tokens`");
-            }
-        }
-        let listen = section.optional("listen", |n| match n.text()? {
-            "off" => Ok(None),
-            text => match text.strip_prefix("unix:") {
-                Some(path) => Ok(Some(ConsoleListen::Unix(self.base.join(path)))),
-                None => loopback_address(n).map(|a| Some(ConsoleListen::Tcp(a))),
-            },
-        });
-        let mut tokens = Vec::new();
-        if let Some(Node { shape: Shape::List(items), .. }) = section.node("tokens") {
-            for item in items {
-                let one = section.faults().section(item, "operator.tokens");
-                tokens.extend(self.operator_token(&one));
-                one.finish();
-            }
-        } else if section.node("tokens").is_some() {
-            section.fault("tokens", "expected a list of tokens");
-        }
-        section.finish();
-        (listen.unwrap_or(Some(ConsoleListen::Tcp(DEFAULT_CONSOLE))), tokens)
-    }
-
-    fn operator_token(&self, one: &Section<'_>) -> Option<OperatorToken> {
-        let name = one.required("name", Node::name);
-        let roles = one.optional("roles", Node::texts).unwrap_or_default();
-        let tenants = one.optional("tenants", Node::texts);
-        let approves = one.optional("approves", Node::bool).unwrap_or(false);
-        let sha256 = one.required("token", |n| {
-            self.reference(n)?.read(&super::environment)?.expose(|token| {
-                // BOUND: 16 characters at random are some 80 bits.
-                if token.len() < 16 {
-                    return Err("names a token of fewer than 16 characters".to_owned());
-                }
-                let digest = ring::digest::digest(&ring::digest::SHA256, token);
-                <[u8; 32]>::try_from(digest.as_ref()).map_err(|e| e.to_string())
-            })
-        });
-        Some(OperatorToken { name: name?, roles, tenants, approves, sha256: sha256? })
     }
 
     fn store(&self, top: &Section<'_>) -> Option<StorePlace> {
@@ -387,9 +342,6 @@ impl File<'_> {
 
 const DEFAULT_LISTEN: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8700);
-const DEFAULT_CONSOLE: SocketAddr =
-    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8701);
-
 /// How it is spoken to, and for how long.
 fn conversation(one: &Section<'_>, to: &mut Upstream) {
     if let Some(timeout) = one.section("timeout") {
@@ -460,7 +412,7 @@ fn socket_address(node: &Node) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| format!("expected an address such as `127.0.0.1:8700`, got `{text}`"))
 }
 
-fn loopback_address(node: &Node) -> Result<SocketAddr, String> {
+pub(super) fn loopback_address(node: &Node) -> Result<SocketAddr, String> {
     let address = socket_address(node)?;
     if address.ip().is_loopback() {
         return Ok(address);

@@ -94,7 +94,7 @@ fn settings(
         hosts: Vec::new(),
         probes: None,
         console: Some(ConsoleListen::Tcp(told.operator)),
-        operators: Vec::new(),
+        operator: super::OperatorSection::default(),
         store,
         init_store: false,
         audit_dir: told.state.join("audit"),

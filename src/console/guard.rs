@@ -17,7 +17,9 @@ use axum::http::{HeaderMap, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
+use door::Proof;
 pub use door::Reached;
+pub(super) use door::{again, see_other};
 pub use seen::Theirs;
 
 use super::form::Form;
@@ -25,40 +27,64 @@ use super::routes::{self, Access, Sort};
 use super::sessions::Session;
 use super::{Console, problem};
 use crate::approval::{Answers, Operator, Tenants};
+use crate::clock::Timestamp;
 
 /// Who asks, and how that is known. Only the guard makes one.
 #[derive(Debug, Clone)]
 pub struct Signed {
     operator: Arc<Operator>,
-    /// The session of a browser; `None` for who brings a token with every request.
-    session: Option<Arc<Session>>,
+    by: By,
+}
+
+#[derive(Debug, Clone)]
+enum By {
+    /// A configured token with this request.
+    Token,
+    /// An issuer's token with this request, and when it ends.
+    Issuer(Timestamp),
+    /// The session of a browser.
+    Session(Arc<Session>),
 }
 
 impl Signed {
     /// They.
-    pub fn operator(&self) -> &Operator {
+    pub fn operator(&self) -> &Arc<Operator> {
         &self.operator
     }
 
     /// Their session, when they came with one.
     pub fn session(&self) -> Option<&Arc<Session>> {
-        self.session.as_ref()
+        match &self.by {
+            By::Session(session) => Some(session),
+            By::Token | By::Issuer(_) => None,
+        }
     }
 
     /// What a form of a page must bring back in its field `csrf`; empty without a session, where
     /// nothing is asked for.
     pub fn csrf(&self) -> &str {
-        self.session.as_ref().map_or("", |session| session.csrf())
+        self.session().map_or("", |session| session.csrf())
     }
 
-    /// By a token that came along.
+    /// When what they came with ends; `None` when it does not by itself.
+    pub fn until(&self) -> Option<Timestamp> {
+        match &self.by {
+            By::Token => None,
+            By::Issuer(until) => Some(*until),
+            By::Session(session) => Some(session.ends()),
+        }
+    }
+
     pub(super) fn by_token(operator: Arc<Operator>) -> Self {
-        Self { operator, session: None }
+        Self { operator, by: By::Token }
     }
 
-    /// By a cookie.
+    pub(super) fn by_issuer(operator: Arc<Operator>, until: Timestamp) -> Self {
+        Self { operator, by: By::Issuer(until) }
+    }
+
     pub(super) fn by_session(session: Arc<Session>) -> Self {
-        Self { operator: Arc::clone(session.operator()), session: Some(session) }
+        Self { operator: Arc::clone(session.operator()), by: By::Session(session) }
     }
 }
 
@@ -106,7 +132,7 @@ impl Guarded {
         match access {
             Access::Anybody => return Ok(Request::from_parts(parts, body)),
             Access::Visitor => {
-                door::sent_by_us(&parts, console.public_url())?;
+                door::sent_by_us(&parts, console.public_url(), Proof::Needed)?;
                 return Ok(Request::from_parts(parts, body));
             }
             Access::SignedIn | Access::Answers | Access::Operates | Access::OperatesFleet => {}
@@ -116,10 +142,14 @@ impl Guarded {
         let signed = found.map_err(|answer| door::instead(answer, &parts, sort))?;
         let body = match signed.session() {
             Some(session) if !parts.method.is_safe() => {
-                door::sent_by_us(&parts, console.public_url())?;
+                door::sent_by_us(&parts, console.public_url(), Proof::Needed)?;
                 proven(session, &parts.headers, body).await?
             }
-            Some(_) | None => body,
+            Some(_) => body,
+            None => {
+                door::sent_by_us(&parts, console.public_url(), Proof::OfBrowsers)?;
+                body
+            }
         };
         if let Err(why) = may(access, signed.operator(), console.operator_roles()) {
             console.turned_away(signed.operator(), &parts.method, matched).await;

@@ -8,21 +8,9 @@ pub struct PublicUrl {
 }
 
 impl PublicUrl {
-    /// Reads it.
-    ///
-    /// # Errors
-    ///
-    /// What was expected.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        let origin = crate::outbound::Origin::parse(text)?;
-        if origin.scheme() == crate::outbound::Scheme::Http
-            && !matches!(origin.host(), "localhost" | "127.0.0.1" | "::1")
-        {
-            return Err(format!(
-                "expected `https://..`: a session would travel in the clear, got `{text}`"
-            ));
-        }
-        Ok(Self { origin: origin.to_string().into(), host: origin.host().into() })
+    /// That of an origin.
+    pub fn of(origin: &crate::outbound::Origin) -> Self {
+        Self { origin: origin.to_string().into(), host: origin.host().into() }
     }
 
     /// Its scheme, host and port, as a browser names an origin.

@@ -12,7 +12,7 @@ use axum::response::Response;
 use axum::routing::{MethodRouter, delete, get, post};
 
 use super::guard::{self, Guarded, Reached};
-use super::{Console, api, probes, problem};
+use super::{Console, api, probes, problem, sign_in};
 
 /// What somebody must be to ask a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,11 +79,23 @@ const GET: &str = "GET";
 const POST: &str = "POST";
 const DELETE: &str = "DELETE";
 
+const fn page(what: (&'static str, &'static str), access: Access, serve: Serve) -> Route {
+    route(Sort::Page, what, access, serve)
+}
+
 /// Every route of the console.
 pub static ROUTES: &[Route] = &[
     probe("/healthz", || get(probes::alive)),
     probe("/readyz", || get(probes::ready)),
     probe("/metrics", || get(probes::metrics)),
+    page((GET, "/sign-in"), Access::Visitor, || get(sign_in::show)),
+    page((POST, "/sign-in"), Access::Visitor, || post(sign_in::enter)),
+    page((GET, "/sign-in.js"), Access::Anybody, || get(sign_in::script)),
+    page((GET, "/sign-in/issuer"), Access::Visitor, || get(sign_in::begin)),
+    page((GET, "/sign-in/callback"), Access::Visitor, || get(sign_in::callback)),
+    page((POST, "/sign-out"), Access::SignedIn, || post(sign_in::leave)),
+    api((GET, "/v1/session"), Access::SignedIn, || get(sign_in::session)),
+    api((POST, "/v1/sign-in-codes"), Access::SignedIn, || post(sign_in::code)),
     api((GET, "/v1/holds"), Access::SignedIn, || get(api::holds)),
     api((GET, "/v1/holds/{op}"), Access::SignedIn, || get(api::hold)),
     api((POST, "/v1/holds/{op}/approve"), Access::Answers, || post(api::approve)),

@@ -72,7 +72,7 @@ impl Gate {
 
 fn entry(event: Event, by: Option<&str>, note: &str, count: u64) -> Entry {
     let mut entry = Entry::of(event);
-    entry.by = by.map(|by| crate::redact::text(by).into());
+    entry.by = by.map(Into::into);
     entry.note = (!note.is_empty()).then(|| crate::redact::text(note).into());
     entry.count = (count > 1).then_some(count);
     entry

@@ -222,11 +222,11 @@ fn name<'c>(claim: &'c Claim, what: &str) -> Read<&'c str> {
     Ok(text)
 }
 
-fn name_of(claim: Option<&Claim>, what: &str) -> Read<Option<Arc<str>>> {
+pub(super) fn name_of(claim: Option<&Claim>, what: &str) -> Read<Option<Arc<str>>> {
     claim.filter(|c| **c != Claim::Null).map(|c| name(c, what).map(Arc::from)).transpose()
 }
 
-fn names(claim: Option<&Claim>, what: &str) -> Read<Vec<Box<str>>> {
+pub(super) fn names(claim: Option<&Claim>, what: &str) -> Read<Vec<Box<str>>> {
     match claim {
         None => Ok(Vec::new()),
         Some(Claim::List(items)) if items.len() <= LIST_MAX => {

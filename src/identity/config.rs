@@ -210,27 +210,7 @@ impl Config {
 
     /// Reads the section; faults go where the section's go. Paths are relative to `base`.
     pub fn read(section: Section<'_>, base: &Path, development: Development) -> Option<Self> {
-        let node = section.node("issuers");
-        let items = node.map(|node| match &node.shape {
-            crate::yaml::Shape::List(items) => items.as_slice(),
-            crate::yaml::Shape::Scalar { .. } | crate::yaml::Shape::Map(_) => &[],
-        });
-        let items = items.unwrap_or_default();
-        if items.is_empty() {
-            section.fault("issuers", "expected a list of at least one issuer");
-        }
-        let mut issuers: Vec<Issuer> = Vec::new();
-        for (index, node) in items.iter().enumerate() {
-            let path = format!("{}[{index}]", section.path("issuers"));
-            let one = section.faults().section(node, &path);
-            if let Some(issuer) = read_issuer(&one, base, development) {
-                if issuers.iter().any(|other| other.issuer == issuer.issuer) {
-                    one.fault("issuer", format!("`{}` is listed twice", issuer.issuer));
-                }
-                issuers.push(issuer);
-            }
-            one.finish();
-        }
+        let issuers = read_issuers(&section, base, development);
         let claims = section.section("claims").map(read_claims).unwrap_or_default();
         let consent = section.optional("consent", |node| match node.text()? {
             "if_present" => Ok(ConsentRule::IfPresent),
@@ -243,6 +223,32 @@ impl Config {
     }
 }
 
+/// Reads the list `issuers` of a section; faults go where the section's go.
+pub fn read_issuers(section: &Section<'_>, base: &Path, development: Development) -> Vec<Issuer> {
+    let node = section.node("issuers");
+    let items = node.map(|node| match &node.shape {
+        crate::yaml::Shape::List(items) => items.as_slice(),
+        crate::yaml::Shape::Scalar { .. } | crate::yaml::Shape::Map(_) => &[],
+    });
+    let items = items.unwrap_or_default();
+    if items.is_empty() {
+        section.fault("issuers", "expected a list of at least one issuer");
+    }
+    let mut issuers: Vec<Issuer> = Vec::new();
+    for (index, node) in items.iter().enumerate() {
+        let path = format!("{}[{index}]", section.path("issuers"));
+        let one = section.faults().section(node, &path);
+        if let Some(issuer) = read_issuer(&one, base, development) {
+            if issuers.iter().any(|other| other.issuer == issuer.issuer) {
+                one.fault("issuer", format!("`{}` is listed twice", issuer.issuer));
+            }
+            issuers.push(issuer);
+        }
+        one.finish();
+    }
+    issuers
+}
+
 fn read_issuer(one: &Section<'_>, base: &Path, development: Development) -> Option<Issuer> {
     let issuer = one.required("issuer", Node::name);
     if issuer.as_deref() == Some(DEVELOPMENT_ISSUER) && development == Development::Refused {
@@ -253,13 +259,7 @@ fn read_issuer(one: &Section<'_>, base: &Path, development: Development) -> Opti
         one.fault("audience", "expected at least one audience");
     }
     let keys = one.required("jwks", |node| key_source(node.text()?, base));
-    let algorithms = one.required("algorithms", |node| {
-        let names = node.texts()?;
-        if names.is_empty() {
-            return Err("expected at least one algorithm, such as `ES256`".into());
-        }
-        names.iter().map(|name| algorithm(name)).collect::<Result<Vec<_>, _>>()
-    });
+    let algorithms = one.required("algorithms", read_algorithms);
     let single_use = one.optional("single_use", Node::bool).unwrap_or(false);
     Some(Issuer {
         issuer: issuer?.into(),
@@ -268,6 +268,19 @@ fn read_issuer(one: &Section<'_>, base: &Path, development: Development) -> Opti
         algorithms: algorithms?,
         single_use,
     })
+}
+
+/// Reads a list of algorithms.
+///
+/// # Errors
+///
+/// What was expected.
+pub fn read_algorithms(node: &Node) -> Result<Vec<Algorithm>, String> {
+    let names = node.texts()?;
+    if names.is_empty() {
+        return Err("expected at least one algorithm, such as `ES256`".into());
+    }
+    names.iter().map(|name| algorithm(name)).collect()
 }
 
 fn algorithm(name: &str) -> Result<Algorithm, String> {
@@ -281,17 +294,22 @@ fn key_source(text: &str, base: &Path) -> Result<KeySource, String> {
     if let Some(path) = text.strip_prefix("file:").filter(|path| !path.is_empty()) {
         return Ok(KeySource::File(base.join(path)));
     }
-    // SECURITY: whoever can answer for a plain-text address can sign tokens.
-    let local = ["http://127.0.0.1", "http://localhost", "http://[::1]"]
-        .iter()
-        .any(|host| text.strip_prefix(host).is_some_and(|rest| rest.starts_with([':', '/'])));
-    if local || text.starts_with("https://") {
+    if is_safe_address(text) {
         return Ok(KeySource::Url(text.into()));
     }
     Err(format!("expected `https://..` or `file:PATH`, got `{text}`"))
 }
 
-fn pointer(node: &Node) -> Result<Pointer, String> {
+/// Whether an address of an issuer is one that nobody else can answer for.
+pub fn is_safe_address(text: &str) -> bool {
+    // SECURITY: whoever can answer for a plain-text address can sign tokens.
+    let local = ["http://127.0.0.1", "http://localhost", "http://[::1]"]
+        .iter()
+        .any(|host| text.strip_prefix(host).is_some_and(|rest| rest.starts_with([':', '/'])));
+    local || text.starts_with("https://")
+}
+
+pub(super) fn pointer(node: &Node) -> Result<Pointer, String> {
     let text = node.text()?;
     Pointer::parse(text)
         .filter(|pointer| !pointer.steps().is_empty() && !pointer.is_plural())

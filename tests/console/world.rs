@@ -1,9 +1,13 @@
 //! A real Tollhouse with the people of two tenants.
 
+use tempfile::TempDir;
+
 use crate::support::agent::{Call, Reply};
 use crate::support::house::{self, House, run};
 use crate::support::shop::{Play, Shop};
 use crate::support::tollhouse;
+
+use super::browser::{Browser, From};
 
 /// A person or machine with a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,8 +75,12 @@ impl World {
 
     /// With further lines under `operator:`.
     pub fn with(more: &str) -> Self {
+        Self::in_folder(tempfile::tempdir().unwrap(), more, 0)
+    }
+
+    /// The same in a folder with whatever the lines name, and on that port.
+    pub fn in_folder(home: TempDir, more: &str, port: u16) -> Self {
         let shop = Shop::open();
-        let home = tempfile::tempdir().unwrap();
         for who in Who::ALL {
             let file = home.path().join(format!("{}.token", who.name()));
             std::fs::write(file, who.token()).unwrap();
@@ -81,6 +89,8 @@ impl World {
         let text = house::configuration(&shop.url(), "");
         let own = text.lines().find(|line| line.starts_with("  tokens:")).unwrap();
         let text = text.replace(own, &format!("{more}  tokens:\n{tokens}"));
+        let text =
+            text.replace("\n  listen: 127.0.0.1:0", &format!("\n  listen: 127.0.0.1:{port}"));
         let house = House::written(home, &text, "");
         let url = house.operator().0;
         let agent = token(&house, "acme");
@@ -120,6 +130,16 @@ impl World {
     /// Asks the console as somebody.
     pub fn ask(&self, who: Who, call: Call<'_>) -> Reply {
         call.bearer(&who.token()).send(&self.url).unwrap()
+    }
+
+    /// Signs a browser in with somebody's token.
+    pub fn browser(&self, who: Who) -> Browser {
+        let mut browser = Browser::default();
+        let fields = [("token", who.token()), ("next", "/v1/holds".to_owned())];
+        let fields: Vec<(&str, &str)> = fields.iter().map(|(n, v)| (*n, &**v)).collect();
+        let reply = browser.form(&self.url, "/sign-in", &fields, From::Same);
+        assert_eq!((reply.status, reply.header("location")), (303, Some("/v1/holds")), "{reply:?}");
+        browser
     }
 
     /// The records of the log of that kind.

@@ -48,27 +48,44 @@ fn authority(parts: &Parts) -> Option<Authority> {
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 
+/// From whom it is asked that a page of this console sent a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Proof {
+    /// Everybody: the browser's cookie is what lets it in.
+    Needed,
+    /// Whoever looks like a browser: a proxy may put a token into whatever a browser sends.
+    OfBrowsers,
+}
+
 /// That a change was sent by a page of this console and by no other (CSRF).
 ///
 /// # Errors
 ///
 /// The answer to it.
-pub(super) fn sent_by_us(parts: &Parts, public: Option<&PublicUrl>) -> Result<(), Response> {
+pub(super) fn sent_by_us(
+    parts: &Parts,
+    public: Option<&PublicUrl>,
+    proof: Proof,
+) -> Result<(), Response> {
     if parts.method.is_safe() {
         return Ok(());
     }
     let text = |name: &HeaderName| parts.headers.get(name).map(|v| v.to_str().unwrap_or(""));
     // Fetch Metadata (W3C): the browser's own word, which no page can set.
     let by_metadata = text(&FETCH_SITE).map(|site| site == "same-origin");
-    // A page that sends no referrer sends `null` for its origin: that says nothing either way.
-    let origin = text(&header::ORIGIN).filter(|origin| *origin != "null");
-    let by_origin = origin.map(|origin| is_own(origin, parts, public));
-    match (by_metadata, by_origin) {
-        (Some(false), _) | (_, Some(false)) | (None, None) => {
-            Err(problem(403, "this was not sent by a page of this console"))
-        }
-        (Some(true), _) | (None, Some(true)) => Ok(()),
-    }
+    let origin = text(&header::ORIGIN);
+    // A page that sends no referrer sends `null` for its origin: only the metadata can tell then.
+    let by_origin = match origin {
+        Some("null") => by_metadata,
+        Some(origin) => Some(is_own(origin, parts, public)),
+        None => None,
+    };
+    let is_ours = match (by_metadata, by_origin) {
+        (Some(false), _) | (_, Some(false)) => false,
+        (Some(true), _) | (None, Some(true)) => true,
+        (None, None) => proof == Proof::OfBrowsers && origin.is_none(),
+    };
+    if is_ours { Ok(()) } else { Err(problem(403, "this was not sent by a page of this console")) }
 }
 
 fn is_own(origin: &str, parts: &Parts, public: Option<&PublicUrl>) -> bool {
