@@ -3,6 +3,7 @@
 //! Never answers without knowing who asks, except for the three probes, which name nobody, and for
 //! signing in.
 
+mod answers;
 mod api;
 mod form;
 mod guard;
@@ -70,6 +71,8 @@ pub struct Console {
     public_url: Option<PublicUrl>,
     operators: Vec<Box<str>>,
     sign_in: SignIn,
+    /// Answers from outside that nobody of ours signed.
+    guesses: sign_in::Throttle,
 }
 
 /// Where it listens.
@@ -89,8 +92,9 @@ impl Console {
     /// When the system gives no random numbers.
     pub fn new(gate: Arc<Gate>, settings: Settings) -> Result<Self, String> {
         let (public_url, operators) = (settings.public_url.clone(), settings.operators.clone());
+        let guesses = sign_in::Throttle::new(gate.clock.clone());
         let sign_in = SignIn::new(&gate, settings)?;
-        Ok(Self { gate, public_url, operators, sign_in })
+        Ok(Self { gate, public_url, operators, sign_in, guesses })
     }
 
     /// Serves the console until `stop` is true.
@@ -143,10 +147,9 @@ fn objection(objection: Objection) -> Response {
     let status = match &objection {
         Objection::Unknown => 404,
         Objection::NotYours(_) => 403,
-        Objection::Changed
-        | Objection::Twice
-        | Objection::Answered(_)
-        | Objection::TooEarly(_) => 409,
+        Objection::Changed | Objection::Twice | Objection::Answered(_) | Objection::TooEarly(_) => {
+            409
+        }
         Objection::BadFilter => 400,
         Objection::Store(_) => 503,
     };

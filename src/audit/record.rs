@@ -53,6 +53,8 @@ pub enum Event {
     Frozen,
     /// A person let a scope run again.
     Unfrozen,
+    /// Somebody outside could not be told for a day.
+    Undelivered,
     /// A configuration took effect.
     Reloaded,
     /// A person signed in at the console.
@@ -89,6 +91,7 @@ impl Event {
             Self::Cleared => "cleared",
             Self::Frozen => "frozen",
             Self::Unfrozen => "unfrozen",
+            Self::Undelivered => "undelivered",
             Self::Reloaded => "reloaded",
             Self::SignedIn => "signed_in",
             Self::SignInFailed => "sign_in_failed",

@@ -17,6 +17,7 @@ use crate::freeze::Freezes;
 use crate::gate::{AtDoor, Gate, Lasting, Site, Unrecorded, Unsettled, Watched};
 use crate::identity::{self, Identity};
 use crate::limits::Rates;
+use crate::notify::Notify;
 use crate::outbound::{Addresses, Connection, Exchange, Network, Outbound, Outgoing, Upstream};
 use crate::policy::{self, Policy, Shipped};
 use crate::store::record::sha256;
@@ -229,7 +230,8 @@ fn beside(dir: &Path) -> Result<Vec<u8>, String> {
 pub fn gate(config: Config, vault: Vault, keep: Keep, clock: Clock) -> Result<Gate, ConfigErrors> {
     let vault = Arc::new(vault);
     let authorities = config.upstreams.iter().filter_map(|one| one.upstream.ca.as_deref());
-    let network = Network::new(authorities).map_err(|e| fault("upstreams", &e))?;
+    let told = config.destinations.iter().filter_map(|one| one.place.authorities());
+    let network = Network::new(authorities.chain(told)).map_err(|e| fault("upstreams", &e))?;
     let outbound = Arc::new(Outbound::Network(network));
     let consent = match config.identity.consent {
         identity::ConsentRule::IfPresent => policy::ConsentRule::IfPresent,
@@ -249,11 +251,16 @@ pub fn gate(config: Config, vault: Vault, keep: Keep, clock: Clock) -> Result<Ga
         Keep::Nothing => in_memory(&clock)?,
     };
     let store = Arc::new(store);
+    let notify = Notify {
+        destinations: config.destinations.into_iter().map(Arc::new).collect(),
+        page: config.operator.public_url.as_ref().map(|url| url.to_string().into()),
+        ..Notify::default()
+    };
     let rules = Rules {
         queues: config.queues.into_iter().collect(),
         limits: std::collections::HashMap::new(),
         crowd: config.crowd,
-        wants: Vec::new(),
+        wants: notify.wants(),
     };
     let fetch = fetch(Arc::clone(&outbound));
     let identity = Identity::new(config.identity, fetch, clock.clone(), None);
@@ -275,6 +282,7 @@ pub fn gate(config: Config, vault: Vault, keep: Keep, clock: Clock) -> Result<Ga
         policy: Arc::new(policy),
         lasting: Lasting::default(),
         approvals: Approvals::new(Arc::clone(&store), rules),
+        notify,
         vault,
         outbound,
         audit: Arc::new(audit),

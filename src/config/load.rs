@@ -18,7 +18,7 @@ use crate::policy::Contracts;
 use crate::yaml::{ConfigErrors, Faults, Node, Section, Shape};
 
 /// Keys that the contracts page knows and that are not built yet: refused with these words.
-const NOT_BUILT: &[&str] = &["tls", "tenants", "rollout", "hooks"];
+const NOT_BUILT: &[&str] = &["tls", "tenants", "rollout"];
 
 /// Reads the configuration at `path`, and everything it names.
 ///
@@ -81,7 +81,11 @@ impl File<'_> {
             true => Development::Accepted,
             false => Development::Refused,
         };
-        let (queues, crowd) = (super::people::queues(top), super::people::crowd(top));
+        let (console, operator) = super::operator::read(top, (self.base, development));
+        let reader = super::notify::Reader::new(self.base, operator.public_url.is_some());
+        let (queues, mut destinations) = super::people::queues(top, &reader);
+        destinations.extend(reader.hooks(top));
+        let crowd = super::people::crowd(top);
         let upstreams = self.upstreams(top);
         let policies = self.policies(top);
         let identity = top
@@ -97,7 +101,6 @@ impl File<'_> {
                 top.fault("identity", format!("issuers: {}: {e}", issuer.issuer));
             }
         }
-        let (console, operator) = super::operator::read(top, (self.base, development));
         if let Some(identity) = &identity {
             super::operator::keep_apart(top, &operator, &identity.issuers);
         }
@@ -126,6 +129,7 @@ impl File<'_> {
             contracts,
             limits,
             queues,
+            destinations,
             crowd,
             default_policies: policies.0,
             policies: policies.1,

@@ -2,17 +2,24 @@
 
 use std::sync::Arc;
 
+use super::notify::Reader;
 use crate::approval::{Escalate, Queue};
+use crate::notify::Destination;
 use crate::store::Crowd;
 use crate::yaml::{Node, Section};
 
-/// The queues of a file, by name; `default` is always one.
-pub(super) fn queues(top: &Section<'_>) -> Vec<(Arc<str>, Queue)> {
+/// The queues of a file, by name; `default` is always one. And who is told of what waits there.
+pub(super) fn queues(
+    top: &Section<'_>,
+    reader: &Reader<'_>,
+) -> (Vec<(Arc<str>, Queue)>, Vec<Destination>) {
     let mut queues: Vec<(Arc<str>, Queue)> = Vec::new();
+    let mut told = Vec::new();
     if let Some(section) = top.section("queues") {
         for (name, node) in section.entries() {
             let one = section.faults().section(node, &section.path(name));
             queues.push((name.into(), queue(&one)));
+            told.extend(reader.of_queue(&one, name));
             one.finish();
         }
         for (name, queue) in &queues {
@@ -26,13 +33,10 @@ pub(super) fn queues(top: &Section<'_>) -> Vec<(Arc<str>, Queue)> {
     if !queues.iter().any(|(name, _)| &**name == "default") {
         queues.push(("default".into(), Queue::default()));
     }
-    queues
+    (queues, told)
 }
 
 fn queue(section: &Section<'_>) -> Queue {
-    if section.node("notify").is_some() {
-        section.fault("notify", "is not built yet; leave it out");
-    }
     let escalate = section.section("escalate").and_then(|escalate| {
         let after = escalate.required("after", Node::duration);
         let to = escalate.required("to", |n| n.name().map(Arc::from));

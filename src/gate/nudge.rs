@@ -58,10 +58,7 @@ impl Gate {
             Ok(Answered::Ok(record)) => self.nudge_on_record(event, &record).await,
             // Somebody answered it, or another replica was quicker.
             Ok(
-                Answered::TooLate(_)
-                | Answered::Changed(_)
-                | Answered::Twice(_)
-                | Answered::Lost,
+                Answered::TooLate(_) | Answered::Changed(_) | Answered::Twice(_) | Answered::Lost,
             ) => {}
             Err(fault) => self.tell_fault("a reminder could not be noted", &fault),
         }

@@ -194,6 +194,7 @@ impl Keeps {
                     ..Rules::default()
                 },
             ),
+            notify: tollhouse::notify::Notify::default(),
             vault: Arc::clone(&self.vault),
             outbound: Arc::clone(&self.outbound),
             audit_dir: None,
