@@ -6,7 +6,7 @@ mod rules;
 
 use std::sync::Arc;
 
-pub use rules::{Escalate, Queue, Rules};
+pub use rules::{Answerers, Escalate, Queue, Rules};
 
 use crate::call::{CallerKey, Digest, OperationId};
 use crate::clock::Timestamp;

@@ -348,7 +348,7 @@ impl fmt::Display for Resource {
 }
 
 /// What the system of record said.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Facts {
     /// By published name.
     pub read: Vec<(Box<str>, Fact)>,
@@ -357,7 +357,7 @@ pub struct Facts {
 }
 
 /// One fact.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Fact {
     /// The id of what it is about.
     pub id: Option<Box<str>>,
@@ -368,7 +368,7 @@ pub struct Fact {
 }
 
 /// One field of a fact.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum FactValue {
     /// A text.
     Text(Box<str>),

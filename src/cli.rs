@@ -13,6 +13,7 @@ mod operations;
 mod operator;
 mod pack;
 mod policy;
+mod revoke;
 mod run;
 mod serving;
 mod shown;
@@ -54,6 +55,8 @@ enum Command {
     Unfreeze(freeze::UnfreezeArgs),
     /// Freezes in force
     Freezes(freeze::ListArgs),
+    /// Make tokens count no more: one, an agent's or a customer's
+    Revoke(revoke::Args),
     /// What became of each effect: list, show, resolve
     Operations(operations::Args),
     /// Whether the store still knows what it knew, and what to do when not
@@ -89,6 +92,7 @@ pub fn main() -> ExitCode {
         Command::Freeze(args) => freeze::freeze(&args),
         Command::Unfreeze(args) => freeze::unfreeze(&args),
         Command::Freezes(args) => freeze::list(&args),
+        Command::Revoke(args) => revoke::run(&args),
         Command::Operations(args) => operations::run(&args),
         Command::Store(args) => store::run(&args),
         Command::Audit(args) => audit::run(&args),

@@ -35,7 +35,7 @@ pub struct Config {
     /// Where operators are served; `None` for off.
     pub console: Option<ConsoleListen>,
     /// Who operates it.
-    pub operator: OperatorSection,
+    pub operator: Arc<OperatorSection>,
     /// The store.
     pub store: StorePlace,
     /// Whether the store is said to be new, whatever is on record.

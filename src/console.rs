@@ -5,14 +5,18 @@
 
 mod answers;
 mod api;
+mod ask;
 mod form;
 mod guard;
+mod openapi;
 mod probes;
 mod public;
+mod revocations;
 mod routes;
 mod sessions;
 mod sign_in;
 mod view;
+mod waiting;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -12,7 +12,7 @@ use smallvec::SmallVec;
 use crate::call::{Call, Caller, Class};
 use crate::clock::{Clock, Timestamp};
 use crate::refusal::{Fault, Refusal};
-use crate::store::{Freeze, FreezeScope, Store, Subject};
+use crate::store::{Bearer, Freeze, FreezeScope, Store, Subject};
 
 /// The freezes that hold.
 #[derive(Debug)]
@@ -44,6 +44,7 @@ impl Freezes {
             action: &call.action.name,
             upstream: &call.upstream,
         };
+        self.revoked(caller)?;
         if let Some(freeze) = self.store.frozen(&subject) {
             return Err(refusal(&freeze, self.clock.now()));
         }
@@ -52,6 +53,28 @@ impl Freezes {
             self.store.fit_for_money()?;
         }
         Ok(())
+    }
+
+    /// Turns a caller back whose token a person has revoked.
+    ///
+    /// # Errors
+    ///
+    /// `unauthenticated`; the agent learns no more than that its token does not count.
+    pub fn revoked(&self, caller: &Caller) -> Result<(), Refusal> {
+        let bearer = Bearer {
+            tenant: &caller.tenant,
+            agent: &caller.agent,
+            customer: caller.customer.as_deref().unwrap_or_default(),
+            jti: caller.jti.as_deref(),
+            issued_at: caller.issued_at.unwrap_or(Timestamp(i64::MIN)),
+        };
+        match self.store.revoked(&bearer) {
+            None => Ok(()),
+            Some(one) => Err(Refusal::unauthenticated(format!(
+                "revoked: {} `{}` by {}: {}",
+                one.id, one.scope, one.by, one.reason
+            ))),
+        }
     }
 
     /// Every freeze that holds.

@@ -33,7 +33,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 pub use self::ask::{BudgetUse, Crowd, Entry, HoldTerms, Likeness, Reserve, Take};
-pub use self::freeze::{Freeze, FreezeScope, Subject};
+pub use self::freeze::{Bearer, Freeze, FreezeScope, Subject};
 pub use self::hold::{Approval, Hold, Letter, News, Place, Quorum, Risk, Yes};
 pub use self::look::Listed;
 pub use self::record::{About, AnswerKept, Moment, Name, Record, Said, State, StoredAnswer, Token};
@@ -127,7 +127,7 @@ impl Store {
         // The lock on the file is the lease: whoever had it before is gone.
         let reply = embedded.run_blocking(Event::Restarted)?;
         let freezes = embedded.read(|rows| Draft::new(rows).freezes())?;
-        shared.freezes.store(Arc::new(freezes));
+        shared.take_freezes(freezes);
         let store = Self::new(Shelf::Embedded(embedded), shared, Arc::new(seal));
         if let Reply::Swept(swept) = reply {
             *store.interrupted.lock() = swept.changed;
@@ -238,6 +238,7 @@ impl Store {
             Entry::Asked(name) if !ask.request.is_empty() => {
                 Some(self.would_be(name)?.unwrap_or(OperationId([0; 32])))
             }
+            Entry::Approved(op) if !ask.request.is_empty() => Some(*op),
             Entry::Asked(_) | Entry::Approved(_) => None,
         };
         ask.request = match sealed_for {
@@ -343,11 +344,32 @@ impl Store {
         reason: &str,
         by: &str,
     ) -> Result<Freeze, Fault> {
-        let number = sha256(&Token::random()?.0.to_le_bytes());
-        let id: String = number.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-        let id = format!("fz_{id}").into_boxed_str();
+        let id = number("fz")?;
         let at = self.shared.times.lock().tick().at;
-        let freeze = Freeze { id, scope, reason: reason.into(), by: by.into(), at, until };
+        let (reason, by) = (reason.into(), by.into());
+        let freeze = Freeze { id, scope, reason, by, at, until, issued_before: None };
+        self.put_freeze(freeze).await
+    }
+
+    /// Tokens in that scope that were issued by then count no more; durable once this returns.
+    ///
+    /// # Errors
+    ///
+    /// When the store did not write it, or may have.
+    pub async fn revoke(
+        &self,
+        scope: FreezeScope,
+        issued_before: Timestamp,
+        reason: &str,
+        by: &str,
+    ) -> Result<Freeze, Fault> {
+        let at = self.shared.times.lock().tick().at;
+        let (id, reason, by) = (number("rv")?, reason.into(), by.into());
+        let issued_before = Some(issued_before);
+        self.put_freeze(Freeze { id, scope, reason, by, at, until: None, issued_before }).await
+    }
+
+    async fn put_freeze(&self, freeze: Freeze) -> Result<Freeze, Fault> {
         self.run(Event::Freeze(Box::new(freeze.clone()))).await?;
         // As it is kept: a fleet's store has a time of its own.
         let kept = self.shared.freezes.load().iter().find(|kept| kept.id == freeze.id).cloned();
@@ -367,7 +389,20 @@ impl Store {
     pub fn freezes(&self) -> Vec<Freeze> {
         let now = self.shared.times.lock().tick().at;
         let all = self.shared.freezes.load();
-        all.iter().filter(|f| f.until.is_none_or(|until| now < until)).cloned().collect()
+        let holds =
+            |f: &&Freeze| f.issued_before.is_none() && f.until.is_none_or(|until| now < until);
+        all.iter().filter(holds).cloned().collect()
+    }
+
+    /// Every revocation.
+    pub fn revocations(&self) -> Vec<Freeze> {
+        let all = self.shared.freezes.load();
+        all.iter().filter(|one| one.issued_before.is_some()).cloned().collect()
+    }
+
+    /// The revocation of a token, if there is one; from memory, cheap enough for every read.
+    pub fn revoked(&self, bearer: &Bearer<'_>) -> Option<Freeze> {
+        self.shared.revoked.load().find(bearer).cloned()
     }
 
     /// The freeze that stops a call now, from memory: cheap enough for every read, and for the last look
@@ -412,6 +447,13 @@ impl Store {
         }
         self.shared.times.lock().leap()
     }
+}
+
+/// A name that nothing else has.
+fn number(kind: &str) -> Result<Box<str>, Fault> {
+    let hash = sha256(&Token::random()?.0.to_le_bytes());
+    let id: String = hash.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    Ok(format!("{kind}_{id}").into_boxed_str())
 }
 
 fn astray() -> Fault {

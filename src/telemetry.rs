@@ -3,7 +3,7 @@
 //! Never decides anything and never holds a secret; texts of others come in masked and are written
 //! so that they act on nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
@@ -84,23 +84,40 @@ pub struct Seen<'c> {
     pub decision_id: Option<DecisionId>,
 }
 
+/// How a queue of holds stands.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct QueueStands {
+    /// How many wait.
+    pub waiting: u64,
+    /// How long the oldest waits.
+    pub oldest: Duration,
+    /// How many of them nobody who is configured can answer.
+    pub unanswerable: u64,
+}
+
 /// Everything that is counted, and the log.
 #[derive(Debug)]
 pub struct Telemetry {
     metrics: Metrics,
     log: Log,
     clock: Clock,
+    /// Queues of which somebody was told that nobody can answer them.
+    unanswerable: Mutex<BTreeSet<Box<str>>>,
 }
 
 impl Telemetry {
     /// Counts, and writes lines to standard error; reads are only counted.
     pub fn new(format: LogFormat) -> Self {
-        Self { metrics: Metrics::new(), log: Log::to_stderr(format), clock: Clock::System }
+        Self::of(Log::to_stderr(format), Clock::System)
     }
 
     /// Counts, and keeps every line, those of reads too.
     pub fn in_memory(format: LogFormat, clock: Clock, lines: Arc<Mutex<Vec<String>>>) -> Self {
-        Self { metrics: Metrics::new(), log: Log::to_memory(format, lines), clock }
+        Self::of(Log::to_memory(format, lines), clock)
+    }
+
+    fn of(log: Log, clock: Clock) -> Self {
+        Self { metrics: Metrics::new(), log, clock, unanswerable: Mutex::default() }
     }
 
     /// Writes lines from that level on.
@@ -276,13 +293,23 @@ impl Telemetry {
     }
 
     /// Operations that wait for a person: the queue of each.
-    pub fn holds_pending<'q>(&self, queues: impl IntoIterator<Item = &'q str>) {
-        let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
-        for queue in queues {
-            let count = counts.entry(queue).or_default();
-            *count = count.saturating_add(1);
+    pub fn holds_pending(&self, queues: &BTreeMap<&str, QueueStands>) {
+        self.metrics.holds_pending(queues);
+        let mut told = self.unanswerable.lock();
+        for (queue, stands) in queues {
+            if stands.unanswerable == 0 {
+                told.remove(*queue);
+            } else if told.insert((*queue).into()) {
+                let what = "calls wait in a queue that nobody who is configured can answer";
+                let mut line = LogLine::new(Level::Error, what);
+                line.text("queue", Some(queue));
+                line.text(
+                    "do",
+                    Some("give an operator one of its roles, or configure the queue again"),
+                );
+                self.write(&mut line);
+            }
         }
-        self.metrics.holds_pending(&counts);
     }
 
     /// Freezes in force, by their scopes as text: `all`, `class/financial agent/bot`.
@@ -596,8 +623,11 @@ mod tests {
         telemetry.contradiction(&done);
         telemetry.hold_answered("finance", "approved", Duration::from_secs(45));
         telemetry.operations(&[("held", 3)]);
-        telemetry.holds_pending(["legal"]);
-        telemetry.holds_pending(["finance", "finance"]);
+        let oldest = Duration::from_secs(90);
+        let one = QueueStands { waiting: 1, oldest, unanswerable: 1 };
+        telemetry.holds_pending(&BTreeMap::from([("legal", one)]));
+        let two = QueueStands { waiting: 2, unanswerable: 0, ..one };
+        telemetry.holds_pending(&BTreeMap::from([("finance", two)]));
         telemetry.freezes(["all", "class/financial agent/bot"]);
         telemetry.breaker("stripe", "open");
         telemetry.stream_ended("stripe", "quiet", Duration::from_secs(60));
@@ -618,6 +648,9 @@ mod tests {
             "tollhouse_unauthorized_attempts_total{kind=\"unauthenticated\"} 1",
             "tollhouse_holds_pending{queue=\"finance\"} 2",
             "tollhouse_holds_pending{queue=\"legal\"} 0",
+            "tollhouse_holds_oldest_seconds{queue=\"finance\"} 90",
+            "tollhouse_holds_unanswerable{queue=\"legal\"} 0",
+            "tollhouse_holds_unanswerable{queue=\"finance\"} 0",
             "tollhouse_approval_duration_seconds_bucket{answer=\"approved\",queue=\"finance\",le=\"60\"} 1",
             "tollhouse_operations{state=\"held\"} 3",
             "tollhouse_duplicates_suppressed_total{kind=\"replayed\"} 1",

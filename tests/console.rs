@@ -4,5 +4,6 @@ mod browser;
 mod coverage;
 mod issuer;
 mod people;
+mod schema;
 mod sessions;
 mod world;

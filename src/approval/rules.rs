@@ -46,6 +46,17 @@ pub struct Rules {
     pub crowd: Crowd,
     /// What somebody outside wants to hear of.
     pub wants: Vec<News>,
+    /// Who could answer.
+    pub answerers: Answerers,
+}
+
+/// Who is known to be able to answer holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Answerers {
+    /// People sign in; which roles they have is up to their issuer.
+    pub people: bool,
+    /// The roles of each token that answers holds.
+    pub machines: Vec<Vec<Box<str>>>,
 }
 
 /// BOUND: so many times the automatic cap is much money.
@@ -94,6 +105,16 @@ impl Rules {
         }
         let left = onward.map(|escalate| escalate.after.saturating_sub(waited));
         (None, [own.remind, left].into_iter().flatten().min())
+    }
+
+    /// Whether anybody who is known could answer a queue.
+    pub fn is_answered(&self, queue: &str) -> bool {
+        let Some(own) = self.queues.get(queue) else { return false };
+        let opens = |roles: &Vec<Box<str>>| {
+            own.roles.is_empty()
+                || roles.iter().any(|role| own.roles.iter().any(|one| **one == **role))
+        };
+        self.answerers.people || self.answerers.machines.iter().any(opens)
     }
 
     /// Whether so much money may be said yes to, by the roles that open a queue.

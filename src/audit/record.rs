@@ -55,6 +55,10 @@ pub enum Event {
     Unfrozen,
     /// Somebody outside could not be told for a day.
     Undelivered,
+    /// A person made tokens count no more.
+    Revoked,
+    /// A person took a revocation back.
+    Restored,
     /// A configuration took effect.
     Reloaded,
     /// A person signed in at the console.
@@ -89,6 +93,8 @@ impl Event {
             Self::Resent => "resent",
             Self::Resolved => "resolved",
             Self::Cleared => "cleared",
+            Self::Revoked => "revoked",
+            Self::Restored => "restored",
             Self::Frozen => "frozen",
             Self::Unfrozen => "unfrozen",
             Self::Undelivered => "undelivered",

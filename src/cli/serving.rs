@@ -39,8 +39,7 @@ impl Running {
     pub async fn start(config: Config, state: Option<&Path>) -> Result<Self, ConfigErrors> {
         let clock = Clock::System;
         let wanted = Wanted::of(&config);
-        let mut config = config;
-        let operator = std::mem::take(&mut config.operator);
+        let operator = Arc::clone(&config.operator);
         let vault = config::vault(&config)?;
         let drain = config.drain;
         // On a thread of its own, which ends: what reading and compiling needed goes back to the system.
@@ -69,7 +68,7 @@ impl Running {
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
         let console_url = console_door.as_ref().map(url_of);
-        let mut settings = operator_side(operator, &gate, console_url.clone());
+        let mut settings = operator_side(&operator, &gate, console_url.clone());
         if let (Some(state), Some(url)) = (state, &console_url) {
             settings.tokens.push(quick_operator(state, url).map_err(|e| fault("--state", &e))?);
         }
@@ -228,12 +227,12 @@ const OPERATOR: &str = "operator";
 const QUICK: &str = "quick";
 
 /// Who operates it, as the console takes them.
-fn operator_side(operator: OperatorSection, gate: &Gate, url: Option<String>) -> Settings {
+fn operator_side(operator: &OperatorSection, gate: &Gate, url: Option<String>) -> Settings {
     let fetch = config::fetch(Arc::clone(&gate.outbound));
     let usual = Lasts::default();
     let roles = operator.operators.clone();
-    let people = config::people(&operator, Arc::clone(&fetch), gate.clock.clone());
-    let oidc = operator.oidc.map(|oidc| OidcSettings {
+    let people = config::people(operator, Arc::clone(&fetch), gate.clock.clone());
+    let oidc = operator.oidc.clone().map(|oidc| OidcSettings {
         issuer: oidc.issuer.clone(),
         client_id: oidc.client_id.clone(),
         scopes: oidc.scopes.clone(),

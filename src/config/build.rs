@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use super::{Config, StorePlace, UpstreamSection};
-use crate::approval::{Approvals, Rules};
+use crate::approval::{Answerers, Approvals, Rules};
 use crate::audit::Audit;
 use crate::breaker::Breaker;
 use crate::call::{Class, Digest};
@@ -258,9 +258,10 @@ pub fn gate(config: Config, vault: Vault, keep: Keep, clock: Clock) -> Result<Ga
     };
     let rules = Rules {
         queues: config.queues.into_iter().collect(),
-        limits: std::collections::HashMap::new(),
+        limits: config.operator.limits.iter().cloned().collect(),
         crowd: config.crowd,
         wants: notify.wants(),
+        answerers: answerers(&config.operator, &notify),
     };
     let fetch = fetch(Arc::clone(&outbound));
     let identity = Identity::new(config.identity, fetch, clock.clone(), None);
@@ -299,6 +300,14 @@ pub fn gate(config: Config, vault: Vault, keep: Keep, clock: Clock) -> Result<Ga
         store,
         clock,
     })
+}
+
+/// Who could answer holds: people, machines, and chats.
+fn answerers(operator: &super::OperatorSection, notify: &Notify) -> Answerers {
+    let mut all = operator.answerers();
+    let chats = notify.destinations.iter().filter_map(|one| one.answers.as_ref());
+    all.machines.extend(chats.map(|one| one.roles.clone()));
+    all
 }
 
 fn roads(upstreams: &[UpstreamSection]) -> Vec<Road> {

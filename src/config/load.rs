@@ -81,11 +81,6 @@ impl File<'_> {
             true => Development::Accepted,
             false => Development::Refused,
         };
-        let (console, operator) = super::operator::read(top, (self.base, development));
-        let reader = super::notify::Reader::new(self.base, operator.public_url.is_some());
-        let (queues, mut destinations) = super::people::queues(top, &reader);
-        destinations.extend(reader.hooks(top));
-        let crowd = super::people::crowd(top);
         let upstreams = self.upstreams(top);
         let policies = self.policies(top);
         let identity = top
@@ -101,9 +96,12 @@ impl File<'_> {
                 top.fault("identity", format!("issuers: {}: {e}", issuer.issuer));
             }
         }
-        if let Some(identity) = &identity {
-            super::operator::keep_apart(top, &operator, &identity.issuers);
-        }
+        let own = (self.base, development);
+        let (console, operator) = super::operator::read(top, identity.as_ref(), own);
+        let reader = super::notify::Reader::new(self.base, operator.public_url.is_some());
+        let (queues, mut destinations) = super::people::queues(top, &reader);
+        destinations.extend(reader.hooks(top));
+        let crowd = super::people::crowd(top);
         let store = self.store(top);
         let probes = top.section("probes").and_then(|s| {
             let at = s.required("listen", socket_address);
@@ -120,7 +118,7 @@ impl File<'_> {
             hosts: hosts.unwrap_or_default(),
             probes,
             console,
-            operator,
+            operator: Arc::new(operator),
             store: store?,
             init_store: false,
             audit_dir,

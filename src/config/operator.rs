@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::ConsoleListen;
+use crate::approval::Answerers;
 use crate::credentials::Reference;
 use crate::identity::{
     self, Algorithm, Development, Issuer, PersonPlaces, is_safe_address, read_algorithms,
@@ -17,7 +18,7 @@ use crate::outbound::{Origin, Scheme};
 use crate::yaml::{Node, Section, Shape};
 
 /// The `operator:` section, without where it listens.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct OperatorSection {
     /// Tokens of machines, and of people without an issuer.
     pub tokens: Vec<OperatorToken>,
@@ -35,6 +36,20 @@ pub struct OperatorSection {
     pub operators: Option<Vec<String>>,
     /// Up to how much a role may approve.
     pub limits: Vec<(Box<str>, Vec<Money>)>,
+    /// Quick mode: whoever can read the state folder operates.
+    pub quick: bool,
+}
+
+impl OperatorSection {
+    /// Who could answer holds, as far as the configuration tells.
+    pub(super) fn answerers(&self) -> Answerers {
+        let answering = self.tokens.iter().filter(|token| token.approves);
+        let boxed = |roles: &Vec<String>| roles.iter().map(|role| role.as_str().into()).collect();
+        Answerers {
+            people: self.quick || self.oidc.is_some() || !self.issuers.is_empty(),
+            machines: answering.map(|token| boxed(&token.roles)).collect(),
+        }
+    }
 }
 
 /// `operator.oidc`.
@@ -53,7 +68,7 @@ pub struct OidcSection {
 }
 
 /// A machine's token for the console.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct OperatorToken {
     /// Who it is, on record.
     pub name: String,
@@ -73,6 +88,7 @@ const DEFAULT_CONSOLE: SocketAddr =
 /// Reads the section; paths are relative to `base`.
 pub(super) fn read(
     top: &Section<'_>,
+    agents: Option<&identity::Config>,
     (base, development): (&Path, Development),
 ) -> (Option<ConsoleListen>, OperatorSection) {
     let Some(section) = top.section("operator") else {
@@ -105,6 +121,7 @@ pub(super) fn read(
         session: (section.optional("session", span), section.optional("idle", span)),
         operators: section.optional("operators", Node::texts),
         limits: limits(&section),
+        quick: false,
     };
     if read.oidc.is_some() && read.public_url.is_none() {
         section.fault("oidc", "needs `public_url`: the issuer sends people back there");
@@ -112,12 +129,13 @@ pub(super) fn read(
     if read.operators.as_ref().is_some_and(Vec::is_empty) {
         section.fault("operators", "expected at least one role");
     }
+    keep_apart(top, &read, agents.map_or(&[], |agents| &agents.issuers));
     section.finish();
     (listen.unwrap_or(Some(ConsoleListen::Tcp(DEFAULT_CONSOLE))), read)
 }
 
 /// SECURITY: an agent's own token must never be one that signs its operator in.
-pub(super) fn keep_apart(top: &Section<'_>, own: &OperatorSection, agents: &[Issuer]) {
+fn keep_apart(top: &Section<'_>, own: &OperatorSection, agents: &[Issuer]) {
     let is_agents = |issuer: &str, audience: &str| {
         agents.iter().any(|agent| {
             *agent.issuer == *issuer && agent.audience.iter().any(|known| **known == *audience)

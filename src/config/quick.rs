@@ -94,7 +94,7 @@ fn settings(
         hosts: Vec::new(),
         probes: None,
         console: Some(ConsoleListen::Tcp(told.operator)),
-        operator: super::OperatorSection::default(),
+        operator: Arc::new(super::OperatorSection { quick: true, ..Default::default() }),
         store,
         init_store: false,
         audit_dir: told.state.join("audit"),

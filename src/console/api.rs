@@ -4,12 +4,13 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::ask::{self, Asked, Named, Said};
 use super::guard::{Signed, Theirs};
 use super::{Console, problem, view};
 use crate::call::Digest;
@@ -19,29 +20,7 @@ use crate::store::FreezeScope;
 type Answered = Result<Response, Response>;
 type Shared = State<Arc<Console>>;
 
-/// A filter of holds.
-#[derive(Debug, Deserialize)]
-pub struct HoldFilter {
-    state: Option<String>,
-    queue: Option<String>,
-}
-
-pub async fn holds(
-    State(console): Shared,
-    signed: Signed,
-    Query(filter): Query<HoldFilter>,
-) -> Answered {
-    let state = filter.state.as_deref().unwrap_or("held");
-    let records = console.operations(&signed, Some(state)).await?;
-    let of_queue = |hold: &crate::store::Record| {
-        let queue = hold.hold.as_ref().map(|h| &*h.queue);
-        filter.queue.as_deref().is_none_or(|wanted| queue == Some(wanted))
-    };
-    let shown: Vec<Value> = records.iter().filter(|r| of_queue(r)).map(|r| view::hold(r)).collect();
-    Ok(Json(shown).into_response())
-}
-
-pub async fn hold(State(console): Shared, signed: Signed, Path(op): Path<String>) -> Answered {
+pub async fn hold(State(console): Shared, signed: Signed, Named(op): Named) -> Answered {
     let record = console.operation(&signed, &op).await?;
     let request = console.gate.held_request(record.op).await;
     Ok(Json(view::hold_with(&record, request.as_ref())).into_response())
@@ -58,14 +37,14 @@ pub struct Yes {
 pub async fn approve(
     State(console): Shared,
     signed: Signed,
-    Path(op): Path<String>,
-    body: Result<Json<Yes>, axum::extract::rejection::JsonRejection>,
+    Named(op): Named,
+    Said(yes): Said<Yes>,
 ) -> Answered {
     let op = console.operation(&signed, &op).await?.op;
-    let Json(yes) = body.map_err(|e| problem(400, &e.body_text()))?;
     let digest = Digest::parse(&yes.digest)
         .ok_or_else(|| problem(400, "digest: expected `sha256:` and 64 hexadecimal digits"))?;
     let reason = yes.reason.unwrap_or_default();
+    ask::words(&reason)?;
     let said = console.gate.approve(op, signed.operator(), digest, &reason).await;
     let record = console.on_record(&signed, "approve", said).await?;
     Ok(Json(view::hold(&record)).into_response())
@@ -81,14 +60,11 @@ pub struct No {
 pub async fn deny(
     State(console): Shared,
     signed: Signed,
-    Path(op): Path<String>,
-    body: Result<Json<No>, axum::extract::rejection::JsonRejection>,
+    Named(op): Named,
+    Said(no): Said<No>,
 ) -> Answered {
     let op = console.operation(&signed, &op).await?.op;
-    let Json(no) = body.map_err(|e| problem(400, &e.body_text()))?;
-    if no.reason.trim().is_empty() {
-        return Err(problem(400, "reason: expected why; the agent reads it"));
-    }
+    ask::reason(&no.reason, "why; the agent reads it")?;
     let said = console.gate.deny(op, signed.operator(), &no.reason).await;
     let record = console.on_record(&signed, "deny", said).await?;
     Ok(Json(view::hold(&record)).into_response())
@@ -110,12 +86,9 @@ pub struct Freeze {
     span: Option<String>,
 }
 
-pub async fn freeze(
-    State(console): Shared,
-    signed: Signed,
-    body: Result<Json<Freeze>, axum::extract::rejection::JsonRejection>,
-) -> Answered {
-    let Json(asked) = body.map_err(|e| problem(400, &e.body_text()))?;
+pub async fn freeze(State(console): Shared, signed: Signed, Said(asked): Said<Freeze>) -> Answered {
+    ask::words(&asked.reason)?;
+    ask::scope(&asked.scope)?;
     let scope = FreezeScope::parse(asked.scope.iter().map(String::as_str))
         .map_err(|e| problem(400, &format!("scope: {e}")))?;
     if let Err(why) = signed.may_freeze(&scope) {
@@ -132,7 +105,7 @@ pub async fn freeze(
     Ok((StatusCode::CREATED, Json(view::freeze(&freeze))).into_response())
 }
 
-pub async fn unfreeze(State(console): Shared, signed: Signed, Path(id): Path<String>) -> Answered {
+pub async fn unfreeze(State(console): Shared, signed: Signed, Named(id): Named) -> Answered {
     let none = || problem(404, "no freeze of that id is in force");
     let seen = console.freezes(&signed);
     match seen.iter().find(|(freeze, _)| *freeze.id == *id).map(|(_, theirs)| *theirs) {
@@ -154,6 +127,7 @@ pub async fn unfreeze(State(console): Shared, signed: Signed, Path(id): Path<Str
 
 /// A filter of operations.
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct OperationFilter {
     state: Option<String>,
 }
@@ -161,13 +135,13 @@ pub struct OperationFilter {
 pub async fn operations(
     State(console): Shared,
     signed: Signed,
-    Query(filter): Query<OperationFilter>,
+    Asked(filter): Asked<OperationFilter>,
 ) -> Answered {
     let records = console.operations(&signed, filter.state.as_deref()).await?;
     Ok(Json(records.iter().map(|r| view::brief(r)).collect::<Vec<_>>()).into_response())
 }
 
-pub async fn operation(State(console): Shared, signed: Signed, Path(op): Path<String>) -> Answered {
+pub async fn operation(State(console): Shared, signed: Signed, Named(op): Named) -> Answered {
     let record = console.operation(&signed, &op).await?;
     Ok(Json(view::operation(&record)).into_response())
 }
@@ -176,7 +150,7 @@ pub async fn operation(State(console): Shared, signed: Signed, Path(op): Path<St
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Resolve {
-    outcome: Said,
+    outcome: Outcome,
     reason: String,
     upstream_id: Option<String>,
     #[serde(default)]
@@ -186,7 +160,7 @@ pub struct Resolve {
 /// Whether it happened.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Said {
+enum Outcome {
     Done,
     NotDone,
 }
@@ -194,17 +168,14 @@ enum Said {
 pub async fn resolve(
     State(console): Shared,
     signed: Signed,
-    Path(op): Path<String>,
-    body: Result<Json<Resolve>, axum::extract::rejection::JsonRejection>,
+    Named(op): Named,
+    Said(said): Said<Resolve>,
 ) -> Answered {
     let op = console.operation(&signed, &op).await?.op;
-    let Json(said) = body.map_err(|e| problem(400, &e.body_text()))?;
-    if said.reason.trim().is_empty() {
-        return Err(problem(400, "reason: expected how you know; it is put on record"));
-    }
+    ask::reason(&said.reason, "how you know; it is put on record")?;
     let happened = match said.outcome {
-        Said::Done => Happened::Yes,
-        Said::NotDone => Happened::No,
+        Outcome::Done => Happened::Yes,
+        Outcome::NotDone => Happened::No,
     };
     let (reason, made) = (said.reason.as_str().into(), said.upstream_id.map(Into::into));
     let word = Word { happened, reason, made, is_forced: said.force };
@@ -228,12 +199,9 @@ pub struct Clear {
 pub async fn clear_loss(
     State(console): Shared,
     signed: Signed,
-    body: Result<Json<Clear>, axum::extract::rejection::JsonRejection>,
+    Said(said): Said<Clear>,
 ) -> Answered {
-    let Json(said) = body.map_err(|e| problem(400, &e.body_text()))?;
-    if said.reason.trim().is_empty() {
-        return Err(problem(400, "reason: expected what you did; it is put on record"));
-    }
+    ask::reason(&said.reason, "what you did; it is put on record")?;
     let cleared = console.gate.clear_loss(signed.operator(), &said.reason).await;
     console.on_record(&signed, "clear the store's loss", cleared).await?;
     Ok(Json(json!({ "lost": Value::Null })).into_response())
@@ -244,12 +212,16 @@ const LAST_MAX: usize = 1_000;
 
 /// How many records.
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Last {
     last: Option<usize>,
 }
 
-pub async fn records(State(console): Shared, signed: Signed, Query(last): Query<Last>) -> Answered {
-    let count = last.last.unwrap_or(20).min(LAST_MAX);
+pub async fn records(State(console): Shared, signed: Signed, Asked(last): Asked<Last>) -> Answered {
+    let count = last.last.unwrap_or(20);
+    if count > LAST_MAX {
+        return Err(problem(400, "last: expected at most 1000"));
+    }
     let read = if signed.is_bound_to_no_tenant() { count } else { LAST_MAX };
     let mut records = console.gate.records(read).map_err(|e| problem(503, &e.to_string()))?;
     records.retain(|line| signed.sees_line(line));

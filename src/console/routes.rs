@@ -12,7 +12,7 @@ use axum::response::Response;
 use axum::routing::{MethodRouter, delete, get, post};
 
 use super::guard::{self, Guarded, Reached};
-use super::{Console, answers, api, probes, problem, sign_in};
+use super::{Console, answers, api, openapi, probes, problem, revocations, sign_in, waiting};
 
 /// What somebody must be to ask a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,9 +94,12 @@ pub static ROUTES: &[Route] = &[
     page((GET, "/sign-in/issuer"), Access::Visitor, || get(sign_in::begin)),
     page((GET, "/sign-in/callback"), Access::Visitor, || get(sign_in::callback)),
     page((POST, "/sign-out"), Access::SignedIn, || post(sign_in::leave)),
+    api((GET, "/openapi.json"), Access::SignedIn, || get(openapi::serve)),
     api((GET, "/v1/session"), Access::SignedIn, || get(sign_in::session)),
     api((POST, "/v1/sign-in-codes"), Access::SignedIn, || post(sign_in::code)),
-    api((GET, "/v1/holds"), Access::SignedIn, || get(api::holds)),
+    api((GET, "/v1/holds"), Access::SignedIn, || get(waiting::holds)),
+    api((GET, "/v1/queues"), Access::SignedIn, || get(waiting::queues)),
+    api((POST, "/v1/holds/deny"), Access::Answers, || post(waiting::deny)),
     api((GET, "/v1/holds/{op}"), Access::SignedIn, || get(api::hold)),
     api((POST, "/v1/holds/{op}/approve"), Access::Answers, || post(api::approve)),
     api((POST, "/v1/holds/{op}/deny"), Access::Answers, || post(api::deny)),
@@ -105,6 +108,9 @@ pub static ROUTES: &[Route] = &[
     api((GET, "/v1/freezes"), Access::SignedIn, || get(api::freezes)),
     api((POST, "/v1/freezes"), Access::SignedIn, || post(api::freeze)),
     api((DELETE, "/v1/freezes/{id}"), Access::Operates, || delete(api::unfreeze)),
+    api((GET, "/v1/revocations"), Access::SignedIn, || get(revocations::list)),
+    api((POST, "/v1/revocations"), Access::Operates, || post(revocations::revoke)),
+    api((DELETE, "/v1/revocations/{id}"), Access::Operates, || delete(revocations::restore)),
     api((GET, "/v1/operations"), Access::SignedIn, || get(api::operations)),
     api((GET, "/v1/operations/{op}"), Access::SignedIn, || get(api::operation)),
     api((POST, "/v1/operations/{op}/resolve"), Access::Operates, || post(api::resolve)),

@@ -215,6 +215,8 @@ pub(super) fn cookie_of<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h st
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, clippy::string_slice, reason = "a test may fail loudly")]
+
     use super::*;
     use crate::approval::{Answers, Tenants};
 

@@ -18,7 +18,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::guard::{self, Signed};
 use super::sessions::{Sessions, hash};
-use super::{Console, Settings, Token, problem};
+use super::{Console, PublicUrl, Settings, Token, problem};
 use crate::approval::{Answers, Operator, Tenants};
 use crate::audit::Event;
 use crate::gate::Gate;
@@ -55,7 +55,7 @@ impl SignIn {
         let known = |token: Token| (token.sha256, Arc::new(token.operator));
         let public = settings.public_url.as_ref();
         let url = public.map(|public| public.origin().to_owned()).or(settings.url);
-        let is_secure = public.is_some_and(super::PublicUrl::is_secure);
+        let is_secure = public.is_some_and(PublicUrl::is_secure);
         let out = || (Arc::clone(&gate.outbound), clock.clone());
         let oidc = settings.oidc.map(|oidc| {
             let own = url.as_deref().unwrap_or_default();
@@ -68,7 +68,7 @@ impl SignIn {
             codes: Codes::new(clock.clone()),
             sessions: Sessions::new(clock.clone(), settings.lasts),
             throttle: Throttle::new(clock.clone()),
-            cookie: cookie_name(is_secure, url.as_deref()).into(),
+            cookie: cookie_name(url.as_deref(), public).into(),
             url,
             is_secure,
         })
@@ -78,10 +78,13 @@ impl SignIn {
 /// The name of the session's cookie: bound to this host and TLS where there is TLS (RFC 6265bis
 /// s4.1.3.2); else with the port, which cookies do not know, so that two consoles of one host do not
 /// sign each other out.
-fn cookie_name(is_secure: bool, url: Option<&str>) -> String {
+fn cookie_name(url: Option<&str>, public: Option<&PublicUrl>) -> String {
+    if public.is_some_and(PublicUrl::is_secure) {
+        return "__Host-tollhouse".to_owned();
+    }
     let port = url.and_then(|url| url.rsplit_once(':')).map_or("", |(_, port)| port);
     let port = if port.bytes().all(|b| b.is_ascii_digit()) { port } else { "" };
-    if is_secure { "__Host-tollhouse".to_owned() } else { format!("tollhouse{port}") }
+    format!("tollhouse{port}")
 }
 
 /// BOUND: 32 characters at random are 160 bits and more: nobody guesses one, so nobody who sends bad

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::guard::Theirs;
 use crate::gate::HeldRequest;
-use crate::store::{Freeze, Record, State};
+use crate::store::{Freeze, Record, State, Yes};
 
 /// What every listing has of an operation.
 pub fn brief(record: &Record) -> Value {
@@ -43,6 +43,11 @@ pub fn hold(record: &Record) -> Value {
             "changed": hold.changed,
             // What an approval must name: the bytes, and exactly the rules that are shown here.
             "digest": hold.shown.to_string(),
+            "risk": hold.risk.name(),
+            "approvers": hold.needs.approvers,
+            "roles": hold.needs.roles,
+            "approvals": hold.yes.iter().map(yes).collect::<Vec<_>>(),
+            "passed_from": hold.passed,
         })));
     }
     view.extend(members(json!({
@@ -87,6 +92,22 @@ pub fn operation(record: &Record) -> Value {
         "timeline": moments,
     })));
     Value::Object(view)
+}
+
+fn yes(yes: &Yes) -> Value {
+    json!({ "by": yes.by, "at": yes.at.to_string(), "roles": yes.roles, "reason": yes.reason })
+}
+
+/// A revocation.
+pub fn revocation(one: &Freeze) -> Value {
+    json!({
+        "id": one.id,
+        "scope": one.scope.to_string(),
+        "issued_before": one.issued_before.map(|at| at.to_string()),
+        "reason": one.reason,
+        "by": one.by,
+        "at": one.at.to_string(),
+    })
 }
 
 /// A freeze.

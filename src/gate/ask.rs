@@ -50,6 +50,7 @@ impl Gate {
         let caller =
             self.identity.verify(&request.headers, &pack.auth, &query, request.peer).await?;
         evidence.caller = Some(Arc::clone(&caller));
+        self.freezes.revoked(&caller)?;
         let call = Arc::new(self.catalog.classify(request)?);
         evidence.call = Some(Arc::clone(&call));
         disclosure::ask(&call, &request.headers)?;

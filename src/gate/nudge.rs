@@ -69,9 +69,9 @@ impl Gate {
         let mut entry = evidence.entry(event, Verdict::Hold, &self.policy_digest);
         let queue = record.hold.as_ref().map_or("", |hold| &*hold.queue);
         entry.note = Some(format!("queue {queue}").into());
-        let what = match event {
-            Event::Escalated => "nobody answered a hold; others are asked now",
-            _ => "a hold still waits",
+        let what = match event == Event::Escalated {
+            true => "nobody answered a hold; others are asked now",
+            false => "a hold still waits",
         };
         let mut line = LogLine::new(Level::Warn, what);
         line.text("operation", Some(&record.op.to_string())).text("queue", Some(queue));

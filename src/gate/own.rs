@@ -60,6 +60,7 @@ impl Gate {
         let query_values = crate::value::Value::Map(Vec::new());
         let caller =
             self.identity.verify(&request.headers, place, &query_values, request.peer).await?;
+        self.freezes.revoked(&caller)?;
         let nobodys = || Refusal::not_found("operation", id);
         let op = OperationId::parse(id).ok_or_else(nobodys)?;
         let key = caller.key();

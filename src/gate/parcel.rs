@@ -11,13 +11,13 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use serde::{Deserialize, Serialize};
 
 use crate::action::Find;
-use crate::call::{Caller, Context, Request};
+use crate::call::{Caller, Context, Facts, Request};
 use crate::gate::Asked;
 use crate::gate::reserve::Judged;
 use crate::resolve::{self, Scope};
 
 /// A held request and its caller.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Parcel {
     listener: usize,
     method: String,
@@ -32,10 +32,12 @@ pub struct Parcel {
     pub context: Context,
     /// How to find out later whether it happened.
     pub sought: Option<Sought>,
+    /// What the systems of record said when it was judged, for the people who are asked.
+    pub facts: Facts,
 }
 
 /// A look-up for later, as the facts of the asking make it: the effect may change them.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Sought {
     /// Its path and query; `{mark}` stands for the operation's name.
     pub target: String,
@@ -64,7 +66,7 @@ impl Sought {
 
 impl Parcel {
     /// Of a call. Of its headers only those are kept that go upstream, and what frames the body.
-    pub fn of(request: &Request, asked: &Asked, sought: Option<Sought>) -> Self {
+    pub fn of(request: &Request, asked: &Asked, judged: &Judged) -> Self {
         let framing =
             [http::header::HOST, http::header::CONTENT_TYPE, http::header::CONTENT_LENGTH];
         let mut headers: Vec<(String, String)> = framing
@@ -85,8 +87,14 @@ impl Parcel {
             caller: Caller::clone(&asked.caller),
             account: asked.account.clone(),
             context: asked.call.context.clone(),
-            sought,
+            sought: Sought::by(asked, judged),
+            facts: judged.facts.clone(),
         }
+    }
+
+    /// The same, as it was judged last.
+    pub fn judged_again(&self, facts: &Facts) -> Bytes {
+        Self { facts: facts.clone(), ..self.clone() }.pack()
     }
 
     /// As bytes, to be sealed.

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::approval::{Objection, Operator};
 use crate::audit::{Entry, Event};
 use crate::call::{Digest, FactValue, OperationId, Outcome};
+use crate::clock::Timestamp;
 use crate::gate::parcel::Parcel;
 use crate::gate::record::{Told, settling};
 use crate::gate::{Evidence, Gate};
@@ -204,9 +205,32 @@ impl Gate {
     /// When it cannot be written down: then it still holds.
     pub async fn unfreeze(&self, id: &str, operator: &Operator) -> Result<bool, Fault> {
         let Some(freeze) = self.store.unfreeze(id).await? else { return Ok(false) };
-        self.freeze_on_record(Event::Unfrozen, &freeze, operator).await?;
+        let event = match freeze.issued_before {
+            Some(_) => Event::Restored,
+            None => Event::Unfrozen,
+        };
+        self.freeze_on_record(event, &freeze, operator).await?;
         self.wake.notify_one();
         Ok(true)
+    }
+
+    /// Tokens in that scope that were issued by then count no more, here at once; what was held for them is
+    /// refused when it comes to be sent.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written down: then they still count.
+    pub async fn revoke(
+        &self,
+        scope: FreezeScope,
+        issued_before: Option<Timestamp>,
+        reason: &str,
+        operator: &Operator,
+    ) -> Result<Freeze, Fault> {
+        let before = issued_before.unwrap_or_else(|| self.clock.now());
+        let revoked = self.store.revoke(scope, before, reason, &operator.name).await?;
+        self.freeze_on_record(Event::Revoked, &revoked, operator).await?;
+        Ok(revoked)
     }
 
     async fn freeze_on_record(

@@ -13,7 +13,7 @@ use crate::clock::Timestamp;
 use crate::contract::Contract;
 use crate::decision::{Decision, Reason};
 use crate::gate::known::{Recall, why};
-use crate::gate::parcel::{Parcel, Sought};
+use crate::gate::parcel::Parcel;
 use crate::gate::{Admission, Asked, Evidence, Gate, Permit, Ticket};
 use crate::limits;
 use crate::operation;
@@ -50,6 +50,8 @@ pub(super) enum Entrance<'r> {
         operation: OperationId,
         /// Facts are from after this.
         seen: u64,
+        /// What is kept of it.
+        parcel: &'r Parcel,
     },
 }
 
@@ -255,11 +257,12 @@ impl Gate {
         let (entry, seen, request) = match entrance {
             Entrance::Asked { request, seen } => {
                 let name = operation::name(call, caller, asked.account.as_deref());
-                let parcel = Parcel::of(request, asked, Sought::by(asked, judged)).pack();
+                let parcel = Parcel::of(request, asked, judged).pack();
                 (Entry::Asked(name), seen, parcel)
             }
-            Entrance::Approved { operation, seen } => {
-                (Entry::Approved(operation), seen, bytes::Bytes::new())
+            Entrance::Approved { operation, seen, parcel } => {
+                // Held anew, people are shown what is so now.
+                (Entry::Approved(operation), seen, parcel.judged_again(&judged.facts))
             }
         };
         let about = self.about(asked, judged, site.origin);

@@ -219,7 +219,7 @@ impl Gate {
                 Release::Refused(refusal) => return Err(*refusal),
             };
             let judged = crate::gate::reserve::Judged { facts, resolved, reasons, queue };
-            let entrance = Entrance::Approved { operation: record.op, seen };
+            let entrance = Entrance::Approved { operation: record.op, seen, parcel: &parcel };
             match self.reserve(&asked, &judged, entrance, evidence).await {
                 Ok(Room::Granted(ticket)) => {
                     return self

@@ -1,19 +1,21 @@
 //! What operators are told of a call: one log line that says what to do, and the counts.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::audit::Event;
-use crate::call::{Class, Outcome};
+use crate::call::{Class, OperationId, Outcome};
+use crate::clock::Timestamp;
 use crate::decision::Verdict;
 use crate::disclosure::Ran;
 use crate::gate::{Evidence, Gate};
 use crate::refusal::{Fault, Refusal};
-use crate::store::{Freeze, Listed, Record, State};
-use crate::telemetry::{Level, LogLine, Seen};
+use crate::store::{Freeze, Line, Place, Record, Risk, State};
+use crate::telemetry::{Level, LogLine, QueueStands, Seen};
 
-/// BOUND: holds that are counted by queue; more are counted together, as operations.
-const HOLDS_COUNTED_MAX: usize = 1_000;
+/// BOUND: a tenant's queues that are looked at for one scrape.
+const LINES_LOOKED_AT_MAX: usize = 200;
 
 impl Gate {
     pub(super) fn tell_fault(&self, what: &str, fault: &Fault) {
@@ -88,12 +90,31 @@ impl Gate {
 
     /// What stands now, for whoever scrapes: holds by queue, freezes by scope.
     pub(super) async fn count_standing(&self) {
-        if let Ok(held) = self.store.listed(Listed::Held, HOLDS_COUNTED_MAX).await {
-            let queues = held.iter().filter_map(|record| Some(&*record.hold.as_ref()?.queue));
-            self.telemetry.holds_pending(queues);
+        if let Ok(lines) = self.store.lines().await {
+            self.count_queues(&lines).await;
         }
         self.telemetry.freezes(self.store.freezes().iter().map(|freeze| &freeze.scope));
         self.telemetry.store_unsafe(self.store.judged().map_or(0, |found| found.dangers.len()));
+    }
+
+    /// How each queue stands: how many wait, since when, and whether anybody can answer them at all.
+    async fn count_queues(&self, lines: &[Line]) {
+        let (mut queues, now) = (BTreeMap::<&str, QueueStands>::new(), self.clock.now());
+        for line in lines.iter().take(LINES_LOOKED_AT_MAX) {
+            let stands = queues.entry(&line.queue).or_default();
+            stands.waiting = stands.waiting.saturating_add(line.count);
+            if !self.approvals.rules.is_answered(&line.queue) {
+                stands.unanswerable = stands.unanswerable.saturating_add(line.count);
+            }
+            for risk in [Risk::High, Risk::Medium, Risk::Low] {
+                let first = Place { risk, since: Timestamp(0), op: OperationId([0; 32]) };
+                let at = (&*line.tenant, &*line.queue);
+                let Ok(oldest) = self.store.waiting(at, Some(&first), 1).await else { continue };
+                let since = oldest.first().and_then(|record| Some(record.hold.as_ref()?.since));
+                stands.oldest = stands.oldest.max(since.map_or(Duration::ZERO, |at| now.since(at)));
+            }
+        }
+        self.telemetry.holds_pending(&queues);
     }
 
     /// Says what the store may forget, for whoever reads the log of a start.

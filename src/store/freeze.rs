@@ -23,6 +23,24 @@ pub struct Freeze {
     pub at: Timestamp,
     /// Until when; `None` until somebody lifts it.
     pub until: Option<Timestamp>,
+    /// A revocation: it stops no call, but tokens in its scope that were issued at this moment or before
+    /// count no more.
+    pub issued_before: Option<Timestamp>,
+}
+
+/// What a revocation is compared with.
+#[derive(Debug, Clone, Copy)]
+pub struct Bearer<'a> {
+    /// The tenant.
+    pub tenant: &'a str,
+    /// The agent.
+    pub agent: &'a str,
+    /// The customer; empty for none.
+    pub customer: &'a str,
+    /// The token's own name.
+    pub jti: Option<&'a str>,
+    /// When it was issued; one that does not say is as old as can be.
+    pub issued_at: Timestamp,
 }
 
 /// What a freeze stops: everything, or what all of its parts match.
@@ -40,6 +58,7 @@ enum Part {
     Customer(Box<str>),
     Action(Box<str>),
     Upstream(Box<str>),
+    Jti(Box<str>),
 }
 
 /// What a freeze is compared with.
@@ -86,6 +105,67 @@ impl FreezeScope {
             Part::Customer(name) => **name == *subject.customer,
             Part::Action(name) => **name == *subject.action,
             Part::Upstream(name) => **name == *subject.upstream,
+            // Calls have none: it names a token.
+            Part::Jti(_) => false,
+        })
+    }
+
+    /// Reads what a revocation may name: `jti/`, `agent/`, `customer/`, `tenant/`, all of which must match.
+    ///
+    /// # Errors
+    ///
+    /// What was expected, for the operator who wrote it.
+    pub fn of_tokens(
+        parts: impl IntoIterator<Item = (&'static str, String)>,
+    ) -> Result<Self, String> {
+        let mut scope = Self::default();
+        for (kind, name) in parts {
+            if name.is_empty() || name.contains(char::is_whitespace) {
+                return Err(format!("{kind}: expected a name without spaces"));
+            }
+            scope.parts.push(match kind {
+                "jti" => Part::Jti(name.into()),
+                "agent" => Part::Agent(name.into()),
+                "customer" => Part::Customer(name.into()),
+                "tenant" => Part::Tenant(name.into()),
+                other => return Err(format!("`{other}` names no token")),
+            });
+        }
+        if scope.parts.iter().all(|part| matches!(part, Part::Tenant(_))) {
+            return Err("expected a jti, an agent or a customer".to_owned());
+        }
+        Ok(scope)
+    }
+
+    /// As it was written down.
+    pub(super) fn kept(text: &str) -> Option<Self> {
+        match text {
+            "all" => Some(Self::default()),
+            parts => Some(Self { parts: parts.split(' ').map(kept).collect::<Option<_>>()? }),
+        }
+    }
+
+    /// Whether a token is in it.
+    fn names(&self, bearer: &Bearer<'_>) -> bool {
+        self.parts.iter().all(|part| match part {
+            Part::Agent(name) => **name == *bearer.agent,
+            Part::Tenant(name) => **name == *bearer.tenant,
+            Part::Customer(name) => **name == *bearer.customer,
+            Part::Jti(name) => bearer.jti == Some(&**name),
+            Part::Class(_) | Part::Action(_) | Part::Upstream(_) => false,
+        })
+    }
+
+    /// The one token that it names, if it does.
+    pub(super) fn jti(&self) -> Option<&str> {
+        self.parts.iter().find_map(|part| match part {
+            Part::Jti(name) => Some(&**name),
+            Part::Class(_)
+            | Part::Agent(_)
+            | Part::Tenant(_)
+            | Part::Customer(_)
+            | Part::Action(_)
+            | Part::Upstream(_) => None,
         })
     }
 
@@ -105,7 +185,8 @@ impl FreezeScope {
             | Part::Agent(_)
             | Part::Customer(_)
             | Part::Action(_)
-            | Part::Upstream(_) => None,
+            | Part::Upstream(_)
+            | Part::Jti(_) => None,
         })
     }
 }
@@ -132,6 +213,14 @@ fn part(word: &str) -> Result<Part, String> {
     }
 }
 
+/// A part as it was written down.
+fn kept(word: &str) -> Option<Part> {
+    match word.strip_prefix("jti/") {
+        Some(name) => Some(Part::Jti(name.into())),
+        None => part(word).ok(),
+    }
+}
+
 impl Part {
     fn words(&self) -> (&'static str, &str) {
         match self {
@@ -141,6 +230,7 @@ impl Part {
             Self::Customer(name) => ("customer", name),
             Self::Action(name) => ("action", name),
             Self::Upstream(name) => ("upstream", name),
+            Self::Jti(name) => ("jti", name),
         }
     }
 }
@@ -161,7 +251,15 @@ impl fmt::Display for FreezeScope {
 impl Freeze {
     /// Whether it stops a call now.
     pub fn stops(&self, subject: &Subject<'_>, now: Timestamp) -> bool {
-        self.until.is_none_or(|until| now < until) && self.scope.matches(subject)
+        self.issued_before.is_none()
+            && self.until.is_none_or(|until| now < until)
+            && self.scope.matches(subject)
+    }
+
+    /// Whether it makes a token count no more.
+    pub fn revokes(&self, bearer: &Bearer<'_>) -> bool {
+        self.issued_before.is_some_and(|before| bearer.issued_at <= before)
+            && self.scope.names(bearer)
     }
 }
 
@@ -179,12 +277,11 @@ impl Packed for FreezeScope {
     }
     fn unpack(from: &mut Unread<'_>) -> Option<Self> {
         let words: Vec<Box<str>> = Packed::unpack(from)?;
-        let parts = words.iter().map(|word| part(word)).collect::<Result<Vec<_>, _>>().ok()?;
-        Some(Self { parts })
+        Some(Self { parts: words.iter().map(|word| kept(word)).collect::<Option<_>>()? })
     }
 }
 
-packed!(struct Freeze { id, scope, reason, by, at, until });
+packed!(struct Freeze { id, scope, reason, by, at, until, issued_before });
 
 #[cfg(test)]
 mod tests {
@@ -212,6 +309,62 @@ mod tests {
         assert!(stops("action/stripe.refund.create upstream/stripe tenant/t customer/c", &[]));
         // A refund that also mails is stopped with all mails.
         assert!(stops("class/communication", &[Class::Financial, Class::Communication]));
+    }
+
+    #[test]
+    fn a_revocation_ends_old_tokens_and_stops_no_call() {
+        let bearer = |jti, issued_at| Bearer {
+            tenant: "t",
+            agent: "bot",
+            customer: "c",
+            jti,
+            issued_at: Timestamp(issued_at),
+        };
+        let revoked = |parts: &[(&'static str, &str)]| Freeze {
+            id: "rv_1".into(),
+            scope: FreezeScope::of_tokens(
+                parts.iter().map(|(kind, name)| (*kind, (*name).to_owned())),
+            )
+            .unwrap(),
+            reason: "".into(),
+            by: "".into(),
+            at: Timestamp(0),
+            until: None,
+            issued_before: Some(Timestamp(10)),
+        };
+        for (parts, jti, issued_at, ends) in [
+            (&[("agent", "bot")][..], None, 10, true),
+            (&[("agent", "bot")], None, 11, false),
+            (&[("agent", "other")], None, 0, false),
+            (&[("customer", "c"), ("tenant", "t")], None, 0, true),
+            (&[("customer", "c"), ("tenant", "u")], None, 0, false),
+            (&[("jti", "a")], Some("a"), 0, true),
+            (&[("jti", "a")], Some("b"), 0, false),
+            (&[("jti", "a")], None, 0, false),
+        ] {
+            assert_eq!(
+                revoked(parts).revokes(&bearer(jti, issued_at)),
+                ends,
+                "{parts:?} {jti:?} {issued_at}"
+            );
+        }
+        let one = revoked(&[("agent", "bot")]);
+        let (classes, action) = ([Class::Read], "a");
+        let subject = Subject {
+            classes: &classes,
+            agent: "bot",
+            tenant: "t",
+            customer: "c",
+            action,
+            upstream: "u",
+        };
+        assert!(!one.stops(&subject, Timestamp(5)));
+        for wrong in
+            [&[("jti", "a b")][..], &[("agent", "")], &[("tenant", "t")], &[("upstream", "u")], &[]]
+        {
+            let parts = wrong.iter().map(|(kind, name)| (*kind, (*name).to_owned()));
+            assert!(FreezeScope::of_tokens(parts).is_err(), "{wrong:?}");
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What do the writer and the readers of a store share? Its time, who waits, and the freezes in memory.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -9,7 +10,7 @@ use tokio::sync::broadcast;
 use crate::call::OperationId;
 use crate::refusal::Fault;
 use crate::store::draft::Draft;
-use crate::store::freeze::Freeze;
+use crate::store::freeze::{Bearer, Freeze};
 use crate::store::rows::{Changes, Key, Rows, key};
 use crate::store::times::Times;
 use crate::store::wait::Waiters;
@@ -20,8 +21,39 @@ pub struct Shared {
     pub(super) times: Mutex<Times>,
     pub(super) waiters: Arc<Waiters>,
     pub(super) freezes: ArcSwap<Vec<Freeze>>,
+    /// Which tokens count no more: the same list, by what they name.
+    pub(super) revoked: ArcSwap<Revoked>,
     /// What changed, for whoever looks at everything.
     pub(super) changes: broadcast::Sender<OperationId>,
+}
+
+/// Revocations: those of one token by its name, the few others one after another.
+#[derive(Debug, Default)]
+pub(super) struct Revoked {
+    by_jti: HashMap<Box<str>, Freeze>,
+    others: Vec<Freeze>,
+}
+
+impl Revoked {
+    fn of(all: &[Freeze]) -> Self {
+        let mut revoked = Self::default();
+        for one in all.iter().filter(|one| one.issued_before.is_some()) {
+            match one.scope.jti() {
+                // A second one of the same token is looked at one after another.
+                Some(jti) if !revoked.by_jti.contains_key(jti) => {
+                    revoked.by_jti.insert(jti.into(), one.clone());
+                }
+                Some(_) | None => revoked.others.push(one.clone()),
+            }
+        }
+        revoked
+    }
+
+    /// The revocation of a token, if there is one.
+    pub(super) fn find(&self, bearer: &Bearer<'_>) -> Option<&Freeze> {
+        let own = bearer.jti.and_then(|jti| self.by_jti.get(jti));
+        own.into_iter().chain(&self.others).find(|one| one.revokes(bearer))
+    }
 }
 
 /// BOUND: changes that a slow listener may be behind; past it, it is told that it missed some.
@@ -29,9 +61,15 @@ const CHANGES_MAX: usize = 1_024;
 
 impl Shared {
     pub(super) fn new(times: Times) -> Self {
-        let (waiters, freezes) = (Arc::default(), ArcSwap::default());
+        let (waiters, freezes, revoked) = (Arc::default(), ArcSwap::default(), ArcSwap::default());
         let changes = broadcast::Sender::new(CHANGES_MAX);
-        Self { times: Mutex::new(times), waiters, freezes, changes }
+        Self { times: Mutex::new(times), waiters, freezes, revoked, changes }
+    }
+
+    /// Takes a list of freezes and revocations into memory.
+    pub(super) fn take_freezes(&self, all: Vec<Freeze>) {
+        self.revoked.store(Arc::new(Revoked::of(&all)));
+        self.freezes.store(Arc::new(all));
     }
 
     /// Tells whoever waits for it, and whoever looks at everything.
@@ -64,7 +102,7 @@ impl Shared {
 
     pub(super) fn tell_all(&self, news: News, freezes: Option<Vec<Freeze>>) {
         if let Some(freezes) = freezes {
-            self.freezes.store(Arc::new(freezes));
+            self.take_freezes(freezes);
         }
         news.ops.into_iter().for_each(|op| self.changed(op));
     }

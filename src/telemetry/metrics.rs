@@ -3,6 +3,7 @@
 //! Never takes an id for a label: upstreams and queues are the configuration's, everything else is a
 //! word of a closed list.
 
+use super::QueueStands;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,6 +53,8 @@ pub(super) struct Metrics {
     upstream_duration: Histograms,
     refusals: Counters,
     holds_pending: Gauges,
+    holds_oldest: Gauges,
+    holds_unanswerable: Gauges,
     approval_duration: Histograms,
     operations: Gauges,
     duplicates: Counters,
@@ -111,6 +114,8 @@ impl Metrics {
             ),
             refusals: counters(r, "tollhouse_refusals_total", &["code"]),
             holds_pending: gauges(r, "tollhouse_holds_pending", &["queue"]),
+            holds_oldest: gauges(r, "tollhouse_holds_oldest_seconds", &["queue"]),
+            holds_unanswerable: gauges(r, "tollhouse_holds_unanswerable", &["queue"]),
             approval_duration: histograms(
                 r,
                 "tollhouse_approval_duration_seconds",
@@ -259,11 +264,14 @@ impl Metrics {
     }
 
     /// Holds by queue; a queue that has none any more is zero.
-    pub(super) fn holds_pending(&self, counts: &BTreeMap<&str, u64>) {
-        let mut queues = self.queues.lock();
-        queues.extend(counts.keys().map(|queue| Box::from(*queue)));
-        for queue in queues.iter() {
-            set(&self.holds_pending, &[queue], counts.get(&**queue).copied().unwrap_or(0));
+    pub(super) fn holds_pending(&self, queues: &BTreeMap<&str, QueueStands>) {
+        let mut known = self.queues.lock();
+        known.extend(queues.keys().map(|queue| Box::from(*queue)));
+        for queue in known.iter() {
+            let stands = queues.get(&**queue).copied().unwrap_or_default();
+            set(&self.holds_pending, &[queue], stands.waiting);
+            set(&self.holds_oldest, &[queue], stands.oldest.as_secs());
+            set(&self.holds_unanswerable, &[queue], stands.unanswerable);
         }
     }
 
@@ -366,6 +374,10 @@ fn help(name: &str) -> &'static str {
         "upstream_duration_seconds" => "Time at the upstream",
         "refusals_total" => "Calls that were turned back, held ones included, by code",
         "holds_pending" => "Operations that wait for a person",
+        "holds_oldest_seconds" => "How long the oldest of them waits",
+        "holds_unanswerable" => {
+            "Those of them that nobody who is configured can answer: page somebody"
+        }
         "approval_duration_seconds" => "From a hold to a person's answer",
         "operations" => "Operations that are kept, by state",
         "duplicates_suppressed_total" => "Calls that were answered from memory or joined another",

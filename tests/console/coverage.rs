@@ -20,6 +20,8 @@ enum Thing {
     Unknown,
     /// A freeze of `acme`.
     Freeze,
+    /// A revocation of `acme`.
+    Revocation,
 }
 
 /// How a route is asked so that it does something.
@@ -49,10 +51,22 @@ fn row(route: &Route) -> Option<Row> {
         ("POST", "/v1/sign-in-codes") => Row { well: 201, ..PLAIN },
         // Nobody signs in there: what is not signed by a destination is nobody's (tests/running/answers.rs).
         ("POST", "/v1/answers") => Row { well: 401, ..PLAIN },
-        ("GET", "/v1/store" | "/v1/config" | "/v1/session") => PLAIN,
-        ("GET", "/v1/holds" | "/v1/operations" | "/v1/freezes" | "/v1/records") => {
-            Row { lists: true, ..PLAIN }
-        }
+        ("GET", "/v1/store" | "/v1/config" | "/v1/session" | "/openapi.json") => PLAIN,
+        (
+            "GET",
+            "/v1/holds" | "/v1/operations" | "/v1/freezes" | "/v1/records" | "/v1/queues"
+            | "/v1/revocations",
+        ) => Row { lists: true, ..PLAIN },
+        ("POST", "/v1/holds/deny") => Row {
+            body: |_| json!({ "ids": [format!("op_{}", "a".repeat(52))], "reason": "none of these" }),
+            ..PLAIN
+        },
+        ("POST", "/v1/revocations") => Row {
+            body: |_| json!({ "tenant": "acme", "agent": "nobody", "reason": "lost" }),
+            well: 201,
+            ..PLAIN
+        },
+        ("DELETE", "/v1/revocations/{id}") => Row { thing: Thing::Revocation, ..PLAIN },
         ("GET", "/v1/holds/{op}" | "/v1/operations/{op}") => Row { thing: Thing::Held, ..PLAIN },
         ("POST", "/v1/holds/{op}/approve") => {
             Row { thing: Thing::Held, body: |hold| json!({ "digest": hold["digest"] }), ..PLAIN }
@@ -97,6 +111,7 @@ fn never(thing: Thing) -> String {
         Thing::Nothing => String::new(),
         Thing::Held | Thing::Unknown => format!("op_{}", "a".repeat(52)),
         Thing::Freeze => "frz_never".to_owned(),
+        Thing::Revocation => "rv_never".to_owned(),
     }
 }
 
@@ -117,6 +132,7 @@ impl Asked<'_> {
             Thing::Held => self.world.held(&order),
             Thing::Unknown => self.world.unknown(&order),
             Thing::Freeze => self.world.frozen(&["tenant/acme", "agent/nobody"]),
+            Thing::Revocation => self.world.revoked("acme"),
         }
     }
 
@@ -129,7 +145,7 @@ impl Asked<'_> {
             Thing::Held => {
                 self.world.ask(Who::Ops, Call::new("GET", &format!("/v1/holds/{id}"))).json()
             }
-            Thing::Nothing | Thing::Unknown | Thing::Freeze => Value::Null,
+            Thing::Nothing | Thing::Unknown | Thing::Freeze | Thing::Revocation => Value::Null,
         };
         (self.row.body)(&hold)
     }
@@ -195,6 +211,7 @@ fn every_route_is_asked_by_everybody() {
     // Something to be listed.
     let held = world.held("A-listed");
     world.frozen(&["tenant/acme", "agent/nobody"]);
+    world.revoked("acme");
     for route in ROUTES {
         let named = (route.method, route.path);
         let Some(row) = row(route) else {

@@ -127,6 +127,14 @@ impl World {
         reply.json()["id"].as_str().unwrap().to_owned()
     }
 
+    /// A revocation of a tenant's tokens.
+    pub fn revoked(&self, tenant: &str) -> String {
+        let asked = serde_json::json!({ "tenant": tenant, "agent": "nobody", "reason": "lost" });
+        let reply = self.ask(Who::Ops, Call::new("POST", "/v1/revocations").json(&asked));
+        assert_eq!(reply.status, 201, "{reply:?}");
+        reply.json()["id"].as_str().unwrap().to_owned()
+    }
+
     /// Asks the console as somebody.
     pub fn ask(&self, who: Who, call: Call<'_>) -> Reply {
         call.bearer(&who.token()).send(&self.url).unwrap()

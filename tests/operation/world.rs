@@ -690,6 +690,7 @@ impl World {
                 by: "ana".into(),
                 at: START,
                 until: None,
+                issued_before: None,
             };
             all.push((
                 "ana freezes".into(),

@@ -264,7 +264,15 @@ fn plain(mut freeze: Freeze) -> Freeze {
 /// Whichever of those that stop it.
 fn whichever(_: &Freeze) -> Freeze {
     let (id, by, reason) = ("fz".into(), "".into(), "".into());
-    Freeze { id, scope: FreezeScope::default(), reason, by, at: START, until: None }
+    Freeze {
+        id,
+        scope: FreezeScope::default(),
+        reason,
+        by,
+        at: START,
+        until: None,
+        issued_before: None,
+    }
 }
 
 impl Side {

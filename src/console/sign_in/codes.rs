@@ -74,6 +74,8 @@ impl Codes {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, clippy::string_slice, reason = "a test may fail loudly")]
+
     use super::*;
     use crate::approval::{Answers, Tenants};
 

@@ -284,6 +284,7 @@ pub fn freeze(freeze: &Freeze) -> Item {
         ("by", Item::from(&*freeze.by)),
         ("at", Item::near(freeze.at.0)),
         ("ends", Item::maybe(freeze.until, |until| Item::near(until.0))),
+        ("before", Item::maybe(freeze.issued_before, |before| Item::near(before.0))),
     ])
 }
 
@@ -291,11 +292,12 @@ pub fn freeze(freeze: &Freeze) -> Item {
 pub fn read_freeze(item: &Item) -> Option<Freeze> {
     Some(Freeze {
         id: item.member("id").text()?.into(),
-        scope: FreezeScope::parse([item.member("scope").text()?]).ok()?,
+        scope: FreezeScope::kept(item.member("scope").text()?)?,
         reason: item.member("reason").text()?.into(),
         by: item.member("by").text()?.into(),
         at: moment(item.member("at"))?,
         until: moment(item.member("ends")),
+        issued_before: moment(item.member("before")),
     })
 }
 

@@ -374,7 +374,8 @@ end
 local function frozen(freezes)
   local parts = A.subject
   for _, freeze in ipairs(freezes) do
-    local stops = not freeze.ends or now.at < freeze.ends
+    -- One with a 'before' is of tokens: it stops no call.
+    local stops = not freeze.before and (not freeze.ends or now.at < freeze.ends)
     for kind, name in freeze.scope:gmatch('(%l+)/(%S+)') do
       if kind == 'class' then
         stops = stops and parts.classes[name] ~= nil

@@ -91,7 +91,7 @@ impl Inside {
         match entry {
             Entry::Approved(op) => {
                 args.push(("approved", asked::operation(*op)));
-                None
+                Some(*op)
             }
             Entry::Asked(name) => {
                 args.extend(asked::name(name));

@@ -52,7 +52,7 @@ impl Inside {
         // Two reads at once may come in any order: the newest counts.
         let mut copied = self.copied.lock();
         if version >= copied.map_or(0, |copied| copied.version) {
-            self.shared.freezes.store(Arc::new(freezes));
+            self.shared.take_freezes(freezes);
             *copied = Some(super::Copied { version, steady: self.clock.steady() });
         }
         drop(copied);

@@ -72,11 +72,14 @@ impl Provider {
         let body = (settings.fetch)(format!("{issuer}/.well-known/openid-configuration")).await?;
         let said: Value = serde_json::from_slice(&body).map_err(|e| e.to_string())?;
         // OpenID Connect Discovery s4.3: exactly.
-        if said["issuer"] != *settings.issuer {
+        if said.get("issuer").and_then(Value::as_str) != Some(&*settings.issuer) {
             return Err("it names another issuer".into());
         }
         let address = |name: &str| {
-            let text = said[name].as_str().ok_or_else(|| format!("it has no `{name}`"))?;
+            let text = said
+                .get(name)
+                .and_then(Value::as_str)
+                .ok_or_else(|| format!("it has no `{name}`"))?;
             if is_safe_address(text) && !text.contains(['#', '"', '<', '>', ' ']) {
                 return Ok(Box::<str>::from(text));
             }
@@ -85,7 +88,7 @@ impl Provider {
         let (authorization, token, keys) =
             (address("authorization_endpoint")?, address("token_endpoint")?, address("jwks_uri")?);
         // Basic where nothing is said (s3).
-        let ways = said["token_endpoint_auth_methods_supported"].as_array();
+        let ways = said.get("token_endpoint_auth_methods_supported").and_then(Value::as_array);
         let takes_basic =
             ways.is_none_or(|ways| ways.iter().any(|way| way == "client_secret_basic"));
         if let Some(same) = before.filter(|old| {
@@ -144,8 +147,8 @@ impl Provider {
         let body = form.iter().map(|(name, value)| format!("{name}={}", encoded(value)));
         let body = Bytes::from(body.collect::<Vec<_>>().join("&"));
         let reply = post(outbound, &self.token, headers, body).await?;
-        let id_token = reply["id_token"].as_str().ok_or("the token endpoint gave no id token")?;
-        Ok(id_token.to_owned())
+        let id_token = reply.get("id_token").and_then(Value::as_str);
+        id_token.map(str::to_owned).ok_or_else(|| "the token endpoint gave no id token".to_owned())
     }
 }
 
