@@ -6,6 +6,7 @@ mod disk;
 mod faults;
 mod fleet;
 mod http2;
+mod notify;
 mod people;
 mod serving;
 mod wire;
