@@ -1,5 +1,6 @@
 //! The real binary, started as an operator starts it, before a shop that follows a script.
 
+pub mod answers;
 mod console;
 mod crash;
 mod disk;
