@@ -19,6 +19,7 @@ use std::time::Duration;
 pub use build::{Checked, Keep, check, checked, fault, fetch, gate, vault};
 pub use load::load;
 pub use operator::{OidcSection, OperatorSection, OperatorToken, client_secret, people};
+pub use people::read as read_people;
 pub use quick::{Quick, quick};
 
 use crate::outbound::Upstream;

@@ -9,6 +9,7 @@ mod ask;
 mod form;
 mod guard;
 mod openapi;
+mod page;
 mod probes;
 mod public;
 mod revocations;
@@ -21,18 +22,22 @@ mod waiting;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::approval::{Objection, Operator};
 use crate::audit::Event;
+use crate::clock::Clock;
 use crate::gate::Gate;
 use crate::identity::People;
+use crate::money::Money;
 use guard::Reached;
+use page::{Pulse, STREAMS_MAX};
 pub use public::PublicUrl;
 pub use routes::{Access, ROUTES, Route, Sort};
 pub use sessions::Lasts;
@@ -65,6 +70,9 @@ pub struct Settings {
     pub oidc: Option<OidcSettings>,
     /// Its own address, when it has one.
     pub url: Option<String>,
+    /// Over how much a yes asks for the amount to be typed, by currency; a currency that is not listed goes by
+    /// its contract.
+    pub confirm_over: Vec<Money>,
 }
 
 /// The operators' side of a gate.
@@ -74,9 +82,14 @@ pub struct Console {
     gate: Arc<Gate>,
     public_url: Option<PublicUrl>,
     operators: Vec<Box<str>>,
+    confirm_over: Vec<Money>,
     sign_in: SignIn,
     /// Answers from outside that nobody of ours signed.
     guesses: sign_in::Throttle,
+    /// The last day in numbers.
+    pulse: Pulse,
+    /// Places for pages that are live.
+    streams: Arc<Semaphore>,
 }
 
 /// Where it listens.
@@ -96,9 +109,11 @@ impl Console {
     /// When the system gives no random numbers.
     pub fn new(gate: Arc<Gate>, settings: Settings) -> Result<Self, String> {
         let (public_url, operators) = (settings.public_url.clone(), settings.operators.clone());
+        let confirm_over = settings.confirm_over.clone();
         let guesses = sign_in::Throttle::new(gate.clock.clone());
         let sign_in = SignIn::new(&gate, settings)?;
-        Ok(Self { gate, public_url, operators, sign_in, guesses })
+        let (pulse, streams) = (Pulse::default(), Arc::new(Semaphore::new(STREAMS_MAX)));
+        Ok(Self { gate, public_url, operators, confirm_over, sign_in, guesses, pulse, streams })
     }
 
     /// Serves the console until `stop` is true.
@@ -115,7 +130,25 @@ impl Console {
             Door::Tcp(listener) => Reached::Address(listener.local_addr()?),
             Door::Unix(..) => Reached::Socket,
         };
-        serve(routes::guarded(self, reached), door, stop).await
+        let looking = tokio::spawn(Arc::clone(&self).look_at_the_day(stop.clone()));
+        let served = serve(routes::guarded(self, reached), door, stop).await;
+        looking.abort();
+        served
+    }
+
+    /// Puts what was counted into its hour, for as long as the console is served.
+    async fn look_at_the_day(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
+        // BOUND: an hour is told by its end, give or take ten seconds.
+        let mut turn = tokio::time::interval(Duration::from_secs(10));
+        let mut waiting = 0_u64;
+        while !*stop.borrow_and_update() {
+            turn.tick().await;
+            // A store that does not answer is told elsewhere; the last number stands.
+            if let Ok(lines) = self.gate.store.lines().await {
+                waiting = lines.iter().fold(0, |sum, line| sum.saturating_add(line.count));
+            }
+            self.pulse.look(self.gate.telemetry.totals(), waiting, self.gate.clock.now());
+        }
     }
 
     /// Serves only the probes until `stop` is true.
@@ -144,6 +177,15 @@ impl Console {
         let asked = guard::asked(method, path);
         self.gate.turned_away(Event::Forbidden, "route", (Some(&operator.name), &asked)).await;
     }
+}
+
+/// Whether people can sign in at an issuer now.
+///
+/// # Errors
+///
+/// Why not.
+pub async fn look_at(oidc: &OidcSettings, clock: &Clock) -> Result<String, String> {
+    sign_in::look_at(oidc, clock).await
 }
 
 /// The answer to an objection.

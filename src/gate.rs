@@ -30,6 +30,7 @@ mod reserve;
 mod streamed;
 mod sweep;
 mod told;
+mod views;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -47,6 +48,7 @@ pub use people::{Happened, HeldRequest, Word};
 pub use permit::{Permit, Ticket};
 pub use reconcile::Watched;
 pub use record::Unsettled;
+pub use views::{Opened, ShownRequest};
 
 use crate::approval::Approvals;
 use crate::audit::Audit;

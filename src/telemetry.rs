@@ -23,6 +23,7 @@ pub use log::{Level, LogLine};
 
 use log::Log;
 use metrics::Metrics;
+pub use metrics::Totals;
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -335,6 +336,11 @@ impl Telemetry {
             _ => 1,
         };
         self.metrics.breaker(upstream, number);
+    }
+
+    /// What the console draws of it.
+    pub fn totals(&self) -> Totals {
+        self.metrics.totals()
     }
 
     /// Everything that is counted, in the exposition format of Prometheus.

@@ -34,7 +34,7 @@ fn copy(from: &Path, to: &Path) {
 fn check(file: &Path) -> (bool, String) {
     let mut command = support::tollhouse();
     for name in ["STRIPE_KEY", "OPS_TOKEN", "FINANCE_TOKEN", "SHOP_READ_KEY", "SHOP_KEY"] {
-        command.env(name, "sixteen-characters-and-more");
+        command.env(name, format!("sixteen-characters-and-more-{name}"));
     }
     let output = command.args(["check", "--config"]).arg(file).output().unwrap();
     (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
@@ -53,9 +53,13 @@ fn the_shipped_configurations_hold() {
     fs::create_dir_all(&secrets).unwrap();
     for name in text.split("/run/secrets/").skip(1) {
         let name = name.split(|c: char| !c.is_alphanumeric() && c != '-' && c != '.').next();
-        // 32 bytes in base64, which is long enough for a token and right for a sealing key.
-        fs::write(secrets.join(name.unwrap()), "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=")
-            .unwrap();
+        let name = name.unwrap();
+        // A token is of one operator alone; a sealing key is 32 bytes in base64.
+        let secret = match name {
+            "tollhouse-seal" => "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=".to_owned(),
+            other => format!("a-secret-of-{other}-alone"),
+        };
+        fs::write(secrets.join(name), secret).unwrap();
     }
     let keys = home.path().join(".tollhouse/jwks.json");
     let text = text

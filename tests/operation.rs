@@ -71,6 +71,7 @@ const ONE: Setup = Setup {
     calls: 1,
     native: false,
     held: false,
+    approvers: 1,
     crashes: 2,
     expiries: 2,
     losses: 0,
@@ -89,6 +90,8 @@ const TWO: Setup = Setup { calls: 2, crashes: 1, expiries: 1, grants: 2, ..ONE }
 /// A call that a person must approve, while rules change and somebody freezes.
 const HELD: Setup =
     Setup { held: true, crashes: 1, expiries: 1, freezes: 1, changes: 2, grants: 2, ..ONE };
+/// The same where two people must say yes.
+const PAIR: Setup = Setup { approvers: 2, freezes: 0, crashes: 0, ..HELD };
 /// The store loses everything once.
 const LOSS: Setup = Setup { losses: 1, crashes: 0, expiries: 1, grants: 2, ..NATIVE };
 
@@ -118,6 +121,7 @@ fn two_refunds_of_one_charge_never_exceed_it() {
 #[test]
 fn a_held_call_is_sent_after_a_yes_to_exactly_it() {
     holds("held, approved, rules change, freezes", &HELD);
+    holds("held for two people, rules change", &PAIR);
 }
 
 #[test]
@@ -142,6 +146,8 @@ fn every_guard_is_needed() {
     is_caught("resource version ignored", &TWO, Mutant::VersionIgnored, "I13");
     is_caught("approval by queue instead of by policy", &HELD, Mutant::ApprovalByQueue, "I12");
     is_caught("approval without its digest", &HELD, Mutant::AnyDigest, "I12");
+    is_caught("one yes of two", &PAIR, Mutant::OneOfTwo, "I12");
+    is_caught("a yes of before it was held anew", &PAIR, Mutant::OldYes, "I12");
     is_caught("a look that others have overtaken", &SOUGHT, Mutant::AnyLooker, "I4");
     is_caught("a sender that outlives its lease", &SOUGHT, Mutant::SendsLate, "I4");
     is_caught("a look before it must show", &SOUGHT, Mutant::EarlyAbsence, "I4");

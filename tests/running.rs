@@ -9,5 +9,6 @@ mod fleet;
 mod http2;
 mod notify;
 mod people;
+mod races;
 mod serving;
 mod wire;

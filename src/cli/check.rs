@@ -41,7 +41,14 @@ pub fn run(args: &Args) -> anyhow::Result<Ended> {
         return Ok(Ended::Well);
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let findings = runtime.block_on(checked.connect());
+    let findings = runtime.block_on(async {
+        let mut found = checked.connect().await;
+        if let Some(oidc) = super::serving::oidc(&checked.operator, &checked.gate) {
+            let said = crate::console::look_at(&oidc, &checked.gate.clock).await;
+            found.push((format!("sign-in at {}", oidc.issuer), said));
+        }
+        found
+    });
     let mut ended = Ended::Well;
     for (what, found) in findings {
         match found {

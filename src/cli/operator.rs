@@ -1,5 +1,7 @@
 //! How a command reaches the console of a running instance.
 
+mod unix;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -12,7 +14,7 @@ use crate::outbound::{Addresses, Connection, Exchange, Network, Outbound, Outgoi
 /// Where the console is, and who asks.
 #[derive(Debug, clap::Args)]
 pub struct Reach {
-    /// The console's URL, as http://127.0.0.1:8701
+    /// The console's URL, as http://127.0.0.1:8701, or its socket, as unix:PATH
     #[arg(long, env = "TOLLHOUSE_OPERATOR", value_name = "URL", global = true)]
     operator: Option<String>,
     /// The operator's token
@@ -31,11 +33,15 @@ pub struct Reach {
 
 /// The console of a running instance.
 pub struct Operator {
-    upstream: Upstream,
-    outbound: Outbound,
+    road: Road,
     authorization: HeaderValue,
-    runtime: tokio::runtime::Runtime,
     url: String,
+}
+
+/// How it is reached.
+enum Road {
+    Address(Box<(Upstream, Outbound, tokio::runtime::Runtime)>),
+    Socket(PathBuf),
 }
 
 impl Operator {
@@ -52,16 +58,13 @@ impl Operator {
             }
             (None, Some(_)) | (None, None) => from_state(&reach.state)?,
         };
-        let mut upstream = Upstream::parse("operator", &url)
-            .map_err(anyhow::Error::msg)
-            .with_context(|| format!("the console's URL `{url}`"))?;
-        // An operator names the console; it may stand in a private network.
-        upstream.addresses = Addresses::Private;
-        let network = Network::new([]).map_err(anyhow::Error::msg)?;
         let authorization = HeaderValue::from_str(&format!("Bearer {token}"))
             .context("the operator's token has characters no header can carry")?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        Ok(Self { upstream, outbound: Outbound::Network(network), authorization, runtime, url })
+        let road = match url.strip_prefix("unix:") {
+            Some(path) => Road::Socket(path.into()),
+            None => address(&url)?,
+        };
+        Ok(Self { road, authorization, url })
     }
 
     /// Reads.
@@ -98,21 +101,44 @@ impl Operator {
             (HeaderName::from_static("content-type"), HeaderValue::from_static("application/json")),
         ];
         let send = Outgoing { method, target: target.into(), headers, body };
-        let exchange = self.outbound.exchange(&self.upstream, send, Connection::Fresh);
-        match self.runtime.block_on(exchange) {
-            Exchange::Answered(reply) => {
-                let value = serde_json::from_slice(&reply.body).unwrap_or(Value::Null);
-                match reply.status {
-                    200..=299 => Ok(value),
-                    401 | 403 => bail!("the console refused this operator: {}", detail(&value)),
-                    404 => bail!("not found: {}", detail(&value)),
-                    status => bail!("the console answered {status}: {}", detail(&value)),
-                }
-            }
-            Exchange::NotSent(why) => bail!("no console answers at {} ({why})", self.url),
-            Exchange::Unknown(why) => bail!("the console at {} broke off ({why})", self.url),
+        let (status, body) = self.ask(send)?;
+        let value = serde_json::from_slice(&body).unwrap_or(Value::Null);
+        match status {
+            200..=299 => Ok(value),
+            401 | 403 => bail!("the console refused this operator: {}", detail(&value)),
+            404 => bail!("not found: {}", detail(&value)),
+            status => bail!("the console answered {status}: {}", detail(&value)),
         }
     }
+
+    fn ask(&self, send: Outgoing) -> anyhow::Result<(u16, Bytes)> {
+        let url = &self.url;
+        match &self.road {
+            Road::Socket(path) => {
+                unix::ask(path, &send).with_context(|| format!("no console answers at {url}"))
+            }
+            Road::Address(road) => {
+                let (upstream, outbound, runtime) = &**road;
+                let exchange = outbound.exchange(upstream, send, Connection::Fresh);
+                match runtime.block_on(exchange) {
+                    Exchange::Answered(reply) => Ok((reply.status, reply.body)),
+                    Exchange::NotSent(why) => bail!("no console answers at {url} ({why})"),
+                    Exchange::Unknown(why) => bail!("the console at {url} broke off ({why})"),
+                }
+            }
+        }
+    }
+}
+
+fn address(url: &str) -> anyhow::Result<Road> {
+    let mut upstream = Upstream::parse("operator", url)
+        .map_err(anyhow::Error::msg)
+        .with_context(|| format!("the console's URL `{url}`"))?;
+    // An operator names the console; it may stand in a private network.
+    upstream.addresses = Addresses::Private;
+    let network = Network::new([]).map_err(anyhow::Error::msg)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    Ok(Road::Address(Box::new((upstream, Outbound::Network(network), runtime))))
 }
 
 fn detail(value: &Value) -> &str {

@@ -226,21 +226,27 @@ const OPERATOR: &str = "operator";
 /// The name of quick mode's operator.
 const QUICK: &str = "quick";
 
-/// Who operates it, as the console takes them.
-fn operator_side(operator: &OperatorSection, gate: &Gate, url: Option<String>) -> Settings {
-    let fetch = config::fetch(Arc::clone(&gate.outbound));
-    let usual = Lasts::default();
-    let roles = operator.operators.clone();
-    let people = config::people(operator, Arc::clone(&fetch), gate.clock.clone());
-    let oidc = operator.oidc.clone().map(|oidc| OidcSettings {
+/// Where people sign in with their browser.
+pub fn oidc(operator: &OperatorSection, gate: &Gate) -> Option<OidcSettings> {
+    let oidc = operator.oidc.clone()?;
+    Some(OidcSettings {
         issuer: oidc.issuer.clone(),
         client_id: oidc.client_id.clone(),
         scopes: oidc.scopes.clone(),
         algorithms: oidc.algorithms.clone(),
         claims: operator.claims.clone(),
         client_secret: Arc::new(move || config::client_secret(&oidc)),
-        fetch,
-    });
+        fetch: config::fetch(Arc::clone(&gate.outbound)),
+    })
+}
+
+/// Who operates it, as the console takes them.
+fn operator_side(operator: &OperatorSection, gate: &Gate, url: Option<String>) -> Settings {
+    let fetch = config::fetch(Arc::clone(&gate.outbound));
+    let usual = Lasts::default();
+    let roles = operator.operators.clone();
+    let people = config::people(operator, fetch, gate.clock.clone());
+    let oidc = oidc(operator, gate);
     Settings {
         public_url: operator.public_url.as_ref().map(PublicUrl::of),
         operators: roles.map_or_else(
@@ -255,6 +261,7 @@ fn operator_side(operator: &OperatorSection, gate: &Gate, url: Option<String>) -
         people,
         oidc,
         url: url.filter(|url| url.starts_with("http")),
+        confirm_over: operator.confirm_over.clone(),
     }
 }
 

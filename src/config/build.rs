@@ -33,6 +33,8 @@ pub struct Checked {
     pub gate: Gate,
     /// What is worth saying of it, a line each.
     pub said: Vec<String>,
+    /// Who operates it.
+    pub operator: Arc<super::OperatorSection>,
     /// The store that is named, not opened.
     place: StorePlace,
 }
@@ -73,9 +75,14 @@ pub fn check(config: Config) -> Result<Checked, ConfigErrors> {
             said.push(format!("store: {}, fleet {}", place.address, place.address.fleet));
         }
     }
-    let place = config.store.clone();
+    if config.operator.lets_anybody_see_all() {
+        let say = "operator: whoever an issuer lets in sees every tenant; `claims: { tenants: .. }` binds them";
+        said.push(say.to_owned());
+    }
+    let (place, operator) = (config.store.clone(), Arc::clone(&config.operator));
     let vault = vault(&config)?;
-    gate(config, vault, Keep::Nothing, Clock::System).map(|gate| Checked { gate, said, place })
+    let gate = gate(config, vault, Keep::Nothing, Clock::System)?;
+    Ok(Checked { gate, said, operator, place })
 }
 
 /// The same from a file, or from a pack alone, with contracts at their safe defaults and no secret.
@@ -92,7 +99,9 @@ pub fn checked(config: Option<&Path>, pack: Option<&str>) -> Result<Checked, Con
     let clock = Clock::System;
     let vault = Vault::load(Vec::new(), &super::environment, clock.clone()).map_err(faults)?;
     let place = StorePlace::Memory;
-    gate(config, vault, Keep::Nothing, clock).map(|gate| Checked { gate, said: Vec::new(), place })
+    let (said, operator) = (Vec::new(), Arc::clone(&config.operator));
+    let gate = gate(config, vault, Keep::Nothing, clock)?;
+    Ok(Checked { gate, said, operator, place })
 }
 
 impl Checked {
@@ -102,6 +111,13 @@ impl Checked {
         for (issuer, keys) in self.gate.identity.connect().await {
             let said = keys.map(|count| format!("{count} keys")).map_err(|e| e.to_string());
             found.push((format!("issuer {issuer}"), said));
+        }
+        let fetch = fetch(Arc::clone(&self.gate.outbound));
+        if let Some(people) = super::people(&self.operator, fetch, self.gate.clock.clone()) {
+            for (issuer, keys) in people.connect().await {
+                let said = keys.map(|count| format!("{count} keys")).map_err(|e| e.to_string());
+                found.push((format!("operators' issuer {issuer}"), said));
+            }
         }
         for (name, site) in &self.gate.sites {
             let send = Outgoing {

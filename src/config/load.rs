@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::notify::{HasPage, Reader};
 use super::{Config, StorePlace, UpstreamSection};
 use crate::breaker;
 use crate::catalog::pack::{self, Pack};
@@ -98,7 +99,8 @@ impl File<'_> {
         }
         let own = (self.base, development);
         let (console, operator) = super::operator::read(top, identity.as_ref(), own);
-        let reader = super::notify::Reader::new(self.base, operator.public_url.is_some());
+        let has_page = if operator.public_url.is_some() { HasPage::Yes } else { HasPage::No };
+        let reader = Reader::new(self.base, has_page);
         let (queues, mut destinations) = super::people::queues(top, &reader);
         destinations.extend(reader.hooks(top));
         let crowd = super::people::crowd(top);

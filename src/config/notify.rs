@@ -18,13 +18,21 @@ const DESTINATIONS_MAX: usize = 64;
 /// Reads destinations, each name once.
 pub(super) struct Reader<'b> {
     base: &'b Path,
-    /// Whether people find the console from outside, which an answer needs.
-    has_page: bool,
+    has_page: HasPage,
     taken: RefCell<HashSet<String>>,
 }
 
+/// Whether the console is found from outside, which an answer needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum HasPage {
+    /// It says where.
+    Yes,
+    /// It does not.
+    No,
+}
+
 impl<'b> Reader<'b> {
-    pub(super) fn new(base: &'b Path, has_page: bool) -> Self {
+    pub(super) fn new(base: &'b Path, has_page: HasPage) -> Self {
         Self { base, has_page, taken: RefCell::default() }
     }
 
@@ -146,7 +154,7 @@ impl<'b> Reader<'b> {
                 "needs `format: standard`: nothing else carries what an answer needs",
             );
         }
-        if !self.has_page {
+        if self.has_page == HasPage::No {
             one.fault("answers", "needs `operator.public_url`: answers are sent there");
         }
         let name = section.required("name", name);

@@ -34,6 +34,8 @@ pub struct OperatorSection {
     pub session: (Option<Duration>, Option<Duration>),
     /// The roles that lift freezes, resolve, revoke, reload; `None` for the usual one.
     pub operators: Option<Vec<String>>,
+    /// Over how much a yes asks for the amount to be typed.
+    pub confirm_over: Vec<Money>,
     /// Up to how much a role may approve.
     pub limits: Vec<(Box<str>, Vec<Money>)>,
     /// Quick mode: whoever can read the state folder operates.
@@ -49,6 +51,13 @@ impl OperatorSection {
             people: self.quick || self.oidc.is_some() || !self.issuers.is_empty(),
             machines: answering.map(|token| boxed(&token.roles)).collect(),
         }
+    }
+}
+
+impl OperatorSection {
+    /// Whether a person's token says nothing of tenants.
+    pub fn lets_anybody_see_all(&self) -> bool {
+        (self.oidc.is_some() || !self.issuers.is_empty()) && self.claims.tenants.is_none()
     }
 }
 
@@ -120,6 +129,7 @@ pub(super) fn read(
         oidc: section.section("oidc").and_then(|one| oidc(one, base)),
         session: (section.optional("session", span), section.optional("idle", span)),
         operators: section.optional("operators", Node::texts),
+        confirm_over: section.optional("confirm_over", Node::amounts).unwrap_or_default(),
         limits: limits(&section),
         quick: false,
     };

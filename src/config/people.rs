@@ -1,12 +1,19 @@
 //! Who is asked, reminded and asked instead: the sections `queues` and `holds`.
 
+use std::path::Path;
 use std::sync::Arc;
 
-use super::notify::Reader;
+use super::notify::{HasPage, Reader};
 use crate::approval::{Escalate, Queue};
 use crate::notify::Destination;
 use crate::store::Crowd;
 use crate::yaml::{Node, Section};
+
+/// The queues of a file by name, and how many calls may wait; who outside is told is left out.
+pub fn read(top: &Section<'_>) -> (Vec<(Arc<str>, Queue)>, Crowd) {
+    let (queues, _told) = queues(top, &Reader::new(Path::new("."), HasPage::No));
+    (queues, crowd(top))
+}
 
 /// The queues of a file, by name; `default` is always one. And who is told of what waits there.
 pub(super) fn queues(

@@ -8,7 +8,7 @@ use axum::http::{HeaderValue, header};
 use axum::response::IntoResponse;
 use serde_json::{Map, Value, json};
 
-use super::routes::{Access, ROUTES, Route, Sort};
+use super::routes::{Access, ROUTES, Route};
 
 /// What a route takes and gives; the names are those of `openapi/schemas.json`.
 struct Said {
@@ -49,9 +49,17 @@ const SAID: &[Said] = &[
     said(
         ("GET", "/v1/holds"),
         "Calls that wait for a person",
-        &["state", "queue"],
+        &["state", "queue", "after", "limit"],
         None,
         Many("Hold"),
+    ),
+    said(("GET", "/v1/queues"), "How many wait where", &[], None, Many("Line")),
+    said(
+        ("POST", "/v1/holds/deny"),
+        "A no to many; each is answered for itself",
+        &[],
+        Some("Batch"),
+        Many("Denied"),
     ),
     said(("GET", "/v1/holds/{op}"), "One hold, with what it would send", &[], None, One("Hold")),
     said(
@@ -78,6 +86,21 @@ const SAID: &[Said] = &[
     said(("GET", "/v1/freezes"), "Stops in force", &[], None, Many("Freeze")),
     said(("POST", "/v1/freezes"), "Stop a scope at once", &[], Some("NewFreeze"), Made("Freeze")),
     said(("DELETE", "/v1/freezes/{id}"), "Let a scope run again", &[], None, One("Lifted")),
+    said(("GET", "/v1/revocations"), "Tokens that count no more", &[], None, Many("Revocation")),
+    said(
+        ("POST", "/v1/revocations"),
+        "Let tokens count no more, at once",
+        &[],
+        Some("NewRevocation"),
+        Made("Revocation"),
+    ),
+    said(
+        ("DELETE", "/v1/revocations/{id}"),
+        "Let such tokens count again",
+        &[],
+        None,
+        One("Lifted"),
+    ),
     said(
         ("GET", "/v1/operations"),
         "What became of each effect, the latest first",
@@ -260,6 +283,12 @@ fn query(name: &str) -> Value {
             "held", "approved", "submitted", "unknown", "done", "not_sent", "refused", "all"
         ] }),
         "last" => json!({ "type": "integer", "minimum": 0, "maximum": 1000, "default": 20 }),
+        "limit" => json!({ "type": "integer", "minimum": 1, "maximum": 500, "default": 100 }),
+        "after" => json!({
+            "type": "string",
+            "pattern": "^(high|medium|low)\\.[0-9]{1,15}\\.op_[a-z2-7]{51}[aq]$",
+            "description": "As the `Link` of the page before has it.",
+        }),
         _ => json!({ "type": "string" }),
     }
 }
@@ -293,6 +322,7 @@ fn refusals(said: &Said, route: &Route) -> Vec<(&'static str, &'static str)> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::routes::Sort;
     use super::*;
 
     /// Routes of the API that nobody described.

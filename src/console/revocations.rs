@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::ask::{Named, Said};
+use super::ask::{self, Named, Said};
 use super::guard::Signed;
 use super::{Console, problem, view};
 use crate::clock::Timestamp;
@@ -47,15 +47,16 @@ pub async fn revoke(
     signed: Signed,
     Said(asked): Said<Revocation>,
 ) -> Answered {
-    if asked.reason.trim().is_empty() {
-        return Err(problem(400, "reason: expected why; it is put on record"));
-    }
+    ask::reason(&asked.reason, "why; it is put on record")?;
     let parts = [
         ("jti", asked.jti),
         ("agent", asked.agent),
         ("customer", asked.customer),
         ("tenant", asked.tenant),
     ];
+    let parts_of =
+        |(kind, name): &(&str, Option<String>)| Some(format!("{kind}/{}", name.as_ref()?));
+    ask::scope(&parts.iter().filter_map(parts_of).collect::<Vec<_>>())?;
     let named = parts.into_iter().filter_map(|(kind, name)| Some((kind, name?)));
     let scope = FreezeScope::of_tokens(named).map_err(|why| problem(400, &why))?;
     if let Err(why) = signed.may_freeze(&scope) {

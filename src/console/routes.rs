@@ -12,7 +12,7 @@ use axum::response::Response;
 use axum::routing::{MethodRouter, delete, get, post};
 
 use super::guard::{self, Guarded, Reached};
-use super::{Console, answers, api, openapi, probes, problem, revocations, sign_in, waiting};
+use super::{Console, answers, api, openapi, page, probes, problem, revocations, sign_in, waiting};
 
 /// What somebody must be to ask a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,6 +88,21 @@ pub static ROUTES: &[Route] = &[
     probe("/healthz", || get(probes::alive)),
     probe("/readyz", || get(probes::ready)),
     probe("/metrics", || get(probes::metrics)),
+    page((GET, "/"), Access::SignedIn, || get(page::holds)),
+    page((GET, "/decided"), Access::SignedIn, || get(page::decided_holds)),
+    page((GET, "/holds/{op}"), Access::SignedIn, || get(page::one)),
+    page((POST, "/holds/{op}/approve"), Access::Answers, || post(page::approve)),
+    page((POST, "/holds/{op}/deny"), Access::Answers, || post(page::deny)),
+    page((POST, "/holds/deny"), Access::Answers, || post(page::deny_many)),
+    page((GET, "/operations"), Access::SignedIn, || get(page::all_operations)),
+    page((GET, "/operations/{op}"), Access::SignedIn, || get(page::one)),
+    page((POST, "/operations/{op}/resolve"), Access::Operates, || post(page::resolve)),
+    page((GET, "/activity"), Access::SignedIn, || get(page::how_it_goes)),
+    page((GET, "/controls"), Access::SignedIn, || get(page::all_controls)),
+    page((POST, "/freezes"), Access::SignedIn, || post(page::freeze)),
+    page((POST, "/freezes/{id}/lift"), Access::Operates, || post(page::lift)),
+    page((GET, "/assets/{name}"), Access::Anybody, || get(page::asset)),
+    api((GET, "/v1/events"), Access::SignedIn, || get(page::events)),
     page((GET, "/sign-in"), Access::Visitor, || get(sign_in::show)),
     page((POST, "/sign-in"), Access::Visitor, || post(sign_in::enter)),
     page((GET, "/sign-in.js"), Access::Anybody, || get(sign_in::script)),

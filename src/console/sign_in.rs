@@ -28,7 +28,7 @@ pub use codes::Code;
 use codes::Codes;
 pub use doors::{begin, callback, code, enter, leave, script, session, show};
 use oidc::Oidc;
-pub use oidc::OidcSettings;
+pub use oidc::{OidcSettings, look_at};
 pub(super) use throttle::Throttle;
 
 /// Everything that tells who asks.

@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::ask::{Asked, Said};
+use super::ask::{self, Asked, Said};
 use super::guard::Signed;
 use super::{Console, objection, problem, view};
 use crate::call::OperationId;
@@ -44,7 +44,10 @@ pub async fn holds(
     Asked(filter): Asked<Filter>,
 ) -> Answered {
     let state = filter.state.as_deref().unwrap_or("held");
-    let limit = filter.limit.unwrap_or(PAGE).clamp(1, PAGE_MAX);
+    let limit = filter.limit.unwrap_or(PAGE);
+    if !(1..=PAGE_MAX).contains(&limit) {
+        return Err(problem(400, &format!("limit: expected 1 to {PAGE_MAX}")));
+    }
     if state != "held" {
         let records = console.operations(&signed, Some(state)).await?;
         let of_queue = |record: &&Arc<Record>| {
@@ -99,9 +102,7 @@ pub struct Batch {
 
 /// `POST /v1/holds/deny`: each is answered for itself; one that may not be denied keeps no other one.
 pub async fn deny(State(console): Shared, signed: Signed, Said(batch): Said<Batch>) -> Answered {
-    if batch.reason.trim().is_empty() {
-        return Err(problem(400, "reason: expected why; the agents read it"));
-    }
+    ask::reason(&batch.reason, "why; the agents read it")?;
     if batch.ids.is_empty() || batch.ids.len() > BATCH_MAX {
         return Err(problem(400, &format!("ids: expected 1 to {BATCH_MAX} operations")));
     }

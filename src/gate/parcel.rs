@@ -132,6 +132,16 @@ impl Parcel {
         format!("{} {}", self.method, self.target)
     }
 
+    /// What goes along with it.
+    pub fn sent(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// A header of it.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.sent().find(|(own, _)| *own == name).map(|(_, value)| value)
+    }
+
     /// The body as text, for a person; `None` when it is none.
     pub fn body_text(&self) -> Option<String> {
         String::from_utf8(STANDARD.decode(&self.body).ok()?).ok()

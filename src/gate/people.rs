@@ -159,7 +159,7 @@ impl Gate {
     }
 
     /// Who is asked about such an operation.
-    fn queue_of(&self, record: &Record) -> Arc<str> {
+    pub(super) fn queue_of(&self, record: &Record) -> Arc<str> {
         let about = &record.about;
         let action = self.catalog.actions().find(|action| *action.name == *about.action);
         match (action, &record.hold) {

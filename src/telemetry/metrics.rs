@@ -43,6 +43,17 @@ type Counters = Option<IntCounterVec>;
 type Gauges = Option<IntGaugeVec>;
 type Histograms = Option<HistogramVec>;
 
+/// What was counted since the process began, for who draws it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Calls by class (what was not understood last) and by verdict: allowed, held, verify, refused.
+    pub calls: [[u64; 4]; 5],
+    /// Calls that were turned back by code, most first.
+    pub refused: Vec<(String, u64)>,
+    /// Calls that were answered from memory or joined another.
+    pub duplicates: u64,
+}
+
 /// All metrics.
 #[derive(Debug)]
 pub(super) struct Metrics {
@@ -284,6 +295,23 @@ impl Metrics {
         set(&self.frozen, &[kind], count);
     }
 
+    /// What the console draws: calls by class and verdict, refusals by code, duplicates.
+    pub(super) fn totals(&self) -> Totals {
+        let mut totals = Totals::default();
+        for upstream in self.upstreams.load().iter() {
+            for (own, counters) in totals.calls.iter_mut().zip(&upstream.requests) {
+                for (sum, counter) in own.iter_mut().zip(counters) {
+                    *sum = sum.saturating_add(counter.as_ref().map_or(0, IntCounter::get));
+                }
+            }
+        }
+        totals.refused = by_label(&self.refusals);
+        totals.refused.sort_by(|one, other| other.1.cmp(&one.1).then_with(|| one.0.cmp(&other.0)));
+        let duplicates = by_label(&self.duplicates).into_iter();
+        totals.duplicates = duplicates.fold(0, |sum, (_, count)| sum.saturating_add(count));
+        totals
+    }
+
     /// The exposition format of Prometheus.
     pub(super) fn render(&self) -> String {
         let mut out = Vec::new();
@@ -336,6 +364,19 @@ fn add(family: &Counters, labels: &[&str], count: u64) {
     if let Some(Ok(one)) = family.as_ref().map(|f| f.get_metric_with_label_values(labels)) {
         one.inc_by(count);
     }
+}
+
+/// Each child of a family with one label.
+fn by_label(family: &Counters) -> Vec<(String, u64)> {
+    let families = family.as_ref().map(Collector::collect).unwrap_or_default();
+    let children = families.iter().flat_map(|family| family.get_metric());
+    let one = |metric: &prometheus::proto::Metric| {
+        let label = metric.get_label().first()?.value().to_owned();
+        // A counter of this process is a whole number below 2^53.
+        let count = format!("{:.0}", metric.get_counter().get_value()).parse().ok()?;
+        (count > 0).then_some((label, count))
+    };
+    children.filter_map(one).collect()
 }
 
 fn set(family: &Gauges, labels: &[&str], value: u64) {

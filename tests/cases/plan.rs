@@ -24,6 +24,9 @@ const GIVEN: &[&str] = &[
     "site_headers",
     "issuer",
     "freeze",
+    "queues",
+    "holds",
+    "role_limits",
 ];
 const GIVEN_DEEP: &[&str] = &["upstream", "contracts", "call"];
 const CALL: &[&str] = &[
@@ -48,14 +51,17 @@ const CALL: &[&str] = &[
 ];
 const EVENTS: &[(&str, &[&str])] = &[
     ("turn", &[]),
-    ("approve", &["by", "digest", "digest_of"]),
-    ("deny", &["by", "reason"]),
+    ("approve", &["by", "subject", "roles", "tenants", "digest", "digest_of"]),
+    ("deny", &["by", "subject", "roles", "tenants", "reason"]),
     ("withdraw", &["agent", "customer", "token"]),
     ("operation", &["agent", "customer", "token"]),
     ("freeze", &["reason", "for"]),
     ("unfreeze", &[]),
     ("show", &[]),
     ("sweep", &[]),
+    ("nudge", &[]),
+    ("revoke", &["issued_before"]),
+    ("restore", &[]),
     ("upstream", &[]),
     ("issuer", &[]),
     ("contracts", &[]),

@@ -12,6 +12,7 @@ use http::header::{
 };
 use tollhouse::approval::{Answers, Operator, Tenants};
 use tollhouse::call::{Digest, OperationId, Request};
+use tollhouse::clock::Timestamp;
 use tollhouse::store::FreezeScope;
 use tollhouse::yaml::{Node, Shape};
 
@@ -104,6 +105,25 @@ async fn single(world: Arc<World>, step: Node) -> Seen {
             );
             Seen::nothing()
         }
+        Some("nudge") => {
+            world.gate().nudge().await;
+            Seen::nothing()
+        }
+        Some("revoke") => {
+            let named = entries(get(&step, "revoke").unwrap()).iter();
+            let parts =
+                named.map(|(kind, _, name)| (token_part(kind), tree::scalar(name).to_owned()));
+            let scope = FreezeScope::of_tokens(parts).unwrap();
+            let before = said("issued_before").map(|at| Timestamp::parse(&at).unwrap());
+            let one = world.gate().revoke(scope, before, "lost", &operator("ops")).await.unwrap();
+            world.freezes.lock().push(one.id.to_string());
+            Seen::nothing()
+        }
+        Some("restore") => {
+            let id = world.freezes.lock().pop().expect("nothing is revoked");
+            assert!(world.gate().unfreeze(&id, &operator("ops")).await.unwrap());
+            Seen::nothing()
+        }
         Some("show") => shown(&world, &said("show").unwrap()).await,
         Some("sweep") => {
             if said("sweep").as_deref() == Some("woken") {
@@ -156,6 +176,23 @@ fn operator(name: &str) -> Operator {
     }
 }
 
+/// Who answers: `ann` without a role, unless the step says otherwise.
+fn person(step: &Node) -> Operator {
+    let names = |key: &str| get(step, key).map(tree::texts);
+    let boxed = |names: Vec<String>| names.into_iter().map(String::into_boxed_str).collect();
+    Operator {
+        subject: text(step, "subject").map(Into::into),
+        roles: names("roles").map(boxed).unwrap_or_default(),
+        tenants: names("tenants").map_or(Tenants::All, |own| Tenants::These(boxed(own))),
+        ..operator(&text(step, "by").unwrap_or_else(|| "ann".into()))
+    }
+}
+
+fn token_part(kind: &str) -> &'static str {
+    let kinds = ["jti", "agent", "customer", "tenant"];
+    kinds.into_iter().find(|one| *one == kind).unwrap_or_else(|| panic!("`{kind}` names no token"))
+}
+
 /// The operation of that name; `held` is the one that waits for a person.
 async fn named(world: &World, name: &str) -> OperationId {
     if name == "held" {
@@ -193,7 +230,7 @@ async fn shown(world: &World, name: &str) -> Seen {
 }
 
 async fn answer_hold(world: &World, step: &Node) -> Seen {
-    let by = operator(&text(step, "by").unwrap_or_else(|| "ann".into()));
+    let by = person(step);
     let answered = if let Some(name) = text(step, "deny") {
         let reason = text(step, "reason").unwrap_or_default();
         world.gate().deny(named(world, &name).await, &by, &reason).await

@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use parking_lot::Mutex;
-use tollhouse::approval::{Approvals, Queue, Rules};
+use tollhouse::approval::{Approvals, Rules};
 use tollhouse::audit::Audit;
 use tollhouse::breaker::{Breaker, Settings};
 use tollhouse::call::{Digest, OperationId};
@@ -173,6 +173,23 @@ impl Keeps {
         }
     }
 
+    /// Who is asked, as a configuration says it.
+    fn rules(&self, given: &Node) -> Rules {
+        let faults = Faults::of(&self.name);
+        let top = faults.section(given, "");
+        let (queues, crowd) = tollhouse::config::read_people(&top);
+        let limits = get(given, "role_limits").map(entries).unwrap_or_default().iter();
+        let limits = limits.map(|(role, _, most)| (role.as_str().into(), most.amounts().unwrap()));
+        let rules = Rules {
+            limits: limits.collect(),
+            queues: queues.into_iter().collect(),
+            crowd,
+            ..Rules::default()
+        };
+        assert!(faults.is_empty(), "{}", faults.into_errors());
+        rules
+    }
+
     fn gate(&self, given: &Node) -> Gate {
         let catalog = Catalog::new(vec![self.road()]).unwrap();
         let policy = COMPILED.lock().policy(&self.name, given, &catalog);
@@ -187,13 +204,7 @@ impl Keeps {
             policy_digest: Arc::clone(policy.digest()),
             policy,
             lasting: tollhouse::gate::Lasting::default(),
-            approvals: Approvals::new(
-                Arc::clone(&store),
-                Rules {
-                    queues: HashMap::from([("default".into(), Queue::default())]),
-                    ..Rules::default()
-                },
-            ),
+            approvals: Approvals::new(Arc::clone(&store), self.rules(given)),
             notify: tollhouse::notify::Notify::default(),
             vault: Arc::clone(&self.vault),
             outbound: Arc::clone(&self.outbound),
@@ -286,14 +297,25 @@ impl Compiled {
                 actions: catalog.actions().cloned().collect(),
                 contracts: &contracts,
                 files: &[],
-                queues: vec!["default".into()],
+                queues: queues(given),
                 shipped: Shipped::Applied,
                 consent: ConsentRule::IfPresent,
             };
             Arc::new(Policy::load(&load).unwrap_or_else(|e| panic!("{e}\n{text}")))
         };
-        Arc::clone(self.policies.entry(format!("{pack}\n{text}")).or_insert_with(load))
+        Arc::clone(
+            self.policies
+                .entry(format!("{pack}\n{:?}\n{text}", queues(given)))
+                .or_insert_with(load),
+        )
     }
+}
+
+/// The queues that exist.
+fn queues(given: &Node) -> Vec<Arc<str>> {
+    let named = get(given, "queues").map(entries).unwrap_or_default().iter();
+    let named = named.map(|(name, _, _)| Arc::from(name.as_str()));
+    named.chain([Arc::from("default")]).collect()
 }
 
 /// A secret a class, each named after it.

@@ -27,6 +27,8 @@ pub struct Setup {
     pub native: bool,
     /// Whether a policy holds the call.
     pub held: bool,
+    /// How many people must then say yes.
+    pub approvers: u8,
     pub crashes: u8,
     pub expiries: u8,
     pub losses: u8,
@@ -53,6 +55,8 @@ pub enum Mutant {
     VersionIgnored,
     ApprovalByQueue,
     AnyDigest,
+    OneOfTwo,
+    OldYes,
     FreezeByCopy,
     AnyLooker,
     EarlyAbsence,
@@ -137,6 +141,8 @@ pub struct World {
     changed: u8,
     /// What the approver saw when they said yes.
     yes: Option<(Vec<Box<str>>, Digest)>,
+    /// Who said so.
+    people: BTreeSet<&'static str>,
     /// A record was lost with the store.
     lost: bool,
     /// Every token that was ever durable.
@@ -167,6 +173,8 @@ impl Hash for World {
             record.look.map(|look| (look.token, look.next > self.now)).hash(state);
             record.contradiction.hash(state);
             record.hold.as_ref().map(|hold| hold.shown).hash(state);
+            let yes = record.hold.iter().flat_map(|hold| &hold.yes);
+            yes.for_each(|yes| yes.by.hash(state));
             record.approval.as_ref().map(|yes| (&yes.policies, yes.digest)).hash(state);
         }
         (self.used(0), self.used(1)).hash(state);
@@ -176,7 +184,7 @@ impl Hash for World {
         (on.map(|on| (on.open, on.moved)), draft.meta().unwrap().settled).hash(state);
         (&self.proxies, &self.wire, &self.effects, &self.keys, &self.told).hash(state);
         (self.next_token, self.granted, self.live, &self.left, self.frozen).hash(state);
-        (self.changed, &self.yes, self.lost, &self.durable).hash(state);
+        (self.changed, &self.yes, &self.people, self.lost, &self.durable).hash(state);
     }
 }
 
@@ -204,6 +212,7 @@ impl World {
             frozen: false,
             changed: 0,
             yes: None,
+            people: BTreeSet::new(),
             lost: false,
             durable: BTreeSet::new(),
         }
@@ -489,6 +498,10 @@ impl World {
         if let (Some(Mutant::AnyDigest), Some((_, shown))) = (setup.mutant, &w.yes) {
             asked.about.digest = *shown;
         }
+        asked.hold.needs.approvers = match setup.mutant {
+            Some(Mutant::OneOfTwo) => 1,
+            _ => setup.approvers,
+        };
         if setup.mutant == Some(Mutant::FreezeByCopy) {
             asked.about.caller.agent = "nobody that a freeze names".into();
         }
@@ -510,23 +523,43 @@ impl World {
             if w.frozen {
                 return Err("I11: granted under a freeze".into());
             }
-            if let Some(why) = w.not_approved(&rules, digest) {
+            if let Some(why) = w.not_approved(setup, &rules, digest) {
                 return Err(why);
             }
+            w.people.clear();
         } else {
+            if let (Some(Mutant::OldYes), Reserved::Held(record)) = (setup.mutant, &reserved) {
+                w.keep_yes(record, self.record(call).as_deref());
+            }
             w.next_token -= u64::from(!matches!(reserved, Reserved::Held(_)));
         }
         Ok(w)
     }
 
+    /// Takes a guard out: who said yes before it was held anew has said yes to it.
+    fn keep_yes(&mut self, held: &Arc<Record>, before: Option<&Record>) {
+        let said = before.and_then(|record| record.hold.as_ref()).map(|hold| hold.yes.clone());
+        let mut record = (**held).clone();
+        if let (Some(hold), Some(said)) = (&mut record.hold, said) {
+            hold.yes = said.into_iter().take(1).collect();
+            let mut draft = Draft::new(&self.rows);
+            draft.put_record(Some(held), record).unwrap();
+            let changes = draft.changes();
+            self.rows.apply(changes);
+        }
+    }
+
     /// I12: what is granted must be what the approver saw, as far as a rule holds it today.
-    fn not_approved(&self, rules: &[&str], digest: Digest) -> Option<String> {
+    fn not_approved(&self, setup: &Setup, rules: &[&str], digest: Digest) -> Option<String> {
         if rules.is_empty() {
             return None;
         }
         let Some((seen, bytes)) = &self.yes else {
             return Some("I12: granted without a yes".into());
         };
+        if self.people.len() < usize::from(setup.approvers) {
+            return Some("I12: granted with a yes too few".into());
+        }
         if *bytes != digest {
             return Some("I12: granted with other bytes than were approved".into());
         }
@@ -644,19 +677,31 @@ impl World {
         if let Some(record) = self.record(0)
             && let (State::Held, Some(hold)) = (record.state, &record.hold)
         {
-            let ids = hold.reasons.iter().map(|reason| reason.policy.clone()).collect();
+            let ids: Vec<Box<str>> =
+                hold.reasons.iter().map(|reason| reason.policy.clone()).collect();
             let (shown, digest) = (hold.shown, record.about.digest);
             let say = |say| Event::Answer(Box::new(HoldAnswer { op: record.op, say }));
-            let approve =
-                say(Say::Approve { by: "ana".into(), shown, roles: Vec::new(), reason: "".into() });
-            all.push((
-                "ana approves".into(),
-                self.with(|w| {
-                    let reply = w.run(&approve);
-                    assert!(matches!(reply, Reply::Answered(Answered::Ok(_))));
-                    w.yes = Some((ids, digest));
-                }),
-            ));
+            let people = if setup.approvers > 1 { &["ana", "ben"][..] } else { &["ana"] };
+            for by in people {
+                let (roles, reason) = (Vec::new(), "".into());
+                let approve = say(Say::Approve { by: (*by).into(), shown, roles, reason });
+                let seen = (Clone::clone(&ids), digest);
+                all.push((
+                    format!("{by} approves"),
+                    self.with(|w| {
+                        if w.yes.as_ref() != Some(&seen) {
+                            w.people.clear();
+                        }
+                        w.yes = Some(seen);
+                        w.people.insert(by);
+                        let reply = w.run(&approve);
+                        assert!(matches!(
+                            reply,
+                            Reply::Answered(Answered::Ok(_) | Answered::Twice(_))
+                        ));
+                    }),
+                ));
+            }
             let deny = say(Say::Deny { by: "ana".into(), reason: "no".into() });
             all.push((
                 "ana denies".into(),

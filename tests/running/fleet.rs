@@ -9,9 +9,9 @@ use crate::support::shop::{Play, Shop};
 use crate::support::switch::Switch;
 use crate::support::tollhouse;
 
-const DURABLE: &[&str] = &["appendonly", "yes", "appendfsync", "always"];
+pub const DURABLE: &[&str] = &["appendonly", "yes", "appendfsync", "always"];
 
-fn store(port: u16, more: &str) -> String {
+pub fn store(port: u16, more: &str) -> String {
     format!(
         "fleet: shop\nstore: {{ url: \"redis://127.0.0.1:{port}\", encryption_key: file:seal.key{more} }}"
     )
@@ -22,7 +22,7 @@ fn is_ready(house: &House) -> (u16, String) {
     (reply.status, reply.body)
 }
 
-fn until_ready(house: &House) {
+pub fn until_ready(house: &House) {
     let start = Instant::now();
     while is_ready(house).0 != 200 {
         assert!(start.elapsed() < Duration::from_secs(15), "{:?}", is_ready(house));

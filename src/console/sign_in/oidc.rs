@@ -19,8 +19,8 @@ use crate::console::sessions::{cookie_of, same, secret};
 use crate::identity::{IdToken, Person};
 use crate::outbound::Outbound;
 
-pub use provider::OidcSettings;
 use provider::{Asked, Provider};
+pub use provider::{OidcSettings, look_at};
 
 /// BOUND: a person types a password and a second factor.
 const LASTS: Duration = Duration::from_secs(10 * 60);

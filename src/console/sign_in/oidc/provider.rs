@@ -152,6 +152,20 @@ impl Provider {
     }
 }
 
+/// Whether an issuer describes itself, and has keys.
+///
+/// # Errors
+///
+/// Why not.
+pub async fn look_at(settings: &OidcSettings, clock: &Clock) -> Result<String, String> {
+    let provider = Provider::find(settings, clock, None).await?;
+    match provider.people.connect().await.pop() {
+        Some((_, Ok(count))) => Ok(format!("{count} keys")),
+        Some((_, Err(fault))) => Err(fault.to_string()),
+        None => Err("no issuer".to_owned()),
+    }
+}
+
 async fn post(
     outbound: &Outbound,
     address: &str,

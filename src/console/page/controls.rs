@@ -1,0 +1,277 @@
+//! What is stopped, what could be, which roads are open, how much room is there?
+//!
+//! Never stops anything by a link: a link opens a form, a form with a reason and the scope typed stops.
+
+use super::frame::{Frame, Here, Keys, View, csrf, page_head, scope};
+use super::html::{Html, each, html};
+use super::parts::{
+    Icon, Status, icon, id, minute, money, name, recent, said, sentence, shape, span, status,
+    tinted,
+};
+use crate::breaker::Shown;
+use crate::contract::{Budget, Over, Room};
+use crate::store::Freeze;
+
+/// What can be stopped, and what is.
+#[derive(Debug)]
+pub struct ControlsView {
+    /// Freezes in force, and whether the viewer may lift each.
+    pub freezes: Vec<(Freeze, Seen)>,
+    /// Scopes that can be stopped from here: `all`, `class/financial`, `upstream/stripe`.
+    pub scopes: Vec<String>,
+    /// The scope whose form is open.
+    pub open: Option<String>,
+    /// The freeze whose way back is open.
+    pub lifting: Option<String>,
+    /// Whether the viewer may lift freezes at all.
+    pub may_lift: bool,
+    /// Each upstream's road, and what its breaker says.
+    pub roads: Vec<(String, Shown)>,
+    /// Budgets as contracts have them: for what, and how much.
+    pub budgets: Vec<(String, Budget)>,
+    /// Why the last form was not taken.
+    pub error: Option<String>,
+}
+
+/// How much of a freeze a viewer sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seen {
+    /// All of it.
+    Whole,
+    /// That there is one: it is the whole fleet's, and they are bound to tenants.
+    Outline,
+}
+
+/// The view.
+pub fn controls(frame: &Frame, seen: &ControlsView) -> View {
+    let error = seen.error.as_ref().map(|error| {
+        html!(r#"<p class="error" role="alert" id="err">"# (icon(Icon::Warn)) " " (error.as_str()) "</p>")
+    });
+    let lede = "Stop calls, see which roads are open and how much room there is.";
+    View {
+        here: Here::Controls,
+        title: "Controls".to_owned(),
+        main: html!(
+            (page_head("Controls", &lede, frame.now)) (error) r#"<div id="controls" data-swap-idle>"# (figures(seen))
+            (freezes(frame, seen)) (breakers(seen)) (budgets(seen)) "</div>"
+        ),
+        keys: Keys::Places,
+    }
+}
+
+fn figures(seen: &ControlsView) -> Html {
+    let frozen = match seen.freezes.len() {
+        0 => html!("None <small>every scope runs</small>"),
+        many => {
+            html!((said(Status::Frozen, &html!((many) " frozen"))) " <small>until somebody lets it run</small>")
+        }
+    };
+    let open = seen.roads.iter().filter(|(_, shown)| *shown == Shown::Open).count();
+    let half = seen.roads.iter().filter(|(_, shown)| *shown == Shown::HalfOpen).count();
+    let closed = seen.roads.len().saturating_sub(open).saturating_sub(half);
+    let breakers = match (open, half) {
+        (0, 0) => html!("All closed <small>calls pass to " (closed) "</small>"),
+        (0, half) => {
+            html!((said(Status::HalfOpen, &html!((half) " half open"))) " <small>" (closed) " closed</small>")
+        }
+        (open, _) => {
+            html!((said(Status::Open, &html!((open) " open"))) " <small>" (closed) " closed</small>")
+        }
+    };
+    html!(
+        r#"<dl class="figures"><div><dt>Freezes</dt><dd>"# (frozen) "</dd></div><div><dt>Breakers</dt><dd>" (breakers)
+        "</dd></div><div><dt>Budgets</dt><dd>" (seen.budgets.len()) " <small>in contracts</small></dd></div></dl>"
+    )
+}
+
+fn freezes(frame: &Frame, seen: &ControlsView) -> Html {
+    let frozen = each(&seen.freezes, |(freeze, how)| frozen(frame, seen, freeze, *how));
+    let now: Vec<String> =
+        seen.freezes.iter().map(|(freeze, _)| freeze.scope.to_string()).collect();
+    let running = each(seen.scopes.iter().filter(|scope| !now.contains(scope)), |scope| {
+        let open = (seen.open.as_deref() == Some(scope)).then(|| stop_form(frame, scope));
+        html!(
+            r#"<tr><th scope="row">"# (scope_name(scope)) r#"</th><td data-label="State">"# (status(Status::Running))
+            r#"</td><td data-label="Since" class="sub">not stopped</td><td class="num">"# (stop_link(scope))
+            "</td></tr>" (open)
+        )
+    });
+    let other = (seen.open.as_deref() == Some("other")).then(|| other_form(frame));
+    html!(
+        r#"<section class="block" aria-labelledby="sw"><div class="block-head"><h2 id="sw">Freezes</h2><p>a stop holds "#
+        "at once on every replica; what waits stays waiting, and what was sent cannot be called back</p></div>"
+        r#"<div class="card"><table class="table stack"><caption class="unseen">Scopes, frozen ones first</caption><thead>"#
+        r#"<tr><th scope="col">Scope</th><th scope="col">State</th><th scope="col">Since, by, why</th>"#
+        r#"<th scope="col" class="num">Action</th></tr></thead><tbody>"# (frozen) (running)
+        r#"<tr><th scope="row">Another scope<br><span class="sub">an agent, a customer, a tenant, an action</span></th>"#
+        r#"<td></td><td></td><td class="num"><a class="button button-deny" href="/controls?stop=other#stop-form">"#
+        (icon(Icon::Stopped)) "Stop…</a></td></tr>" (other) "</tbody></table></div></section>"
+    )
+}
+
+fn frozen(frame: &Frame, seen: &ControlsView, freeze: &Freeze, how: Seen) -> Html {
+    let why = match how {
+        Seen::Whole => html!(
+            (recent(freeze.at, frame.now)) ", " (name(&freeze.by)) r#"<br><span class="sub">"# (sentence(&freeze.reason))
+            "</span>"
+        ),
+        Seen::Outline => html!((recent(freeze.at, frame.now))),
+    };
+    let until = freeze
+        .until
+        .map(|until| html!(r#" <span class="sub">until "# (minute(until, frame.now)) "</span>"));
+    let may = seen.may_lift && how == Seen::Whole;
+    let action = if may {
+        html!(
+            "<a class=\"button\" href=\"/controls?lift=" (super::address(&freeze.id)) "#lift-form\">"
+            (icon(Icon::Running)) "Let it run again…</a>"
+        )
+    } else {
+        html!(r#"<span class="sub">an operator lets it run</span>"#)
+    };
+    let open =
+        (may && seen.lifting.as_deref() == Some(&*freeze.id)).then(|| lift_form(frame, freeze));
+    html!(
+        "<tr id=\"" (freeze.id.as_ref()) r#""><th scope="row">"# (scope(freeze)) r#"</th><td data-label="State">"#
+        (tinted(Status::Frozen, &"Frozen")) (until) r#"</td><td data-label="Since">"# (why) r#"</td><td class="num">"#
+        (action) "</td></tr>" (open)
+    )
+}
+
+fn scope_name(scope: &str) -> Html {
+    match scope {
+        "all" => {
+            html!(r#"<strong>all</strong><br><span class="sub">every agent, every upstream</span>"#)
+        }
+        other => id(other),
+    }
+}
+
+fn stop_link(scope: &str) -> Html {
+    let words = if scope == "all" { "Stop everything…" } else { "Stop…" };
+    let label = format!("Stop {scope}");
+    html!(
+        "<a class=\"button button-deny\" href=\"/controls?stop=" (super::address(scope)) "#stop-form\" aria-label=\""
+        (label) "…\">" (icon(Icon::Stopped)) (words) "</a>"
+    )
+}
+
+/// What must be typed: the last word of a scope.
+pub fn typed(scope: &str) -> &str {
+    scope.rsplit('/').next().unwrap_or(scope)
+}
+
+fn question(scope: &str) -> String {
+    match scope.split_once('/') {
+        None => "everything, for every agent on every upstream?".to_owned(),
+        Some(("class", class)) => format!("every {class} call on every upstream?"),
+        Some(("upstream", upstream)) => format!("every call to {upstream}?"),
+        Some((kind, which)) => format!("every call of {kind} {which}?"),
+    }
+}
+
+fn stop_form(frame: &Frame, scope: &str) -> Html {
+    let button = match scope.split_once('/') {
+        None => "Stop everything now".to_owned(),
+        Some(("class", class)) => format!("Stop {class} calls now"),
+        Some((_, which)) => format!("Stop {which} now"),
+    };
+    let word = typed(scope);
+    html!(
+        r#"<tr><td class="act-cell" colspan="4"><form class="act-form" id="stop-form" method="post" action="/freezes" "#
+        r#"autocomplete="off">"# (csrf(frame)) "<input type=\"hidden\" name=\"scope\" value=\"" (scope) "\"><h3>"
+        (said(Status::Frozen, &"Stop")) " " (question(scope)) "</h3><p>" (what_happens()) r#"</p><div class="act-form-in">"#
+        (reason_and_span()) r#"<div class="field narrow"><label for="stop-word">Type <code>"# (word)
+        "</code></label><input type=\"text\" id=\"stop-word\" name=\"confirm\" required pattern=\"" (word)
+        r#""></div><button class="button button-stop">"# (icon(Icon::Stopped)) (button)
+        r#"</button><a class="button" href="/controls">Keep running</a></div></form></td></tr>"#
+    )
+}
+
+fn what_happens() -> &'static str {
+    "Its calls answer 503 until somebody lets them run. Holds keep waiting, their clocks run on. What was already sent \
+     cannot be called back."
+}
+
+fn reason_and_span() -> Html {
+    html!(
+        r#"<div class="field"><label for="stop-reason">Reason, shown on every page</label><input type="text" "#
+        r#"id="stop-reason" name="reason" required maxlength="200"></div><div class="field narrow"><label for="stop-for">"#
+        r#"For</label><select id="stop-for" name="for"><option value="">until lifted</option><option value="1h">1 hour"#
+        r#"</option><option value="4h">4 hours</option><option value="24h">24 hours</option></select></div>"#
+    )
+}
+
+fn other_form(frame: &Frame) -> Html {
+    html!(
+        r#"<tr><td class="act-cell" colspan="4"><form class="act-form" id="stop-form" method="post" action="/freezes" "#
+        r#"autocomplete="off">"# (csrf(frame)) "<h3>" (said(Status::Frozen, &"Stop")) " one agent, customer, tenant or action?</h3><p>"
+        (what_happens()) r#"</p><div class="act-form-in"><div class="field"><label for="stop-scope">Scope</label>"#
+        r#"<input type="text" id="stop-scope" name="scope" required maxlength="300" aria-describedby="scope-hint" "#
+        r#"placeholder="agent/returns-bot"></div>"# (reason_and_span()) r#"<button class="button button-stop">"#
+        (icon(Icon::Stopped)) r#"Stop this scope now</button><a class="button" href="/controls">Keep running</a></div>"#
+        r#"<p class="hint" id="scope-hint"><code>agent/</code>, <code>customer/</code>, <code>tenant/</code>, "#
+        r#"<code>action/</code>, <code>class/</code> or <code>upstream/</code> and a name; several with blanks between, "#
+        "and a call must be in all of them.</p></form></td></tr>"
+    )
+}
+
+fn lift_form(frame: &Frame, freeze: &Freeze) -> Html {
+    html!(
+        "<tr><td class=\"act-cell\" colspan=\"4\"><form class=\"act-form act-form-go\" id=\"lift-form\" method=\"post\" "
+        "action=\"/freezes/" (freeze.id.as_ref()) "/lift\" autocomplete=\"off\">" (csrf(frame)) "<h3>"
+        (shape(Status::Running)) " Let it run again?</h3><p>" (scope(freeze)) " frozen for "
+        (span(frame.now.since(freeze.at))) r#". Calls pass at once, on every replica; approved holds that waited for it run."#
+        r#"</p><div class="act-form-in"><button class="button">"# (icon(Icon::Running))
+        r#"Let it run again</button><a class="button" href="/controls">Keep it frozen</a></div></form></td></tr>"#
+    )
+}
+
+fn breakers(seen: &ControlsView) -> Html {
+    let rows = each(&seen.roads, |(upstream, shown)| {
+        let state = match shown {
+            Shown::Closed => status(Status::Closed),
+            Shown::HalfOpen => status(Status::HalfOpen),
+            Shown::Open => tinted(Status::Open, &Status::Open.word()),
+        };
+        html!(r#"<tr><th scope="row">"# (name(upstream)) r#"</th><td data-label="State">"# (state) "</td></tr>")
+    });
+    html!(
+        r#"<section class="block" aria-labelledby="br"><div class="block-head"><h2 id="br">Breakers</h2><p>they open by "#
+        "themselves when an upstream fails in a row, and try again after a pause</p></div>"
+        r#"<table class="card table stack"><thead><tr><th scope="col">Upstream</th><th scope="col">State on this replica"#
+        "</th></tr></thead><tbody>" (rows) "</tbody></table></section>"
+    )
+}
+
+fn budgets(seen: &ControlsView) -> Html {
+    if seen.budgets.is_empty() {
+        return html!(
+            r#"<section class="block" aria-labelledby="bu"><div class="block-head"><h2 id="bu">Budgets</h2></div>"#
+            r#"<p class="card empty-part sub">No contract has a budget: only caps bound how much moves.</p></section>"#
+        );
+    }
+    let rows = each(&seen.budgets, |(what, budget)| {
+        let room = match &budget.room {
+            Room::Money(all) => html!((each(all, |amount| html!((money(*amount)) " ")))),
+            Room::Count(many) => html!((*many) " effects"),
+        };
+        let past = match budget.over {
+            Over::Hold => "held",
+            Over::Refuse => "refused",
+            Over::Allow => "let through",
+        };
+        html!(
+            r#"<tr><th scope="row">"# (id(what)) r#"</th><td data-label="For">each "# (budget.per.name())
+            r#"</td><td class="num" data-label="Limit">"# (room) r#"</td><td class="num" data-label="In">"#
+            (span(budget.within)) r#"</td><td data-label="When passed" class="sub">"# (past) "</td></tr>"
+        )
+    });
+    html!(
+        r#"<section class="block" aria-labelledby="bu"><div class="block-head"><h2 id="bu">Budgets</h2><p>what is sent "#
+        "and what waits both count; a hold says when one would be passed</p></div>"
+        r#"<table class="card table stack"><thead><tr><th scope="col">Action</th><th scope="col">For</th>"#
+        r#"<th scope="col" class="num">Limit</th><th scope="col" class="num">In</th><th scope="col">When passed</th></tr>"#
+        "</thead><tbody>" (rows) "</tbody></table></section>"
+    )
+}

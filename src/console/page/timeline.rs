@@ -1,0 +1,190 @@
+//! What happened, in which order? The life of one operation, as the store wrote it.
+//!
+//! A person's own words are set as a quotation of theirs; nothing of the agent's is in a life.
+
+use super::html::{Html, each, html};
+use super::look::Moment;
+use super::parts::{Icon, Way, clock, day, icon, name, sentence, span, ticking};
+use crate::clock::Timestamp;
+
+/// How a moment looks.
+struct Look {
+    colour: &'static str,
+    shape: Icon,
+    /// Whether what follows is a time of waiting.
+    waits: bool,
+    heading: String,
+    /// A person's words.
+    quote: Option<String>,
+    /// Ours.
+    note: Option<String>,
+}
+
+const PLAIN: &str = "<span class=\"i-plain\">";
+const GO: &str = "<span class=\"i-go\">";
+const WAIT: &str = "<span class=\"i-wait\">";
+const STOP: &str = "<span class=\"i-stop\">";
+const ODD: &str = "<span class=\"i-odd\">";
+
+/// Its life, and what comes next.
+pub fn timeline(life: &[Moment], next: Option<&(Timestamp, String)>, now: Timestamp) -> Html {
+    let mut last_day = String::new();
+    let mut before: Option<Timestamp> = None;
+    let moments = each(life, |moment| {
+        let own_day = moment.at.to_string().get(..10).unwrap_or_default().to_owned();
+        let begins =
+            (own_day != last_day).then(|| html!("<span class=\"day\">" (day(moment.at)) "</span>"));
+        last_day = own_day;
+        let took = before.map(|earlier| moment.at.since(earlier)).filter(|took| took.as_secs() > 0);
+        before = Some(moment.at);
+        item(&look(moment), moment.at, begins, took.map(|took| format!("after {}", span(took))))
+    });
+    let next = next.map(|(at, words)| {
+        html!(
+            "<li>" (clock(*at)) (mark(PLAIN, Icon::Soon)) "<div><h3>Next: " (words.as_str()) "</h3><p>in "
+            (ticking(*at, Way::Until, now)) r#"</p></div><span class="took"></span></li>"#
+        )
+    });
+    html!(r#"<ol class="card timeline">"# (moments) (next) "</ol>")
+}
+
+fn mark(colour: &'static str, shape: Icon) -> Html {
+    let mut out = Html::new();
+    out.raw(colour);
+    super::html::Part::put(&icon(shape), &mut out);
+    out.raw("</span>");
+    out
+}
+
+fn item(look: &Look, at: Timestamp, begins: Option<Html>, took: Option<String>) -> Html {
+    let mut out = Html::new();
+    out.raw(if look.waits { "<li class=\"gap\">" } else { "<li>" });
+    let quote = look.quote.as_ref().map(|quote| html!("<q>" (sentence(quote)) "</q>"));
+    let note = look.note.as_ref().map(|note| html!((sentence(note)) " "));
+    let words = (quote.is_some() || note.is_some()).then(|| html!("<p>" (note) (quote) "</p>"));
+    let item = html!(
+        "<div class=\"at-time\">" (begins) (clock(at)) "</div>" (mark(look.colour, look.shape)) "<div><h3>" (look.heading.as_str())
+        "</h3>" (words) "</div><span class=\"took\">" (took) "</span></li>"
+    );
+    super::html::Part::put(&item, &mut out);
+    out
+}
+
+/// The store writes its moments in few words; each has its shape here, and any other stands as it is.
+fn look(moment: &Moment) -> Look {
+    let what = moment.what.as_str();
+    let who = name(&moment.by);
+    let plain = |shape, heading: String| Look {
+        colour: PLAIN,
+        shape,
+        waits: false,
+        heading,
+        quote: None,
+        note: None,
+    };
+    let after = |start: &str| {
+        what.strip_prefix(start).map(|rest| rest.trim_start_matches([':', ' ']).to_owned())
+    };
+    let said = |words: String| (!words.is_empty()).then_some(words);
+    if let Some(why) = after("held") {
+        let why = why.trim_start_matches("for ").to_owned();
+        return Look {
+            colour: WAIT,
+            waits: true,
+            note: said(why),
+            ..plain(Icon::Held, "Held for a person; nothing was sent".into())
+        };
+    }
+    if let Some(why) = after("approved") {
+        return Look {
+            colour: GO,
+            quote: said(why),
+            ..plain(Icon::Person, format!("{who} said yes"))
+        };
+    }
+    if let Some(why) = after("refused") {
+        let by = !moment.by.is_empty();
+        let heading = if by {
+            format!("{who} said no; nothing was sent")
+        } else {
+            "Refused; nothing was sent".into()
+        };
+        let (quote, note) = if by { (said(why), None) } else { (None, said(why)) };
+        return Look {
+            colour: STOP,
+            quote,
+            note,
+            ..plain(if by { Icon::Denied } else { Icon::Refused }, heading)
+        };
+    }
+    if what.starts_with("submitted") {
+        return Look {
+            waits: true,
+            ..plain(Icon::Submitted, "Judged again, then sent once".into())
+        };
+    }
+    if let Some(rest) = after("passed on") {
+        return Look {
+            waits: true,
+            ..plain(Icon::Again, format!("Passed on {rest}: nobody answered in time"))
+        };
+    }
+    if what.ends_with("was reminded") {
+        return Look { waits: true, ..plain(Icon::Bell, super::hold::capital(what)) };
+    }
+    if what.starts_with("sent again") {
+        return Look {
+            waits: true,
+            ..plain(Icon::Again, "Sent again, the same bytes under the same key".into())
+        };
+    }
+    let by = (!moment.by.is_empty()).then(|| format!(" ({who})")).unwrap_or_default();
+    let heading = format!("{}{by}", super::hold::capital(what));
+    match ["succeeded", "done", "answered 2", "it happened"].iter().any(|good| what.contains(good))
+    {
+        true => Look { colour: GO, ..plain(Icon::Done, heading) },
+        false
+            if what.contains("unknown")
+                || what.contains("no answer")
+                || what.contains("closed before") =>
+        {
+            Look { colour: ODD, waits: true, ..plain(Icon::Unknown, heading) }
+        }
+        false => plain(Icon::Running, heading),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_life_is_told_in_order_and_people_are_quoted() {
+        let at = |text: &str| Timestamp::parse(text).unwrap();
+        let moment =
+            |at: Timestamp, what: &str, by: &str| Moment { at, what: what.into(), by: by.into() };
+        let life = [
+            moment(at("2026-03-12T12:37:40Z"), "held: the amount is over the automatic cap", ""),
+            moment(at("2026-03-12T13:02:43Z"), "approved: <b>agreed</b>", "Maya"),
+            moment(at("2026-03-13T13:02:43Z"), "submitted", ""),
+            moment(at("2026-03-13T13:02:44Z"), "refused: no", "Tom"),
+            moment(at("2026-03-13T13:02:45Z"), "something new", ""),
+        ];
+        let next = (at("2026-03-13T13:03:45Z"), "the vendor is asked".to_owned());
+        let page = timeline(&life, Some(&next), at("2026-03-13T13:02:46Z")).into_string();
+        for part in [
+            "<span class=\"day\"><time datetime=\"2026-03-12",
+            "after 25 min",
+            "Maya said yes</h3><p><q>&lt;b&gt;agreed&lt;/b&gt;</q>",
+            "Tom said no; nothing was sent</h3><p><q>no</q>",
+            "Something new",
+            "Next: the vendor is asked",
+        ] {
+            assert!(page.contains(part), "{part}: {page}");
+        }
+        assert_eq!(
+            (page.matches("class=\"day\"").count(), page.matches("class=\"gap\"").count()),
+            (2, 2)
+        );
+    }
+}
