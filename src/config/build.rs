@@ -17,7 +17,7 @@ use crate::freeze::Freezes;
 use crate::gate::{AtDoor, Gate, Lasting, Site, Unrecorded, Unsettled, Watched};
 use crate::identity::{self, Identity};
 use crate::limits::Rates;
-use crate::notify::Notify;
+use crate::notify::{Destination, Notify};
 use crate::outbound::{Addresses, Connection, Exchange, Network, Outbound, Outgoing, Upstream};
 use crate::policy::{self, Policy, Shipped};
 use crate::store::record::sha256;
@@ -267,11 +267,7 @@ pub fn gate(config: Config, vault: Vault, keep: Keep, clock: Clock) -> Result<Ga
         Keep::Nothing => in_memory(&clock)?,
     };
     let store = Arc::new(store);
-    let notify = Notify {
-        destinations: config.destinations.into_iter().map(Arc::new).collect(),
-        page: config.operator.public_url.as_ref().map(|url| url.to_string().into()),
-        ..Notify::default()
-    };
+    let notify = notify(config.destinations, &config.operator);
     let rules = Rules {
         queues: config.queues.into_iter().collect(),
         limits: config.operator.limits.iter().cloned().collect(),
@@ -316,6 +312,15 @@ pub fn gate(config: Config, vault: Vault, keep: Keep, clock: Clock) -> Result<Ga
         store,
         clock,
     })
+}
+
+/// Who outside is told.
+fn notify(destinations: Vec<Destination>, operator: &super::OperatorSection) -> Notify {
+    Notify {
+        destinations: destinations.into_iter().map(Arc::new).collect(),
+        page: operator.public_url.as_ref().map(|url| url.to_string().into()),
+        ..Notify::default()
+    }
 }
 
 /// Who could answer holds: people, machines, and chats.

@@ -8,12 +8,14 @@ use std::time::Duration;
 
 use super::notify::{HasPage, Reader};
 use super::{Config, StorePlace, UpstreamSection};
+use crate::approval::Queue;
 use crate::breaker;
 use crate::catalog::pack::{self, Pack};
 use crate::credentials::{Reference, References};
 use crate::facts::AccountRule;
 use crate::identity::{Development, KeySource};
 use crate::limits;
+use crate::notify::Destination;
 use crate::outbound::{Addresses, Http, Scheme, Upstream};
 use crate::policy::Contracts;
 use crate::yaml::{ConfigErrors, Faults, Node, Section, Shape};
@@ -99,11 +101,7 @@ impl File<'_> {
         }
         let own = (self.base, development);
         let (console, operator) = super::operator::read(top, identity.as_ref(), own);
-        let has_page = if operator.public_url.is_some() { HasPage::Yes } else { HasPage::No };
-        let reader = Reader::new(self.base, has_page);
-        let (queues, mut destinations) = super::people::queues(top, &reader);
-        destinations.extend(reader.hooks(top));
-        let crowd = super::people::crowd(top);
+        let (queues, destinations) = self.told(top, &operator);
         let store = self.store(top);
         let probes = top.section("probes").and_then(|s| {
             let at = s.required("listen", socket_address);
@@ -130,12 +128,25 @@ impl File<'_> {
             limits,
             queues,
             destinations,
-            crowd,
+            crowd: super::people::crowd(top),
             default_policies: policies.0,
             policies: policies.1,
             log,
             drain,
         })
+    }
+
+    /// The queues, and who outside is told of them and of other news.
+    fn told(
+        &self,
+        top: &Section<'_>,
+        operator: &super::OperatorSection,
+    ) -> (Vec<(Arc<str>, Queue)>, Vec<Destination>) {
+        let has_page = if operator.public_url.is_some() { HasPage::Yes } else { HasPage::No };
+        let reader = Reader::new(self.base, has_page);
+        let (queues, mut destinations) = super::people::queues(top, &reader);
+        destinations.extend(reader.hooks(top));
+        (queues, destinations)
     }
 
     fn store(&self, top: &Section<'_>) -> Option<StorePlace> {

@@ -125,7 +125,7 @@ impl Gate {
         let Some(record) = taken else { return (op, number) };
         if let Some(letter) = record.letters.iter().find(|one| one.number == number) {
             let (told, again) = Box::pin(self.tell_all(&record, letter)).await;
-            self.count_waiting((op, letter), again.is_some());
+            self.count_waiting((op, letter), again);
             let word = PostWord::Tried { taken: letter.next, told, again };
             for _ in 0..NOTE_TRIES {
                 if self.post_word(op, number, word.clone()).await.is_some() {
@@ -268,9 +268,9 @@ impl Gate {
         }
     }
 
-    fn count_waiting(&self, (op, letter): (OperationId, &Letter), waits: bool) {
+    fn count_waiting(&self, (op, letter): (OperationId, &Letter), again: Option<Duration>) {
         let mut waiting = self.notify.waiting.lock();
-        if !waits {
+        if again.is_none() {
             waiting.remove(&(op, letter.number));
         } else if waiting.len() < COUNTED_MAX {
             waiting.insert((op, letter.number), letter.at);
