@@ -27,6 +27,7 @@ mod post;
 mod reconcile;
 mod record;
 mod reserve;
+mod room;
 mod streamed;
 mod sweep;
 mod told;
@@ -48,6 +49,7 @@ pub use people::{Happened, HeldRequest, Word};
 pub use permit::{Permit, Ticket};
 pub use reconcile::Watched;
 pub use record::Unsettled;
+pub use room::BudgetSeen;
 pub use views::{Opened, ShownRequest};
 
 use crate::approval::Approvals;

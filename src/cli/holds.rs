@@ -6,6 +6,9 @@ use serde_json::{Value, json};
 use super::operator::{Operator, Reach};
 use super::{Ended, shown};
 
+/// BOUND: holds of one listing; as many as a page of the API gives.
+const LISTED_MAX: usize = 500;
+
 /// Calls that wait for a person.
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -17,7 +20,7 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// The calls that wait, oldest first
+    /// The calls that wait, the riskiest first, then the oldest
     List {
         /// Only in this state: held, approved, refused or all
         #[arg(long = "only", value_name = "STATE", default_value = "held")]
@@ -51,8 +54,9 @@ enum Command {
     },
     /// Say no: nothing is sent, the agent is told why
     Deny {
-        /// The operation, as `op_..`
-        id: String,
+        /// The operations, as `op_..`
+        #[arg(required = true)]
+        ids: Vec<String>,
         /// Why; the agent reads it
         #[arg(long)]
         reason: String,
@@ -67,13 +71,39 @@ pub fn run(args: &Args) -> anyhow::Result<Ended> {
         Command::Approve { id, reason, yes, digest } => {
             approve(&operator, id, reason.as_deref(), digest.as_deref().filter(|_| *yes))
         }
-        Command::Deny { id, reason } => {
-            let answer =
-                operator.post(&format!("/v1/holds/{id}/deny"), &json!({ "reason": reason }))?;
-            shown::line(&format!("Denied {}. Nothing was sent.", shown::text(&answer, "/id")));
-            Ok(Ended::Well)
-        }
+        Command::Deny { ids, reason } => match ids.as_slice() {
+            [id] => {
+                let answer =
+                    operator.post(&format!("/v1/holds/{id}/deny"), &json!({ "reason": reason }))?;
+                shown::line(&format!("Denied {}. Nothing was sent.", shown::text(&answer, "/id")));
+                Ok(Ended::Well)
+            }
+            many => deny_many(&operator, many, reason),
+        },
     }
+}
+
+/// Each is answered for itself: one that may not be denied keeps no other one.
+fn deny_many(operator: &Operator, ids: &[String], reason: &str) -> anyhow::Result<Ended> {
+    let body = json!({ "ids": ids, "reason": reason });
+    let answers = operator.post("/v1/holds/deny", &body)?;
+    let mut ended = Ended::Well;
+    for answer in answers.as_array().into_iter().flatten() {
+        let id = shown::text(answer, "/id");
+        let why = match answer.pointer("/status").and_then(Value::as_u64) {
+            Some(200) => {
+                shown::line(&format!("Denied {id}. Nothing was sent."));
+                continue;
+            }
+            Some(400 | 404) => "there is no such operation",
+            Some(403) => "not yours to answer",
+            Some(503) => "the store does not answer; try again",
+            _ => "it does not wait any more",
+        };
+        shown::line(&format!("Not denied: {id}: {why}"));
+        ended = Ended::WithFinding;
+    }
+    Ok(ended)
 }
 
 fn list(
@@ -83,7 +113,7 @@ fn list(
     format: &shown::Format,
 ) -> anyhow::Result<Ended> {
     let queue = queue.map_or(String::new(), |queue| format!("&queue={queue}"));
-    let holds = operator.get(&format!("/v1/holds?state={state}{queue}"))?;
+    let holds = operator.get(&format!("/v1/holds?state={state}{queue}&limit={LISTED_MAX}"))?;
     if format.json {
         shown::json(&holds);
         return Ok(Ended::Well);
@@ -92,7 +122,10 @@ fn list(
     if rows.is_empty() {
         shown::line("Nothing waits.");
     } else {
-        shown::table(&["ID", "STATE", "QUEUE", "AMOUNT", "WHAT", "WHY", "UNTIL"], &rows);
+        if rows.len() >= LISTED_MAX {
+            shown::line(&format!("The first {LISTED_MAX}; more wait. Narrow it with --queue."));
+        }
+        shown::table(&["ID", "STATE", "RISK", "QUEUE", "AMOUNT", "WHAT", "WHY", "UNTIL"], &rows);
     }
     Ok(Ended::Well)
 }
@@ -103,6 +136,7 @@ fn row(hold: &Value) -> Vec<String> {
     vec![
         shown::text(hold, "/id").to_owned(),
         shown::text(hold, "/state").to_owned(),
+        shown::text(hold, "/risk").to_owned(),
         shown::text(hold, "/queue").to_owned(),
         shown::amount(hold),
         shown::text(hold, "/summary").to_owned(),
@@ -142,8 +176,33 @@ fn approve(
     let body = json!({ "digest": digest, "reason": reason });
     let answer = operator.post(&format!("/v1/holds/{id}/approve"), &body)?;
     let id = shown::text(&answer, "/id");
-    shown::line(&format!("Approved {id}. It runs now, once: tollhouse operations show {id}"));
+    if shown::text(&answer, "/state") == "held" {
+        shown::line(&format!("Your yes to {id} is on record. {}", still_needs(&answer)));
+    } else {
+        shown::line(&format!("Approved {id}. It runs now, once: tollhouse operations show {id}"));
+    }
     Ok(Ended::Well)
+}
+
+/// `1 of 2 people said yes (ann); it waits for another, one of each of finance and lead.`
+fn still_needs(hold: &Value) -> String {
+    let texts = |at: &str| -> Vec<String> {
+        let items = hold.pointer(at).and_then(Value::as_array).into_iter().flatten();
+        items
+            .filter_map(|item| item.as_str().or_else(|| item.get("by")?.as_str()).map(Into::into))
+            .collect()
+    };
+    let (said, roles) = (texts("/approvals"), texts("/roles"));
+    let needed = hold.pointer("/approvers").and_then(Value::as_u64).unwrap_or(1);
+    let mut words = format!("{} of {needed} said yes", said.len());
+    if !said.is_empty() {
+        words.push_str(&format!(" ({})", said.join(", ")));
+    }
+    if !roles.is_empty() {
+        words.push_str(&format!("; it takes one for each of {}", roles.join(", ")));
+    }
+    words.push('.');
+    words
 }
 
 fn describe(hold: &Value) {
@@ -151,6 +210,9 @@ fn describe(hold: &Value) {
     for reason in hold.get("reasons").and_then(Value::as_array).into_iter().flatten() {
         let (why, policy) = (shown::text(reason, "/why"), shown::text(reason, "/policy"));
         shown::line(&format!("  waits because {why} ({policy})"));
+    }
+    if hold.pointer("/approvers").and_then(Value::as_u64).unwrap_or(1) > 1 {
+        shown::line(&format!("  {}", still_needs(hold)));
     }
     shown::line(&format!("  amount: {}", shown::amount(hold)));
     shown::line(&format!("  resource: {}", shown::resource(hold)));

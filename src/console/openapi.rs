@@ -20,6 +20,7 @@ struct Said {
 }
 
 enum Gives {
+    Events,
     One(&'static str),
     Many(&'static str),
     Made(&'static str),
@@ -35,7 +36,7 @@ const fn said(
     Said { route, summary, query, body, gives }
 }
 
-use Gives::{Made, Many, One};
+use Gives::{Events, Made, Many, One};
 
 const SAID: &[Said] = &[
     said(("GET", "/v1/session"), "Who you are here", &[], None, One("Session")),
@@ -137,6 +138,13 @@ const SAID: &[Said] = &[
         One("Loss"),
     ),
     said(
+        ("GET", "/v1/events"),
+        "What changes, as server-sent events, until your session or ten minutes are over",
+        &[],
+        None,
+        Events,
+    ),
+    said(
         ("GET", "/v1/records"),
         "The latest lines of the log, oldest first",
         &["last"],
@@ -211,15 +219,17 @@ fn reference(name: &str) -> Value {
 }
 
 fn operation(said: &Said, route: &Route) -> Value {
-    let (status, schema) = match said.gives {
-        One(name) => ("200", reference(name)),
-        Made(name) => ("201", reference(name)),
-        Many(name) => ("200", json!({ "type": "array", "items": reference(name) })),
+    const JSON: &str = "application/json";
+    let (status, sort, schema) = match said.gives {
+        One(name) => ("200", JSON, reference(name)),
+        Made(name) => ("201", JSON, reference(name)),
+        Many(name) => ("200", JSON, json!({ "type": "array", "items": reference(name) })),
+        Events => ("200", "text/event-stream", json!({ "type": "string" })),
     };
     let mut responses = Map::new();
     responses.insert(
         status.to_owned(),
-        json!({ "description": said.summary, "content": { "application/json": { "schema": schema } } }),
+        json!({ "description": said.summary, "content": { sort: { "schema": schema } } }),
     );
     for (status, why) in refusals(said, route) {
         let content = json!({ "application/problem+json": { "schema": reference("Problem") } });

@@ -92,7 +92,9 @@ impl Gate {
         operator: &Operator,
         reason: &str,
     ) -> Result<(), Objection> {
-        if let (Some(hold), true) = (&record.hold, event != Event::Resolved) {
+        // One yes of several answers nothing yet.
+        let answers = event != Event::Resolved && record.state != State::Held;
+        if let (Some(hold), true) = (&record.hold, answers) {
             let waited = record.updated.since(hold.since);
             self.count_answer(&hold.queue, event, waited);
         }

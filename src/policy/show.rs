@@ -12,7 +12,7 @@ use super::cedar::Engine;
 use super::profile::{Declares, Profile};
 use super::rules::{Lift, Rule};
 use crate::action::Action;
-use crate::contract::{Assumed, Best, Contract, Over, Required, Room};
+use crate::contract::{Assumed, Best, Contract, Over, Required, Room, Tier};
 use crate::money::Money;
 
 /// What holds for one action.
@@ -156,8 +156,20 @@ fn sentences(contract: &Contract) -> Vec<String> {
         approval.queue,
         span(approval.expires)
     ));
+    lines.extend(approval.tiers.iter().map(tier));
     lines.extend(more_sentences(contract));
     lines
+}
+
+/// `above 500.00 USD it takes 2 people, one for each of finance and lead`.
+fn tier(tier: &Tier) -> String {
+    let above = tier.above.map_or_else(String::new, |above| format!("above {above} "));
+    let people = if tier.approvers == 1 { "person" } else { "people" };
+    let roles = match &*tier.roles {
+        [] => String::new(),
+        roles => format!(", one for each of {}", roles.join(" and ")),
+    };
+    format!("{above}it takes {} {people}{roles}", tier.approvers)
 }
 
 fn more_sentences(contract: &Contract) -> Vec<String> {

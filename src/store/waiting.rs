@@ -8,11 +8,12 @@ use std::sync::Arc;
 use crate::call::OperationId;
 use crate::clock::Timestamp;
 use crate::refusal::Fault;
+use crate::store::ask::BudgetUse;
 use crate::store::draft::Draft;
 use crate::store::hold::Place;
-use crate::store::record::Record;
+use crate::store::record::{About, Record};
 use crate::store::rows::{Key, Rows, key};
-use crate::store::{Shelf, Store};
+use crate::store::{Shelf, Store, step};
 
 /// The calls of one tenant that wait in one queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,6 +70,29 @@ impl Store {
         // Due at this very moment is due, too.
         let (from, to) = key::post_before(Timestamp(now.0.saturating_add(1)));
         self.read(|rows| Draft::new(rows).listed(&from, &to, limit))
+    }
+
+    /// How much of a budget is used in its window now, by others than `own`: what is reserved and what was
+    /// spent, in the unit that it takes.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
+    pub async fn used(
+        &self,
+        about: &About,
+        budget: &BudgetUse,
+        own: OperationId,
+    ) -> Result<i64, Fault> {
+        let charge = step::reserve::charge(about, budget);
+        let now = self.shared.times.lock().tick();
+        let ledger = match &self.shelf {
+            Shelf::Redis(redis) => redis.ledger(&about.caller.tenant, charge.slot).await?,
+            Shelf::Memory(_) | Shelf::Embedded(_) => {
+                self.read(|rows| Draft::new(rows).ledger(charge.slot))?
+            }
+        };
+        Ok(ledger.used(charge.unit, now.edge(budget.within), own))
     }
 
     /// Every operation that changes from now on, and every call that is held, in the whole fleet. Who is too

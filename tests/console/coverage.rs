@@ -327,3 +327,23 @@ fn who_is_turned_away_is_on_record() {
     let count = "tollhouse_console_sign_ins_total{event=\"sign_in_failed\",how=\"token\"} 40";
     assert!(metrics.lines().any(|line| line == count), "{metrics}");
 }
+
+#[test]
+fn who_looked_at_a_hold_is_on_record() {
+    let world = World::open();
+    let op = world.held("A-1");
+    for target in
+        [format!("/v1/holds/{op}"), format!("/v1/operations/{op}"), format!("/holds/{op}")]
+    {
+        for who in [Who::Viewer, Who::Acme, Who::Viewer] {
+            assert_eq!(world.ask(who, Call::new("GET", &target)).status, 200, "{target}");
+        }
+        assert_eq!(world.ask(Who::Other, Call::new("GET", &target)).status, 404, "{target}");
+    }
+    let viewed = world.records("viewed");
+    let by: Vec<_> =
+        viewed.iter().map(|line| (line["by"].as_str(), line["operation"].as_str())).collect();
+    let looked = |who: Who| (Some(who.name()), Some(&*op));
+    assert_eq!(by, [looked(Who::Viewer), looked(Who::Acme)], "each once a minute: {viewed:?}");
+    assert_eq!(viewed[0]["tenant"], "acme", "{viewed:?}");
+}

@@ -48,6 +48,8 @@ fn schemathesis(world: &World, who: Option<Who>, more: &[&str]) -> (i32, String,
     command.current_dir(home).env("HOME", home).env("NO_COLOR", "1");
     command.arg("run").arg(root().join("docs/openapi.json")).args(["--url", &world.url]);
     if let Some(who) = who {
+        // A stream of events has no end, so nobody waits for it here.
+        command.args(["--exclude-path", "/v1/events"]);
         command.args(["-H", &format!("Authorization: Bearer {}", who.token())]);
     }
     command.args(["--seed", "7", "--no-shrink", "--generation-database", "none"]);

@@ -89,8 +89,11 @@ impl World {
         let text = house::configuration(&shop.url(), "");
         let own = text.lines().find(|line| line.starts_with("  tokens:")).unwrap();
         let text = text.replace(own, &format!("{more}  tokens:\n{tokens}"));
-        let text =
-            text.replace("\n  listen: 127.0.0.1:0", &format!("\n  listen: 127.0.0.1:{port}"));
+        let own = match more.contains("  listen: ") {
+            true => String::new(),
+            false => format!("\n  listen: 127.0.0.1:{port}"),
+        };
+        let text = text.replace("\n  listen: 127.0.0.1:0", &own);
         let house = House::written(home, &text, "");
         let url = house.operator().0;
         let agent = token(&house, "acme");

@@ -551,6 +551,17 @@ impl Side {
             let each = all.iter().map(|record| (record.op, record.state, record.updated));
             seen.push_str(&format!("{list:?} {:?}\n", each.collect::<Vec<_>>()));
         }
+        for (key, within) in [("customer", HOUR * 24), ("all", HOUR * 24 * 31), ("agent", HOUR)] {
+            let amount = money("60.00 USD");
+            let take = match key {
+                "agent" => Take::One { room: 2 },
+                _ => Take::Money { amount, room: Some(1) },
+            };
+            let budget =
+                BudgetUse { id: "b".into(), key: key.into(), within, take, over: Over::Hold };
+            let used = self.store.used(&about("60.00 USD"), &budget, op).await?;
+            seen.push_str(&format!("{key} {used}\n"));
+        }
         let mut lines = self.store.lines().await?;
         lines.sort_by_key(|line| (Arc::clone(&line.tenant), line.queue.clone()));
         let mut due: Vec<_> = self.store.post_due(500).await?.iter().map(|r| r.op).collect();

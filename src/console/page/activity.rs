@@ -182,7 +182,7 @@ fn refused(seen: &ActivityView) -> Html {
 fn latest(seen: &ActivityView) -> Html {
     if seen.latest.is_empty() {
         return html!(
-            r#"<div class="card empty"><h3>No calls yet</h3><p>Each call stands here once it is judged.</p></div>"#
+            r#"<div class="card empty"><p><strong>No calls yet</strong></p><p>Each call stands here once it is judged.</p></div>"#
         );
     }
     let rows = each(&seen.latest, |call| {

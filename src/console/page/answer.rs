@@ -19,6 +19,7 @@ use crate::call::Digest;
 use crate::console::Console;
 use crate::console::form::Form;
 use crate::console::guard::{Signed, Theirs, see_other};
+use crate::console::waiting::deny_one;
 use crate::gate::{Happened, Word};
 use crate::store::{FreezeScope, Record};
 
@@ -143,18 +144,9 @@ pub async fn deny_many(State(console): Shared, signed: Signed, form: Form) -> Sa
     };
     let (mut denied, mut left) = (0_u64, 0_u64);
     for op in form.all("hold").take(BATCH_MAX) {
-        let said = match console.operation(&signed, op).await {
-            Ok(record) => console.gate.deny(record.op, signed.operator(), reason).await,
-            Err(_) => Err(Objection::Unknown),
-        };
-        match said {
+        match deny_one(&console, &signed, op, reason).await {
             Ok(_) => denied = denied.saturating_add(1),
-            Err(why) => {
-                if let Objection::NotYours(_) = why {
-                    console.forbidden(&signed, "deny").await;
-                }
-                left = left.saturating_add(1);
-            }
+            Err(_) => left = left.saturating_add(1),
         }
     }
     Ok(see_other(&format!("/?denied={denied}&left={left}")))

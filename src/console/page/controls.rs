@@ -149,10 +149,10 @@ fn scope_name(scope: &str) -> Html {
 
 fn stop_link(scope: &str) -> Html {
     let words = if scope == "all" { "Stop everything…" } else { "Stop…" };
-    let label = format!("Stop {scope}");
+    let label = format!("{words} ({scope})");
     html!(
         "<a class=\"button button-deny\" href=\"/controls?stop=" (super::address(scope)) "#stop-form\" aria-label=\""
-        (label) "…\">" (icon(Icon::Stopped)) (words) "</a>"
+        (label) "\">" (icon(Icon::Stopped)) (words) "</a>"
     )
 }
 

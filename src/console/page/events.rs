@@ -133,7 +133,8 @@ impl Stream {
 
     fn session_is_over(&self) -> bool {
         let now = self.console.gate.clock.now();
-        self.signed.session().is_some_and(|session| !session.is_on(now))
+        let is_out = self.signed.until().is_some_and(|until| until <= now);
+        is_out || self.signed.session().is_some_and(|session| !session.is_on(now))
     }
 
     async fn changed(&mut self, change: Result<OperationId, RecvError>) -> Result<(), Over> {

@@ -215,9 +215,13 @@ pub fn page_head(heading: &'static str, lede: &dyn Part, now: Timestamp) -> Html
     out.raw("</h1><p class=\"lede\" id=\"lede\">");
     lede.put(&mut out);
     out.raw("</p>");
-    html!(r#"<p class="live" id="live"><span class="sub">As of</span> "# (clock(now)) "</p></div>")
-        .put(&mut out);
+    html!((live(now)) "</div>").put(&mut out);
     out
+}
+
+/// Since when a page is as it is; the script says here whether it is live.
+pub fn live(now: Timestamp) -> Html {
+    html!(r#"<p class="live" id="live"><span class="sub">As of</span> "# (clock(now)) "</p>")
 }
 
 /// Where the script says aloud how many changes wait, and shows them when asked.

@@ -5,7 +5,7 @@
 
 use super::agent_text::{Asked as Wrote, quarantine};
 use super::decide;
-use super::frame::{Frame, Here, Keys, View};
+use super::frame::{Frame, Here, Keys, View, live};
 use super::html::{Html, each, html};
 use super::look::{Asked, Caps, Check, Deed, FactRow, HoldView, Request, Value};
 use super::parts::{
@@ -15,6 +15,7 @@ use super::parts::{
 use super::plots;
 use super::queue::risk_words;
 use super::sentence::{Length, sentence, title};
+use crate::clock::Timestamp;
 
 /// The view of a hold that waits.
 pub fn hold(frame: &Frame, seen: &HoldView) -> View {
@@ -24,7 +25,7 @@ pub fn hold(frame: &Frame, seen: &HoldView) -> View {
         here: Here::Holds,
         title: format!("{}, waiting", title(deed)),
         main: html!(
-            (crumbs(seen)) (changed_bar()) r#"<div class="hold" data-op=""# (deed.op.to_string()) r#""><div>"#
+            (crumbs(seen, frame.now)) (changed_bar()) r#"<div class="hold" data-op=""# (deed.op.to_string()) r#""><div>"#
             (tags(frame, deed)) r#"<h1 class="sentence">"# (sentence(deed, Length::Whole)) "</h1>"
             (asked.map(|asked| why(seen, asked))) (checks(&seen.checks)) (facts(&seen.facts))
             (decide::jump(frame, seen)) "</div>" (asked.map(|asked| decide::panel(frame, seen, asked)))
@@ -36,7 +37,7 @@ pub fn hold(frame: &Frame, seen: &HoldView) -> View {
     }
 }
 
-fn crumbs(seen: &HoldView) -> Html {
+fn crumbs(seen: &HoldView, now: Timestamp) -> Html {
     let place = &seen.place;
     let of = place.of.map(|(at, of)| html!("<span>" (at) " of " (of) "</span> "));
     let link = |op: Option<crate::call::OperationId>,
@@ -53,7 +54,7 @@ fn crumbs(seen: &HoldView) -> Html {
         r#"<nav class="crumbs" aria-label="Where you are"><a href="/">Holds</a> <span aria-hidden="true">/</span> "#
         (super::parts::short_id(&seen.deed.op.to_string())) r#"<span class="move">"# (of)
         (link(place.previous, "prev", "Previous hold", "K")) (link(place.next, "next", "Next hold", "J"))
-        "</span></nav>"
+        "</span>" (live(now)) "</nav>"
     )
 }
 
@@ -90,7 +91,7 @@ fn why(seen: &HoldView, asked: &Asked) -> Html {
         "policies ask for a person",
     );
     let reasons = each(&asked.reasons, |reason| {
-        let numbers = reason.numbers.as_ref().map(|numbers| html!((numbers.as_str()) " "));
+        let numbers = reason.numbers.as_ref().map(|numbers| html!((numbers.as_str()) ". "));
         html!(
             "<li>" (icon(Icon::Held)) "<div><strong>" (capital(&reason.words)) ".</strong><p>" (numbers)
             (id(&reason.policy)) "</p></div></li>"
@@ -205,7 +206,7 @@ fn value(value: &Value) -> Html {
         Value::Bool(false) => html!("No"),
         Value::Time(at) => when(*at),
         Value::Number(number) => html!((*number)),
-        Value::Text(text) => html!((name(text))),
+        Value::Text(text) => html!((crate::redact::bounded(text, 120))),
         Value::Assumed(text) => {
             html!((name(text)) r#" <span class="sub">taken for granted by the contract</span>"#)
         }
@@ -290,7 +291,7 @@ pub fn request(request: Option<&Request>, deed: &Deed, more: &Html) -> Html {
 
 /// A sentence begins with a capital.
 pub fn capital(text: &str) -> String {
-    let text = super::parts::sentence(text.trim_end_matches('.'));
+    let text = super::parts::sentence(text.trim_end_matches('.')).replace('`', "");
     let mut letters = text.chars();
     let first = letters.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
     format!("{first}{}", letters.as_str())

@@ -2,8 +2,6 @@
 //!
 //! The only file here that knows a record. Text of the agent's leaves it as [`AgentText`] and no other way.
 
-use std::time::Duration;
-
 use super::agent_text::AgentText;
 use super::look::{
     Asked, Caps, Check, Deed, FactRow, HoldView, May, Moment, OperationView, Place, Request, Said,
@@ -12,9 +10,9 @@ use super::look::{
 use super::parts::{money_text, name, span};
 use crate::approval::{Objection, Operator};
 use crate::breaker::Shown;
-use crate::call::{Caller, Class, Consent, Outcome};
+use crate::call::{Caller, Consent, Outcome};
 use crate::clock::Timestamp;
-use crate::contract::{Contract, Room};
+use crate::contract::{Contract, Over, Room};
 use crate::gate::{Gate, Opened};
 use crate::money::Money;
 use crate::store::{Hold, Record, State};
@@ -266,13 +264,12 @@ fn checks(gate: &Gate, record: &Record, caller: Option<&Caller>, facts: &[FactRo
     }
     checks.extend(super::facts::checks(gate, record, facts));
     let alike = |reason: &crate::decision::Reason| &*reason.policy == "duplicates.alike";
-    let is_outward = matches!(about.class, Class::Financial | Class::Communication);
-    if is_outward && record.hold.as_ref().is_some_and(|hold| !hold.reasons.iter().any(alike)) {
-        let within = gate.contract_of(record).map(|contract| contract.duplicates.within);
-        checks.push(good(format!(
-            "None like it in {}",
-            span(within.unwrap_or(Duration::from_secs(86_400)))
-        )));
+    let rule = gate.contract_of(record).map(|contract| contract.duplicates);
+    // Where the contract lets likeness pass, nobody looked.
+    if let Some(rule) = rule.filter(|rule| rule.alike != Over::Allow)
+        && record.hold.as_ref().is_some_and(|hold| !hold.reasons.iter().any(alike))
+    {
+        checks.push(good(format!("None like it in {}", span(rule.within))));
     }
     let upstream = name(&about.upstream);
     checks.push(match gate.road_of(&about.upstream) {

@@ -2,7 +2,7 @@
 //! books.
 
 use super::agent_text::{Asked as Wrote, quarantine};
-use super::frame::{Frame, Here, Keys, View, csrf};
+use super::frame::{Frame, Here, Keys, View, csrf, live};
 use super::hold::{amount_or_none, id_long, request, tags};
 use super::html::{Html, html};
 use super::look::{Deed, OperationView};
@@ -12,6 +12,7 @@ use super::parts::{
 use super::sentence::{Length, sentence, title};
 use super::timeline::timeline;
 use crate::call::Outcome;
+use crate::clock::Timestamp;
 use crate::store::State;
 
 /// The view of an operation that waits for nobody.
@@ -33,7 +34,7 @@ pub fn operation(frame: &Frame, seen: &OperationView) -> View {
         here: if held { Here::Holds } else { Here::Operations },
         title: format!("{}, {}", title(deed), Status::of(deed.state).word().to_lowercase()),
         main: html!(
-            (crumbs(deed, held)) (just_now(frame, seen)) "<div data-op=\"" (deed.op.to_string()) "\" data-swap>"
+            (crumbs(deed, held, frame.now)) (just_now(frame, seen)) "<div data-op=\"" (deed.op.to_string()) "\" data-swap>"
             (tags(frame, deed)) r#"<h1 class="sentence">"# (sentence(deed, Length::Whole)) "</h1>" (body)
             (quarantine(&seen.wrote, Wrote::Decided)) (proof(seen)) "</div>"
         ),
@@ -41,7 +42,7 @@ pub fn operation(frame: &Frame, seen: &OperationView) -> View {
     }
 }
 
-fn crumbs(deed: &Deed, held: bool) -> Html {
+fn crumbs(deed: &Deed, held: bool, now: Timestamp) -> Html {
     let way = if held {
         html!(
             r#"<a href="/">Holds</a> <span aria-hidden="true">/</span> <a href="/decided">Decided</a>"#
@@ -51,7 +52,7 @@ fn crumbs(deed: &Deed, held: bool) -> Html {
     };
     html!(
         r#"<nav class="crumbs" aria-label="Where you are">"# (way) r#" <span aria-hidden="true">/</span> "#
-        (super::parts::short_id(&deed.op.to_string())) "</nav>"
+        (super::parts::short_id(&deed.op.to_string())) (live(now)) "</nav>"
     )
 }
 

@@ -99,7 +99,7 @@ fn tabs(seen: &OperationsView) -> Html {
 pub fn table(frame: &Frame, rows: &[Deed], caption: &'static str) -> Html {
     if rows.is_empty() {
         return html!(
-            r#"<div class="card empty"><h3>Nothing here yet</h3><p>Each call that may have an effect stands here, from the "#
+            r#"<div class="card empty"><p><strong>Nothing here yet</strong></p><p>Each call that may have an effect stands here, from the "#
             r#"moment that it is asked.</p></div>"#
         );
     }

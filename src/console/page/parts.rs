@@ -42,31 +42,31 @@ pub enum Icon {
 impl Icon {
     fn reference(self) -> &'static str {
         match self {
-            Self::Again => "<use href=\"#again\"/>",
-            Self::Allowed => "<use href=\"#allowed\"/>",
-            Self::Bell => "<use href=\"#bell\"/>",
-            Self::Closed => "<use href=\"#closed\"/>",
-            Self::Denied => "<use href=\"#denied\"/>",
-            Self::Done => "<use href=\"#done\"/>",
-            Self::Expired => "<use href=\"#expired\"/>",
-            Self::Half => "<use href=\"#half\"/>",
-            Self::Held => "<use href=\"#held\"/>",
-            Self::NotSent => "<use href=\"#notsent\"/>",
-            Self::Open => "<use href=\"#open\"/>",
-            Self::Person => "<use href=\"#person\"/>",
-            Self::Quote => "<use href=\"#quote\"/>",
-            Self::Refused => "<use href=\"#refused\"/>",
-            Self::RiskHigh => "<use href=\"#risk-high\"/>",
-            Self::RiskLow => "<use href=\"#risk-low\"/>",
-            Self::RiskMedium => "<use href=\"#risk-medium\"/>",
-            Self::Running => "<use href=\"#running\"/>",
-            Self::Soon => "<use href=\"#soon\"/>",
-            Self::Stopped => "<use href=\"#stopped\"/>",
-            Self::Submitted => "<use href=\"#submitted\"/>",
-            Self::Unknown => "<use href=\"#unknown\"/>",
-            Self::Verify => "<use href=\"#verify\"/>",
-            Self::Warn => "<use href=\"#warn\"/>",
-            Self::Withdrawn => "<use href=\"#withdrawn\"/>",
+            Self::Again => "<use href=\"#s-again\"/>",
+            Self::Allowed => "<use href=\"#s-allowed\"/>",
+            Self::Bell => "<use href=\"#s-bell\"/>",
+            Self::Closed => "<use href=\"#s-closed\"/>",
+            Self::Denied => "<use href=\"#s-denied\"/>",
+            Self::Done => "<use href=\"#s-done\"/>",
+            Self::Expired => "<use href=\"#s-expired\"/>",
+            Self::Half => "<use href=\"#s-half\"/>",
+            Self::Held => "<use href=\"#s-held\"/>",
+            Self::NotSent => "<use href=\"#s-notsent\"/>",
+            Self::Open => "<use href=\"#s-open\"/>",
+            Self::Person => "<use href=\"#s-person\"/>",
+            Self::Quote => "<use href=\"#s-quote\"/>",
+            Self::Refused => "<use href=\"#s-refused\"/>",
+            Self::RiskHigh => "<use href=\"#s-risk-high\"/>",
+            Self::RiskLow => "<use href=\"#s-risk-low\"/>",
+            Self::RiskMedium => "<use href=\"#s-risk-medium\"/>",
+            Self::Running => "<use href=\"#s-running\"/>",
+            Self::Soon => "<use href=\"#s-soon\"/>",
+            Self::Stopped => "<use href=\"#s-stopped\"/>",
+            Self::Submitted => "<use href=\"#s-submitted\"/>",
+            Self::Unknown => "<use href=\"#s-unknown\"/>",
+            Self::Verify => "<use href=\"#s-verify\"/>",
+            Self::Warn => "<use href=\"#s-warn\"/>",
+            Self::Withdrawn => "<use href=\"#s-withdrawn\"/>",
         }
     }
 }
@@ -317,12 +317,12 @@ pub enum Way {
 
 /// A name, an id: visible characters only, 80 at most, set in the type of machines.
 pub fn id(text: &str) -> Html {
-    html!("<code>" (name(text)) "</code>")
+    html!("<code>" (crate::redact::bounded(text, 80)) "</code>")
 }
 
 /// The same, with its middle left out where a row is narrow: `ch_3QxV…0f21`.
 pub fn short_id(text: &str) -> Html {
-    let whole = name(text);
+    let whole = crate::redact::bounded(text, 80);
     let letters: Vec<char> = whole.chars().collect();
     let (Some(head), Some(tail)) = (letters.get(..8), letters.len().checked_sub(4)) else {
         return html!("<code>" (whole) "</code>");
@@ -335,9 +335,9 @@ pub fn short_id(text: &str) -> Html {
     html!("<code>" (head) "…" (tail) "</code>")
 }
 
-/// A name of an agent, a customer, a person: visible characters only, 80 at most.
+/// A name of an agent, a customer, a person: visible characters only, 48 at most. A longer one is no name.
 pub fn name(text: &str) -> String {
-    crate::redact::bounded(text, 80)
+    crate::redact::bounded(text, 48)
 }
 
 /// A sentence of a person's, visible and masked.
@@ -438,7 +438,7 @@ mod tests {
             assert!(sprite.contains(&format!("<symbol id=\"{id}\"")), "{id}");
         }
         // These are drawn by the script.
-        for id in ["live", "warn", "soon"] {
+        for id in ["s-live", "s-warn", "s-soon"] {
             assert!(sprite.contains(&format!("<symbol id=\"{id}\"")), "{id}");
         }
     }

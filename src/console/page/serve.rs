@@ -22,8 +22,9 @@ use crate::call::OperationId;
 use crate::clock::Timestamp;
 use crate::console::Console;
 use crate::console::guard::{Signed, Theirs};
+use crate::console::waiting::{place, read_place, written};
 use crate::money::{Currency, Money};
-use crate::store::{Line, Listed, Place, Record, Risk, State as Stands};
+use crate::store::{Line, Listed, Record, State as Stands};
 
 /// BOUND: rows of one page.
 const ROWS: usize = 50;
@@ -143,8 +144,11 @@ async fn queue_view(
         gate.approvals.waiting(operator, only, after.as_ref(), ROWS.saturating_add(1)).await?;
     let is_cut = records.len() > ROWS;
     records.truncate(ROWS);
-    let place = |record: &Arc<Record>| record.hold.as_ref().map(|hold| Place::of(record.op, hold));
-    let next = records.last().filter(|_| is_cut).and_then(place).map(|place| written_place(&place));
+    let next = records
+        .last()
+        .filter(|_| is_cut)
+        .and_then(|record| place(record))
+        .map(|place| written(&place));
     let mut queues: Vec<(String, u64)> = Vec::new();
     for line in &lines {
         match queues.iter_mut().find(|(queue, _)| **queue == *line.queue) {
@@ -184,18 +188,6 @@ fn done(part: &Part) -> Option<String> {
     Some(format!("{denied}. Nothing was sent for them.{left}"))
 }
 
-/// `0-1773324668000-op_..`: where a page of the queue ended.
-fn written_place(place: &Place) -> String {
-    format!("{}-{}-{}", place.risk.rank(), place.since.0, place.op)
-}
-
-fn read_place(text: &str) -> Option<Place> {
-    let mut parts = text.splitn(3, '-');
-    let risk = Risk::of_rank(parts.next()?.parse().ok()?)?;
-    let since = Timestamp(parts.next()?.parse().ok()?);
-    Some(Place { risk, since, op: OperationId::parse(parts.next()?)? })
-}
-
 /// Holds that are decided, the newest first.
 async fn answered(console: &Console, signed: &Signed, limit: usize) -> Vec<Deed> {
     let all = console.gate.store.listed(Listed::All, 1_000).await.unwrap_or_default();
@@ -216,6 +208,7 @@ pub async fn decided_holds(State(console): Shared, signed: Signed) -> Shown {
 /// One hold, or one operation: whichever it is now.
 pub async fn one(State(console): Shared, signed: Signed, Path(op): Path<String>) -> Shown {
     let record = console.theirs(&signed, &op).await?;
+    console.gate.viewed(&record, &signed.operator().name).await;
     let frame = console.frame(&signed).await;
     if record.state == Stands::Held {
         let seen = hold_view(&console, &signed, &record).await;
@@ -253,7 +246,7 @@ pub(super) async fn hold_view(
 
 async fn among(console: &Console, signed: &Signed, record: &Record) -> Among {
     let (approvals, operator) = (&console.gate.approvals, signed.operator());
-    let Some(own) = record.hold.as_ref().map(|hold| Place::of(record.op, hold)) else {
+    let Some(own) = place(record) else {
         return Among::default();
     };
     let next = approvals.waiting(operator, None, Some(&own), 1).await.unwrap_or_default();
@@ -426,22 +419,4 @@ pub async fn asset(Path(name): Path<String>) -> Response {
         (header::CACHE_CONTROL, "public, max-age=31536000, immutable"),
     ];
     (headers, asset.body).into_response()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_place_in_the_queue_is_read_as_it_was_written() {
-        let place = Place {
-            risk: Risk::Medium,
-            since: Timestamp(1_773_324_668_000),
-            op: OperationId([3; 32]),
-        };
-        assert_eq!(read_place(&written_place(&place)), Some(place));
-        for odd in ["", "1", "9-1-op_x", "1--", "1-1-op_", "x-1-1"] {
-            assert_eq!(read_place(odd), None, "{odd}");
-        }
-    }
 }

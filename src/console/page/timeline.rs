@@ -29,15 +29,18 @@ const ODD: &str = "<span class=\"i-odd\">";
 /// Its life, and what comes next.
 pub fn timeline(life: &[Moment], next: Option<&(Timestamp, String)>, now: Timestamp) -> Html {
     let mut last_day = String::new();
-    let mut before: Option<Timestamp> = None;
+    let (mut before, mut was_held): (Option<Timestamp>, bool) = (None, false);
     let moments = each(life, |moment| {
         let own_day = moment.at.to_string().get(..10).unwrap_or_default().to_owned();
-        let begins =
-            (own_day != last_day).then(|| html!("<span class=\"day\">" (day(moment.at)) "</span>"));
+        // The day that it began on is said above all of it.
+        let begins = !last_day.is_empty() && own_day != last_day;
+        let begins = begins.then(|| html!("<li class=\"day\">" (day(moment.at)) "</li>"));
         last_day = own_day;
         let took = before.map(|earlier| moment.at.since(earlier)).filter(|took| took.as_secs() > 0);
         before = Some(moment.at);
-        item(&look(moment), moment.at, begins, took.map(|took| format!("after {}", span(took))))
+        let look = look(moment, was_held);
+        was_held |= moment.what.starts_with("held");
+        item(&look, moment.at, begins, took.map(|took| format!("after {}", span(took))))
     });
     let next = next.map(|(at, words)| {
         html!(
@@ -57,13 +60,13 @@ fn mark(colour: &'static str, shape: Icon) -> Html {
 }
 
 fn item(look: &Look, at: Timestamp, begins: Option<Html>, took: Option<String>) -> Html {
-    let mut out = Html::new();
+    let mut out = html!((begins));
     out.raw(if look.waits { "<li class=\"gap\">" } else { "<li>" });
     let quote = look.quote.as_ref().map(|quote| html!("<q>" (sentence(quote)) "</q>"));
     let note = look.note.as_ref().map(|note| html!((sentence(note)) " "));
     let words = (quote.is_some() || note.is_some()).then(|| html!("<p>" (note) (quote) "</p>"));
     let item = html!(
-        "<div class=\"at-time\">" (begins) (clock(at)) "</div>" (mark(look.colour, look.shape)) "<div><h3>" (look.heading.as_str())
+        (clock(at)) (mark(look.colour, look.shape)) "<div><h3>" (look.heading.as_str())
         "</h3>" (words) "</div><span class=\"took\">" (took) "</span></li>"
     );
     super::html::Part::put(&item, &mut out);
@@ -71,7 +74,7 @@ fn item(look: &Look, at: Timestamp, begins: Option<Html>, took: Option<String>) 
 }
 
 /// The store writes its moments in few words; each has its shape here, and any other stands as it is.
-fn look(moment: &Moment) -> Look {
+fn look(moment: &Moment, was_held: bool) -> Look {
     let what = moment.what.as_str();
     let who = name(&moment.by);
     let plain = |shape, heading: String| Look {
@@ -120,7 +123,11 @@ fn look(moment: &Moment) -> Look {
     if what.starts_with("submitted") {
         return Look {
             waits: true,
-            ..plain(Icon::Submitted, "Judged again, then sent once".into())
+            ..plain(
+                Icon::Submitted,
+                if was_held { "Judged again, then sent once" } else { "Judged, then sent once" }
+                    .into(),
+            )
         };
     }
     if let Some(rest) = after("passed on") {
@@ -173,7 +180,7 @@ mod tests {
         let next = (at("2026-03-13T13:03:45Z"), "the vendor is asked".to_owned());
         let page = timeline(&life, Some(&next), at("2026-03-13T13:02:46Z")).into_string();
         for part in [
-            "<span class=\"day\"><time datetime=\"2026-03-12",
+            "<li class=\"day\"><time datetime=\"2026-03-13",
             "after 25 min",
             "Maya said yes</h3><p><q>&lt;b&gt;agreed&lt;/b&gt;</q>",
             "Tom said no; nothing was sent</h3><p><q>no</q>",

@@ -11,6 +11,7 @@ use crate::clock::Timestamp;
 use crate::decision::Reason;
 use crate::money::{Currency, Money};
 use crate::refusal::Code;
+use crate::store::budget::{Bucket, Ledger, Reserved};
 use crate::store::codec::{packed, read, write};
 use crate::store::freeze::{Freeze, FreezeScope};
 use crate::store::hold::{Approval, Hold, Letter, News, Quorum, Risk, Yes};
@@ -268,11 +269,30 @@ fn approval(item: &Item) -> Option<Approval> {
 }
 
 fn charge(item: &Item) -> Option<Charge> {
-    let unit = match item.at(1).text()? {
-        "" => None,
-        code => Some(Currency::parse(code)?),
-    };
-    Some(Charge { slot: slot(item.at(0))?, unit, count: item.at(2).int()? })
+    Some(Charge { slot: slot(item.at(0))?, unit: currency(item.at(1))?, count: item.at(2).int()? })
+}
+
+/// The budget that a script keeps as these bytes: two lists of threes.
+pub fn ledger(bytes: &[u8]) -> Option<Ledger> {
+    let kept = Item::read(bytes)?;
+    let (mut open, mut spent) = (Vec::new(), Vec::new());
+    for three in kept.member("open").items()?.chunks_exact(3) {
+        let [op, unit, count] = three else { return None };
+        open.push(Reserved { op: operation(op)?, unit: currency(unit)?, count: count.int()? });
+    }
+    for three in kept.member("spent").items()?.chunks_exact(3) {
+        let [last, unit, count] = three else { return None };
+        spent.push(Bucket { last: moment(last)?, unit: currency(unit)?, count: count.int()? });
+    }
+    Some(Ledger { open, spent })
+}
+
+/// A currency, or none for a count of effects.
+fn currency(item: &Item) -> Option<Option<Currency>> {
+    match item.text()? {
+        "" => Some(None),
+        code => Currency::parse(code).map(Some),
+    }
 }
 
 /// A freeze as the scripts keep it.

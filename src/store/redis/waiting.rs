@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
+use redis::cmd;
+
 use super::asked::{self, Args};
 use super::pack::Item;
-use super::{Inside, Redis, kept, script};
+use super::{Inside, Redis, kept, open, script};
 use crate::refusal::Fault;
+use crate::store::budget::Ledger;
 use crate::store::damaged;
 use crate::store::hold::Place;
-use crate::store::record::Record;
+use crate::store::record::{Record, Slot};
 use crate::store::step::{Post, Posted};
 use crate::store::waiting::Line;
 
@@ -47,6 +50,17 @@ impl Redis {
         let inside = &self.inside;
         let said = inside.call(&script::WAITING, &inside.prefix(tenant), args).await?;
         said.rest.iter().map(|raw| kept::shared(raw).ok_or_else(damaged)).collect()
+    }
+
+    /// A budget, as the scripts keep it.
+    pub async fn ledger(&self, tenant: &str, slot: Slot) -> Result<Ledger, Fault> {
+        let inside = &self.inside;
+        let mut key = format!("{}:m:", inside.prefix(tenant)).into_bytes();
+        key.extend_from_slice(&slot.0);
+        match open::maybe(inside.ask(cmd("GET").arg(key)).await?)? {
+            None => Ok(Ledger::default()),
+            Some(raw) => kept::ledger(&raw).ok_or_else(damaged),
+        }
     }
 
     /// Operations whose post is due.

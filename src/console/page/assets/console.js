@@ -16,7 +16,7 @@
     svg.setAttribute("class", "icon");
     svg.setAttribute("aria-hidden", "true");
     const use = document.createElementNS(space, "use");
-    use.setAttribute("href", "#" + name);
+    use.setAttribute("href", "#s-" + name);
     svg.append(use);
     return svg;
   };
@@ -177,14 +177,13 @@
     const view = document.querySelector("[data-op]");
     if (!view || view.dataset.op !== change.op) return;
     if (view.hasAttribute("data-swap")) {
+      const heading = document.title;
       try {
         const fresh = await load();
         frame(fresh);
         const other = fresh.querySelector("[data-op]");
-        if (other && !view.contains(document.activeElement)) {
-          view.replaceWith(document.importNode(other, true));
-        } else if (other) morph(view, other);
-        spoken(fresh.title.split(" · ")[0]);
+        if (other) morph(view, other);
+        if (heading !== document.title) spoken(document.title.split(" · ")[0]);
       } catch (_) {
         lost("");
       }
@@ -227,6 +226,10 @@
     on("hello", (told) => {
       ahead = Date.parse(told.at) - Date.now();
       tick();
+      // What changed between the page and the stream was told to nobody.
+      const view = document.querySelector("[data-op][data-swap]");
+      if (view) own({ op: view.dataset.op });
+      else if (at("rows")) refresh();
     });
     on("beat", () => {});
     on("refresh", refresh);
