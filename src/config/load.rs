@@ -18,6 +18,7 @@ use crate::limits;
 use crate::notify::Destination;
 use crate::outbound::{Addresses, Http, Scheme, Upstream};
 use crate::policy::Contracts;
+use crate::store::Crowd;
 use crate::yaml::{ConfigErrors, Faults, Node, Section, Shape};
 
 /// Keys that the contracts page knows and that are not built yet: refused with these words.
@@ -101,7 +102,7 @@ impl File<'_> {
         }
         let own = (self.base, development);
         let (console, operator) = super::operator::read(top, identity.as_ref(), own);
-        let (queues, destinations) = self.told(top, &operator);
+        let (queues, destinations, crowd) = self.people(top, &operator);
         let store = self.store(top);
         let probes = top.section("probes").and_then(|s| {
             let at = s.required("listen", socket_address);
@@ -128,7 +129,7 @@ impl File<'_> {
             limits,
             queues,
             destinations,
-            crowd: super::people::crowd(top),
+            crowd,
             default_policies: policies.0,
             policies: policies.1,
             log,
@@ -136,17 +137,17 @@ impl File<'_> {
         })
     }
 
-    /// The queues, and who outside is told of them and of other news.
-    fn told(
+    /// The queues, who outside is told of them and of other news, and how many calls may wait.
+    fn people(
         &self,
         top: &Section<'_>,
         operator: &super::OperatorSection,
-    ) -> (Vec<(Arc<str>, Queue)>, Vec<Destination>) {
+    ) -> (Vec<(Arc<str>, Queue)>, Vec<Destination>, Crowd) {
         let has_page = if operator.public_url.is_some() { HasPage::Yes } else { HasPage::No };
         let reader = Reader::new(self.base, has_page);
         let (queues, mut destinations) = super::people::queues(top, &reader);
         destinations.extend(reader.hooks(top));
-        (queues, destinations)
+        (queues, destinations, super::people::crowd(top))
     }
 
     fn store(&self, top: &Section<'_>) -> Option<StorePlace> {
