@@ -318,6 +318,25 @@ impl Destination {
         }
     }
 
+    /// What it is, for whoever checks a configuration; never where.
+    pub fn described(&self) -> String {
+        let of = match &self.ear {
+            Ear::Queue(queue) => format!("queue {queue}"),
+            Ear::Hook { on, .. } => {
+                on.iter().map(|news| news.name()).collect::<Vec<_>>().join(", ")
+            }
+        };
+        let format = match self.format {
+            Format::Standard => "standard",
+            Format::Slack => "slack",
+        };
+        let answers = match &self.answers {
+            Some(answers) => format!(", may answer as {}", answers.name),
+            None => String::new(),
+        };
+        format!("told {}: of {of}, format {format}{answers}", self.name)
+    }
+
     fn is_told_of(&self, record: &Record, news: News) -> bool {
         let its_own = match &self.ear {
             Ear::Queue(queue) => record.hold.as_ref().is_some_and(|hold| *hold.queue == **queue),

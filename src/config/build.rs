@@ -66,6 +66,7 @@ pub fn check(config: Config) -> Result<Checked, ConfigErrors> {
             one.pack.actions().len()
         ));
     }
+    said.extend(config.destinations.iter().map(Destination::described));
     match &config.store {
         StorePlace::Memory => {}
         StorePlace::Embedded { dir, .. } => {

@@ -25,6 +25,8 @@ use crate::telemetry::{Level, LogLine};
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// BOUND: many changes at once are one look: ten a second are no load for any store.
 const LOOK_AT_MOST_EVERY: Duration = Duration::from_millis(100);
+/// BOUND: where nobody is to be told, looking costs nothing that a call would notice.
+const LOOK_FOR_LEFTOVERS: Duration = Duration::from_mins(1);
 /// BOUND: how long a letter is one replica's: two times what telling may take.
 const LEASE: Duration = Duration::from_secs(30);
 /// BOUND: letters on their way at once; a burst of a thousand holds is some sixteen rounds.
@@ -64,9 +66,10 @@ impl Gate {
                     }
                 }
             }
-            let rest = tokio::time::sleep(LOOK_AT_MOST_EVERY);
+            let (soonest, latest) = self.pace();
+            let rest = tokio::time::sleep(soonest);
             tokio::pin!(rest);
-            let due = tokio::time::sleep(LOOK_EVERY);
+            let due = tokio::time::sleep(latest);
             tokio::pin!(due);
             let (mut is_rested, mut is_changed) = (false, false);
             while !(is_rested && is_changed) {
@@ -93,6 +96,15 @@ impl Gate {
         while running.next().await.is_some() {}
     }
 
+    /// How soon it is looked again after a change, and without one.
+    fn pace(&self) -> (Duration, Duration) {
+        match self.notify.destinations.is_empty() {
+            false => (LOOK_AT_MOST_EVERY, LOOK_EVERY),
+            // Only what an earlier configuration wanted to tell is left, and goes.
+            true => (LOOK_FOR_LEFTOVERS, LOOK_FOR_LEFTOVERS),
+        }
+    }
+
     /// One turn, to its end: everything that is due by now.
     pub async fn post(&self) {
         let due = self.letters_due(RUNNING_MAX).await;
@@ -112,7 +124,10 @@ impl Gate {
         };
         let now = self.clock.now();
         let of = |record: &Arc<Record>| {
-            let due = record.letters.iter().filter(|letter| letter.next <= now).cloned();
+            // It is the store's clock that says when: ours may be behind, and then its first is due all the same.
+            let first = record.letters.iter().map(|letter| letter.next).min();
+            let is_due = |letter: &&Letter| letter.next <= now || Some(letter.next) == first;
+            let due = record.letters.iter().filter(is_due).cloned();
             due.map(|letter| (Arc::clone(record), letter)).collect::<Vec<_>>()
         };
         due.iter().flat_map(of).collect()

@@ -352,6 +352,14 @@ fn after_a_day_it_is_given_up_loudly_and_on_record() {
     assert_eq!(receiver.told().len(), 2);
 }
 
+fn until_ready(house: &House) {
+    let end = Instant::now() + Duration::from_secs(15);
+    while house.console(Call::new("GET", "/readyz")).status != 200 {
+        assert!(Instant::now() < end, "{}", log(house));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
 #[test]
 fn two_replicas_tell_each_thing_once() {
     let (shop, receiver) = (Shop::open(), Receiver::open());
@@ -364,13 +372,8 @@ fn two_replicas_tell_each_thing_once() {
         .replace("store: embedded:data/store", &store);
     let here = House::replica_in(home(), &text, None, "");
     let there = House::replica_in(home(), &text, Some(&here), "");
-    for house in [&here, &there] {
-        let end = Instant::now() + Duration::from_secs(15);
-        while house.console(Call::new("GET", "/readyz")).status != 200 {
-            assert!(Instant::now() < end, "{}", log(house));
-            std::thread::sleep(Duration::from_millis(50));
-        }
-    }
+    until_ready(&here);
+    until_ready(&there);
     let mut ops = Vec::new();
     for n in 0..12 {
         let house = if n % 2 == 0 { &here } else { &there };
@@ -522,4 +525,35 @@ fn a_faulty_destination_is_told_with_its_line_and_without_its_secret() {
     std::fs::write(&file, text(&shop, fine, "")).unwrap();
     let ran = run(tollhouse().arg("check").arg("--config").arg(&file));
     assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(ran.out.contains("told finance: of queue finance, format standard"), "{ran:?}");
+}
+
+/// One replica was telling when it died, and another goes on: the same message, under the same id.
+#[test]
+fn another_replica_goes_on_where_one_died() {
+    let (shop, receiver) = (Shop::open(), Receiver::open());
+    let redis = Server::with_clock(&["appendonly", "yes", "appendfsync", "always"]);
+    let store = format!(
+        "fleet: shop\nstore: {{ url: \"redis://127.0.0.1:{}\", encryption_key: file:seal.key }}",
+        redis.port
+    );
+    let text = text(&shop, &chat(&receiver), "").replace("store: embedded:data/store", &store);
+    let mut here = House::replica_in(home(), &text, None, "");
+    until_ready(&here);
+    let there = House::replica_in(home(), &text, Some(&here), "");
+    until_ready(&there);
+    receiver.play(Play::Silent(Duration::from_secs(60)));
+    let held = crate::support::house::refund("A-1", "450.00", "k-1").bearer(here.token());
+    let op = held.send(&there.agents).unwrap().operation();
+    let first = receiver.until("/chat", 1);
+    receiver.play(Play::Status(200));
+    // The first that was there leads, and so it is the one that tells.
+    here.process.kill();
+    redis.set_clock(40);
+    let told = receiver.until_within("/chat", 2, Duration::from_secs(20));
+    assert_eq!((told[1].id(), told.len()), (first[0].id(), 2));
+    assert_eq!(told[1].json()["data"]["operation"], op);
+    redis.set_clock(120);
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(receiver.told().len(), 2, "it was noted");
 }
