@@ -7,6 +7,7 @@ mod api;
 mod ask;
 mod form;
 mod guard;
+mod listen;
 mod openapi;
 mod page;
 mod probes;
@@ -18,12 +19,9 @@ mod sign_in;
 mod view;
 mod waiting;
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
@@ -36,6 +34,8 @@ use crate::gate::Gate;
 use crate::identity::People;
 use crate::money::Money;
 use guard::Reached;
+use listen::serve;
+pub use listen::{Door, bind, bind_unix};
 use page::{Pulse, STREAMS_MAX};
 pub use public::PublicUrl;
 pub use routes::{Access, ROUTES, Route, Sort};
@@ -87,15 +87,6 @@ pub struct Console {
     pulse: Pulse,
     /// Places for pages that are live.
     streams: Arc<Semaphore>,
-}
-
-/// Where it listens.
-#[derive(Debug)]
-pub enum Door {
-    /// A bound TCP listener.
-    Tcp(std::net::TcpListener),
-    /// A bound Unix socket, and its file.
-    Unix(std::os::unix::net::UnixListener, PathBuf),
 }
 
 impl Console {
@@ -203,49 +194,4 @@ fn problem(status: u16, detail: &str) -> Response {
     let body = json!({ "status": status, "detail": detail }).to_string();
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response()
-}
-
-/// Binds a TCP address.
-///
-/// # Errors
-///
-/// When it is taken.
-pub fn bind(address: SocketAddr) -> std::io::Result<Door> {
-    let listener = std::net::TcpListener::bind(address)?;
-    listener.set_nonblocking(true)?;
-    Ok(Door::Tcp(listener))
-}
-
-/// Binds a Unix socket, over a file that a crash left behind.
-///
-/// # Errors
-///
-/// When it cannot be made.
-pub fn bind_unix(path: PathBuf) -> std::io::Result<Door> {
-    if path.exists() {
-        std::fs::remove_file(&path)?;
-    }
-    let listener = std::os::unix::net::UnixListener::bind(&path)?;
-    listener.set_nonblocking(true)?;
-    Ok(Door::Unix(listener, path))
-}
-
-async fn serve(router: Router, door: Door, mut stop: watch::Receiver<bool>) -> std::io::Result<()> {
-    let stopped = async move {
-        // A sender that is gone is a stop as well.
-        let _ended = stop.wait_for(|stop| *stop).await.is_err();
-    };
-    match door {
-        Door::Tcp(listener) => {
-            let listener = tokio::net::TcpListener::from_std(listener)?;
-            let service = router.into_make_service_with_connect_info::<SocketAddr>();
-            axum::serve(listener, service).with_graceful_shutdown(stopped).await
-        }
-        Door::Unix(listener, path) => {
-            let listener = tokio::net::UnixListener::from_std(listener)?;
-            let served = axum::serve(listener, router).with_graceful_shutdown(stopped).await;
-            std::fs::remove_file(&path)?;
-            served
-        }
-    }
 }

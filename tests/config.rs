@@ -160,3 +160,45 @@ fn an_issuers_keys_are_fetched_from_its_address() {
     );
     assert!(ask("nonsense").starts_with("HTTP/1.1 401"));
 }
+
+#[test]
+fn an_agents_issuer_never_signs_its_operator_in() {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("tollhouse.yaml");
+    fs::write(home.path().join("jwks.json"), "{\"keys\":[]}").unwrap();
+    let issuer = |audience: &str| {
+        format!(
+            "{{ issuer: https://id.shop.example, audience: {audience}, jwks: file:jwks.json, algorithms: [EdDSA] }}"
+        )
+    };
+    let oidc = |client: &str| {
+        format!(
+            "public_url: http://127.0.0.1:8701, oidc: {{ issuer: https://id.shop.example, client_id: {client} }}"
+        )
+    };
+    let said = |operator: &str| {
+        let text = format!(
+            "version: 1\noperator: {{ {operator} }}\nstore: embedded:store\naudit: {{ dir: audit }}\n\
+             identity: {{ issuers: [ {} ] }}\n\
+             upstreams: {{ orders: {{ url: 'https://shop.example', pack: orders, route: /, credentials: env:SHOP_KEY }} }}\n",
+            issuer("[tollhouse, tollhouse-agents]")
+        );
+        fs::write(&file, text).unwrap();
+        check(&file)
+    };
+    for (operator, sound) in [
+        (format!("issuers: [ {} ]", issuer("tollhouse-ops")), true),
+        (format!("issuers: [ {} ]", issuer("[tollhouse-ops, tollhouse-agents]")), false),
+        (format!("issuers: [ {} ]", issuer("tollhouse")), false),
+        (oidc("tollhouse-console"), true),
+        (oidc("tollhouse"), false),
+    ] {
+        let (holds, said) = said(&operator);
+        assert_eq!(holds, sound, "{operator}: {said}");
+        assert_eq!(said.contains("an agent could answer its own holds"), !sound, "{said}");
+        let all = said.contains("whoever an issuer lets in sees every tenant");
+        assert_eq!(all, sound, "{said}");
+    }
+    let (holds, said) = said("oidc: { issuer: https://id.shop.example, client_id: console }");
+    assert!(!holds && said.contains("needs `public_url`"), "{said}");
+}

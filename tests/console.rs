@@ -6,4 +6,5 @@ mod issuer;
 mod people;
 mod schema;
 mod sessions;
+mod socket;
 mod world;

@@ -18,7 +18,8 @@ use tollhouse::action::AuthPlace;
 use tollhouse::call::{AccountClaim, Caller, Consent};
 use tollhouse::clock::{Clock, Timestamp};
 use tollhouse::identity::{
-    self, Algorithm, Config, Development, Fetch, Identity, Issuer, KeySource,
+    self, Algorithm, Config, Development, Fetch, IdToken, Identity, Issuer, KeySource, People,
+    PersonPlaces,
 };
 use tollhouse::refusal::{Code, Refusal};
 use tollhouse::value::Value;
@@ -1053,4 +1054,119 @@ fn every_fault_of_the_section_is_told_with_its_place() {
     assert!(read_config(dev, false).is_err());
     assert!(read_config(dev, true).is_ok());
     assert!(read_config("issuers: []", true).unwrap_err().contains("at least one issuer"));
+}
+
+fn people(places: &str, keys: &[&Signer]) -> (People, Clock) {
+    let clock = Clock::by_hand(Timestamp::from_seconds(NOW));
+    let wire = Wire::answering(set(keys));
+    let faults = Faults::of("claims");
+    let node = yaml::read("claims", places).unwrap();
+    let places = PersonPlaces::read(faults.section(&node, "claims"));
+    assert!(faults.is_empty());
+    (People::new(vec![issuer()], places, wire.fetch(), clock.clone()), clock)
+}
+
+fn person(but: Json) -> Json {
+    let mut claims = json!({
+        "iss": ISSUER, "aud": "tollhouse", "exp": NOW + 600, "iat": NOW, "sub": "u-17",
+        "email": "dana@shop.example", "roles": ["finance"], "nonce": "n-1",
+    });
+    for (name, value) in but.as_object().unwrap() {
+        match value {
+            Json::Null => claims.as_object_mut().unwrap().remove(name),
+            value => claims.as_object_mut().unwrap().insert(name.clone(), value.clone()),
+        };
+    }
+    claims
+}
+
+#[test]
+fn a_person_is_who_their_token_says_and_nothing_more() {
+    run(async {
+        let key = Signer::ed("d");
+        let (plain, _) = people("{}", &[&key]);
+        let found = plain.verify(&key.token(&person(json!({}))), None).await.unwrap();
+        assert_eq!((&*found.name, &*found.subject), ("dana@shop.example", "u-17"));
+        assert_eq!((found.roles, found.tenants), (vec!["finance".into()], None));
+        for (but, name, roles) in [
+            (json!({ "email": null }), "u-17", 1),
+            (json!({ "email_verified": false }), "u-17", 1),
+            (json!({ "email_verified": "true" }), "u-17", 1),
+            (json!({ "email_verified": true }), "dana@shop.example", 1),
+            (json!({ "roles": null }), "dana@shop.example", 0),
+            (json!({ "roles": "finance" }), "dana@shop.example", 1),
+        ] {
+            let found = plain.verify(&key.token(&person(but.clone())), None).await.unwrap();
+            assert_eq!((&*found.name, found.roles.len()), (name, roles), "{but}");
+        }
+        let (bound, _) = people("{ name: /nick, subject: /email, tenants: /org/of }", &[&key]);
+        let said = person(json!({ "nick": "dana", "org": { "of": ["acme", "eu"] } }));
+        let found = bound.verify(&key.token(&said), None).await.unwrap();
+        assert_eq!((&*found.name, &*found.subject), ("dana", "dana@shop.example"));
+        assert_eq!(found.tenants, Some(vec!["acme".into(), "eu".into()]));
+        let found = bound.verify(&key.token(&person(json!({}))), None).await.unwrap();
+        assert_eq!(found.tenants, Some(vec![]), "silent about tenants: none");
+        for but in [
+            json!({ "sub": null }),
+            json!({ "sub": "" }),
+            json!({ "sub": "a\nb" }),
+            json!({ "act": { "sub": "support-bot" } }),
+            json!({ "roles": 7 }),
+            json!({ "roles": ["finance", 7] }),
+            json!({ "aud": "tollhouse-ops" }),
+            json!({ "exp": NOW }),
+        ] {
+            let refused = plain.verify(&key.token(&person(but.clone())), None).await;
+            assert_eq!(refused.unwrap_err().code, Code::Unauthenticated, "{but}");
+        }
+        let odd = key.token(&person(json!({ "org": { "of": { "acme": true } } })));
+        assert!(bound.verify(&odd, None).await.is_err(), "tenants that are none");
+    });
+}
+
+#[test]
+fn an_id_token_counts_for_the_sign_in_it_was_asked_for() {
+    run(async {
+        let key = Signer::rsa("r");
+        let (people, clock) = people("{}", &[&key]);
+        let of = IdToken { nonce: "n-1", client_id: "tollhouse" };
+        let good = key.token(&person(json!({})));
+        assert_eq!(&*people.verify_id_token(&good, of).await.unwrap().subject, "u-17");
+        let two = json!({ "aud": ["tollhouse", "x"], "azp": "tollhouse" });
+        assert!(people.verify_id_token(&key.token(&person(two)), of).await.is_ok());
+        for but in [
+            json!({ "nonce": null }),
+            json!({ "nonce": "n-2" }),
+            json!({ "nonce": ["n-1"] }),
+            json!({ "azp": "x" }),
+            json!({ "azp": 1 }),
+            json!({ "aud": ["tollhouse", "x"] }),
+            json!({ "aud": "x" }),
+            json!({ "iss": "https://evil.example" }),
+            json!({ "exp": NOW - 1 }),
+            json!({ "act": { "sub": "support-bot" } }),
+        ] {
+            let refused = people.verify_id_token(&key.token(&person(but.clone())), of).await;
+            assert_eq!(refused.unwrap_err().code, Code::Unauthenticated, "{but}");
+        }
+        let other = Signer::rsa("r").token(&person(json!({})));
+        assert!(people.verify_id_token(&other, of).await.is_err(), "somebody else's signature");
+        clock.turn(Duration::from_secs(600));
+        assert!(people.verify_id_token(&good, of).await.is_err(), "over");
+    });
+}
+
+#[test]
+fn a_flood_of_bad_persons_tokens_is_turned_away_unread() {
+    run(async {
+        let key = Signer::ed("d");
+        let (people, _) = people("{}", &[&key]);
+        let peer = Some(IpAddr::from([127, 0, 0, 9]));
+        let bad = Signer::ed("d").token(&person(json!({})));
+        let mut codes = Vec::new();
+        for _ in 0..60 {
+            codes.push(people.verify(&bad, peer).await.unwrap_err().code);
+        }
+        assert_eq!((codes[0], codes[59]), (Code::Unauthenticated, Code::RateLimited));
+    });
 }

@@ -59,6 +59,8 @@ pub enum Event {
     Restored,
     /// A configuration took effect.
     Reloaded,
+    /// A person looked at a hold.
+    Viewed,
     /// A person signed in at the console.
     SignedIn,
     /// Somebody did not: an unknown token, code or session at the console.
@@ -96,6 +98,7 @@ impl Event {
             Self::Frozen => "frozen",
             Self::Unfrozen => "unfrozen",
             Self::Reloaded => "reloaded",
+            Self::Viewed => "viewed",
             Self::SignedIn => "signed_in",
             Self::SignInFailed => "sign_in_failed",
             Self::SignedOut => "signed_out",

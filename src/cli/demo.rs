@@ -239,11 +239,15 @@ fn hints(running: &Running, agent: &Agent, state: &Path) {
     if let Some(url) = running.console_url() {
         shown::line(&format!("console  {url}"));
     }
+    if let Some(link) = running.sign_in_link() {
+        shown::line(&format!("page     {link}"));
+    }
     shown::line(&format!("token    {}", agent.token));
     shown::line("");
-    shown::line("Try by hand:");
+    shown::line("Open the page and approve the refund that waits; or try by hand:");
     shown::line(&format!("  curl -H \"Authorization: Bearer $TOKEN\" {}/orders/A-19", agent.url));
     shown::line(&format!("  {command} holds list --state {dir}"));
+    shown::line(&format!("  {command} sign-in --state {dir}      another link to the page"));
     shown::line(&format!("  {command} operations list --state {dir}"));
     shown::line(&format!("  {command} audit verify {dir}/audit"));
 }

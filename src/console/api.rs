@@ -22,6 +22,7 @@ type Shared = State<Arc<Console>>;
 
 pub async fn hold(State(console): Shared, signed: Signed, Named(op): Named) -> Answered {
     let record = console.operation(&signed, &op).await?;
+    console.gate.viewed(&record, &signed.operator().name).await;
     let request = console.gate.held_request(record.op).await;
     Ok(Json(view::hold_with(&record, request.as_ref())).into_response())
 }
@@ -143,6 +144,7 @@ pub async fn operations(
 
 pub async fn operation(State(console): Shared, signed: Signed, Named(op): Named) -> Answered {
     let record = console.operation(&signed, &op).await?;
+    console.gate.viewed(&record, &signed.operator().name).await;
     Ok(Json(view::operation(&record)).into_response())
 }
 

@@ -7,7 +7,6 @@
 mod door;
 mod seen;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -19,10 +18,11 @@ use axum::response::{IntoResponse, Response};
 
 use door::Proof;
 pub use door::Reached;
-pub(super) use door::{again, see_other};
+pub(super) use door::{again, own, see_other};
 pub use seen::Theirs;
 
 use super::form::Form;
+use super::listen::Peer;
 use super::routes::{self, Access, Sort};
 use super::sessions::Session;
 use super::{Console, problem};
@@ -137,7 +137,7 @@ impl Guarded {
             }
             Access::SignedIn | Access::Answers | Access::Operates | Access::OperatesFleet => {}
         }
-        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
+        let peer = parts.extensions.get::<ConnectInfo<Peer>>().and_then(|peer| peer.0.0);
         let found = console.who(&parts.headers, peer).await;
         let signed = found.map_err(|answer| door::instead(answer, &parts, sort))?;
         let body = match signed.session() {

@@ -20,8 +20,7 @@ struct Said {
 }
 
 enum Gives {
-    /// Events without an end.
-    Stream,
+    Events,
     One(&'static str),
     Many(&'static str),
     Made(&'static str),
@@ -37,7 +36,7 @@ const fn said(
     Said { route, summary, query, body, gives }
 }
 
-use Gives::{Made, Many, One, Stream};
+use Gives::{Events, Made, Many, One};
 
 const SAID: &[Said] = &[
     said(("GET", "/v1/session"), "Who you are here", &[], None, One("Session")),
@@ -132,18 +131,18 @@ const SAID: &[Said] = &[
         One("Loss"),
     ),
     said(
+        ("GET", "/v1/events"),
+        "What changes, as server-sent events, until your session or ten minutes are over",
+        &[],
+        None,
+        Events,
+    ),
+    said(
         ("GET", "/v1/records"),
         "The latest lines of the log, oldest first",
         &["last"],
         None,
         Many("Record"),
-    ),
-    said(
-        ("GET", "/v1/events"),
-        "What changes, as it happens: server-sent events, with the names of what changed",
-        &["for"],
-        None,
-        Stream,
     ),
     said(("GET", "/v1/config"), "What runs, without a secret", &[], None, One("Config")),
 ];
@@ -213,15 +212,12 @@ fn reference(name: &str) -> Value {
 }
 
 fn operation(said: &Said, route: &Route) -> Value {
-    let sort = match said.gives {
-        Stream => "text/event-stream",
-        One(_) | Made(_) | Many(_) => "application/json",
-    };
-    let (status, schema) = match said.gives {
-        Stream => ("200", json!({ "type": "string" })),
-        One(name) => ("200", reference(name)),
-        Made(name) => ("201", reference(name)),
-        Many(name) => ("200", json!({ "type": "array", "items": reference(name) })),
+    const JSON: &str = "application/json";
+    let (status, sort, schema) = match said.gives {
+        One(name) => ("200", JSON, reference(name)),
+        Made(name) => ("201", JSON, reference(name)),
+        Many(name) => ("200", JSON, json!({ "type": "array", "items": reference(name) })),
+        Events => ("200", "text/event-stream", json!({ "type": "string" })),
     };
     let mut responses = Map::new();
     responses.insert(
@@ -280,13 +276,6 @@ fn query(name: &str) -> Value {
         "state" => json!({ "enum": [
             "held", "approved", "submitted", "unknown", "done", "not_sent", "refused", "all"
         ] }),
-        "for" => json!({
-            "type": "integer",
-            "minimum": 0,
-            "maximum": 600,
-            "default": 600,
-            "description": "How many seconds it lasts at most; 0 is what is so now.",
-        }),
         "last" => json!({ "type": "integer", "minimum": 0, "maximum": 1000, "default": 20 }),
         "limit" => json!({ "type": "integer", "minimum": 1, "maximum": 500, "default": 100 }),
         "after" => json!({

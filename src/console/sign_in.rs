@@ -119,8 +119,9 @@ impl Console {
         sent: &HeaderValue,
         peer: Option<IpAddr>,
     ) -> Result<Signed, Response> {
-        let token = sent.to_str().ok().and_then(|value| value.strip_prefix("Bearer "));
-        let Some(token) = token.filter(|token| !token.is_empty()) else {
+        let parts = sent.to_str().ok().and_then(|value| value.split_once(' '));
+        let token = parts.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+        let Some(token) = token.map(|(_, token)| token.trim()).filter(|t| !t.is_empty()) else {
             return Err(guard::unknown());
         };
         match &self.sign_in.people {

@@ -445,7 +445,7 @@ mod tests {
         assert_eq!(json(&answer)["decision"], "verify");
         let challenge = header(&answer, "www-authenticate");
         assert!(challenge.contains("insufficient_user_authentication"), "{challenge}");
-        assert!(challenge.contains("max_age=300"), "{challenge}");
+        assert!(challenge.contains("max_age=\"300\""), "{challenge}");
         let answer = refuse(&held(), &about(&ErrorShape::Plain));
         assert_eq!(header(&answer, "www-authenticate"), "");
     }

@@ -2,14 +2,18 @@
 //!
 //! Never keeps what somebody presented: a mistyped secret is still nearly one.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use crate::audit::{Entry, Event};
+use crate::call::OperationId;
 use crate::clock::Timestamp;
-use crate::gate::Gate;
+use crate::decision::Verdict;
+use crate::gate::{Evidence, Gate};
 use crate::refusal::Fault;
+use crate::store::Record;
 
 /// BOUND: whoever guesses in a loop makes one record a second, with how many it stands for.
 const EVERY: Duration = Duration::from_secs(1);
@@ -19,7 +23,13 @@ const EVERY: Duration = Duration::from_secs(1);
 pub struct AtDoor {
     failed: Mutex<Bucket>,
     forbidden: Mutex<Bucket>,
+    viewed: Mutex<HashMap<(Box<str>, OperationId), Timestamp>>,
 }
+
+/// BOUND: a page that is loaded again and again is one look a minute.
+const LOOK: Duration = Duration::from_secs(60);
+/// BOUND: looks of the last minute that are remembered; beyond them each one is written.
+const LOOKS_MAX: usize = 1_024;
 
 #[derive(Debug, Default)]
 struct Bucket {
@@ -48,6 +58,32 @@ impl Gate {
     pub async fn came(&self, event: Event, by: &str, how: &'static str) -> Result<(), Fault> {
         self.telemetry.at_door(event.name(), how, (Some(by), ""));
         self.audit.record(entry(event, Some(by), how, 1)).await
+    }
+
+    /// A person looked at a hold, or at what became of it: who saw what before it was answered.
+    pub async fn viewed(&self, record: &Record, by: &str) {
+        let now = self.clock.now();
+        {
+            let mut looks = self.at_door.viewed.lock();
+            let look = (Box::from(by), record.op);
+            if looks.get(&look).is_some_and(|last| now.since(*last) < LOOK) {
+                return;
+            }
+            if looks.len() >= LOOKS_MAX {
+                looks.retain(|_, last| now.since(*last) < LOOK);
+            }
+            if looks.len() < LOOKS_MAX {
+                looks.insert(look, now);
+            }
+        }
+        let evidence = Evidence::of_record(record, &self.clock);
+        let mut entry = evidence.entry(Event::Viewed, Verdict::Hold, &self.policy_digest);
+        entry.by = Some(by.into());
+        // It decides nothing.
+        entry.decision = None;
+        if let Err(fault) = self.audit.record(entry).await {
+            self.telemetry.fault("somebody looked at a hold, and that is not on record", &fault);
+        }
     }
 
     /// Somebody was turned away: on record at once, or together with the next ones.

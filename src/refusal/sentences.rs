@@ -144,7 +144,7 @@ impl Refusal {
         // RFC 9470 s3.
         refusal.challenge = Some(format!(
             "Bearer error=\"insufficient_user_authentication\", error_description=\"A more recent \
-             authentication is required\", max_age={max_age}"
+             authentication is required\", max_age=\"{max_age}\""
         ));
         refusal
     }

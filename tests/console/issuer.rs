@@ -5,7 +5,8 @@ use std::process::Command;
 use super::browser::{Browser, From, split};
 use super::world::World;
 use crate::support::agent::{Call, Reply};
-use crate::support::{Process, free_port, root};
+use crate::support::house::run;
+use crate::support::{Process, free_port, root, tollhouse};
 
 const SECRET: &str = "a-secret-of-the-console: & that needs +coding%";
 
@@ -202,6 +203,22 @@ fn an_answer_counts_for_the_browser_that_asked_and_for_nobody_else() {
     let back = browser.get(&url, &own, From::Other);
     assert!(back.status == 200 && back.body.contains("url=/\""), "{back:?}");
     assert!(!flow.world.records("sign_in_failed").is_empty());
+}
+
+#[test]
+fn check_tries_the_issuer() {
+    let mut flow = Flow::open();
+    let file = flow.world.house.home.path().join("tollhouse.yaml");
+    let check = || run(tollhouse().args(["check", "--connect", "--config"]).arg(&file));
+    let said = check();
+    let line = format!("sign-in at {}: 1 keys", flow.issuer);
+    assert!(said.code == 0 && said.out.lines().any(|l| l == line), "{said:?}");
+    flow._process.kill();
+    let said = check();
+    assert!(
+        said.code == 1 && said.out.contains(&format!("sign-in at {}: ", flow.issuer)),
+        "{said:?}"
+    );
 }
 
 #[test]

@@ -58,16 +58,6 @@ impl<'c> Call<'c> {
         self
     }
 
-    /// A form of a page, from the members of an object.
-    pub fn form(mut self, fields: &Value) -> Self {
-        let mut form = form_urlencoded::Serializer::new(String::new());
-        for (name, value) in fields.as_object().into_iter().flatten() {
-            form.append_pair(name, value.as_str().unwrap());
-        }
-        self.body = form.finish();
-        self.header("Content-Type", "application/x-www-form-urlencoded")
-    }
-
     pub fn json(mut self, body: &Value) -> Self {
         self.body = body.to_string();
         self.header("Content-Type", "application/json")

@@ -32,16 +32,24 @@ pub(super) fn ask(path: &Path, send: &Outgoing) -> anyhow::Result<(u16, Bytes)> 
         }
     }
     head.extend_from_slice(b"\r\n");
-    stream.write_all(&head)?;
-    stream.write_all(&send.body)?;
+    head.extend_from_slice(&send.body);
+    // Who is turned away is answered before the body is read: what came back tells, not the writing.
+    let sent = stream.write_all(&head);
     let mut answer = Vec::new();
     // BOUND: one byte more than is taken, so that too much shows.
     let most = u64::try_from(ANSWER_BYTES_MAX)?.saturating_add(1);
-    stream.take(most).read_to_end(&mut answer)?;
+    let got = stream.take(most).read_to_end(&mut answer);
     if answer.len() > ANSWER_BYTES_MAX {
         bail!("the answer is too large");
     }
-    read(&answer)
+    match read(&answer) {
+        Ok(whole) => Ok(whole),
+        Err(why) => {
+            sent?;
+            got?;
+            Err(why)
+        }
+    }
 }
 
 fn read(answer: &[u8]) -> anyhow::Result<(u16, Bytes)> {

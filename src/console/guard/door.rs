@@ -108,13 +108,13 @@ pub(super) fn instead(answer: Response, parts: &Parts, sort: Sort) -> Response {
     if said(&FETCH_SITE, "cross-site") && said(&FETCH_MODE, "navigate") {
         return again(target);
     }
-    let next: String = crate::console::form::encoded(target);
+    let next = crate::console::form::encoded(own(target));
     see_other(&format!("/sign-in?next={next}"))
 }
 
 /// A page that loads `target` of this console from this console.
 pub(in crate::console) fn again(target: &str) -> Response {
-    let target = crate::console::form::escaped(target);
+    let target = crate::console::form::escaped(own(target));
     let page = format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>Tollhouse</title>\
          <meta http-equiv=\"refresh\" content=\"0; url={target}\"></head>\
@@ -153,4 +153,47 @@ pub(super) fn close(headers: &mut HeaderMap) {
     }
     // What is the same for everybody may say so itself.
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+}
+
+/// An address of this console, or its first page.
+///
+/// SECURITY: an open redirect makes this console vouch for somebody else's page. Browsers read `\` as
+/// `/`, drop tabs and line ends, and take `//` for another host.
+pub(in crate::console) fn own(next: &str) -> &str {
+    let plain = |b: u8| b.is_ascii_graphic() && b != b'\\';
+    let is_own = next.starts_with('/') && !next.starts_with("//") && next.bytes().all(plain);
+    let loops = next.starts_with("/sign-in") || next.starts_with("/sign-out");
+    if is_own && !loops && next.len() <= 1_024 { next } else { "/" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::own;
+
+    #[test]
+    fn only_an_address_of_this_console_is_gone_to() {
+        for next in ["/", "/holds", "/holds/op_a?x=1&y=%2F%2Fz#reason", "/a//b"] {
+            assert_eq!(own(next), next);
+        }
+        for next in [
+            "",
+            "holds",
+            "//evil.example",
+            "///evil.example",
+            "/\\evil.example",
+            "\\/evil.example",
+            "https://evil.example",
+            "javascript:alert(1)",
+            "/\t/evil.example",
+            "/\n/evil.example",
+            "\t//evil.example",
+            " /holds",
+            "/ä",
+            "/sign-in?next=/sign-in",
+            "/sign-out",
+            &format!("/{}", "a".repeat(1_024)),
+        ] {
+            assert_eq!(own(next), "/", "{next:?}");
+        }
+    }
 }

@@ -208,6 +208,7 @@ pub async fn decided_holds(State(console): Shared, signed: Signed) -> Shown {
 /// One hold, or one operation: whichever it is now.
 pub async fn one(State(console): Shared, signed: Signed, Path(op): Path<String>) -> Shown {
     let record = console.theirs(&signed, &op).await?;
+    console.gate.viewed(&record, &signed.operator().name).await;
     let frame = console.frame(&signed).await;
     if record.state == Stands::Held {
         let seen = hold_view(&console, &signed, &record).await;

@@ -3,7 +3,6 @@
 //!
 //! A GET never uses anything up but a sign-in that this very browser began.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,11 +19,12 @@ use crate::approval::{Answers, Operator, Tenants};
 use crate::audit::Event;
 use crate::clock::Timestamp;
 use crate::console::form::Form;
-use crate::console::guard::{Signed, again, see_other};
+use crate::console::guard::{Signed, again, own, see_other};
+use crate::console::listen::Peer;
 use crate::console::{Console, problem};
 
 type Shared = State<Arc<Console>>;
-type Peer = Option<Extension<ConnectInfo<SocketAddr>>>;
+type From = Option<Extension<ConnectInfo<Peer>>>;
 
 /// The form.
 pub async fn show(State(console): Shared, request: Request) -> Response {
@@ -44,8 +44,8 @@ pub async fn script() -> impl IntoResponse {
 }
 
 /// Takes a token or a code.
-pub async fn enter(State(console): Shared, peer: Peer, headers: HeaderMap, form: Form) -> Response {
-    let peer = peer.map(|Extension(ConnectInfo(peer))| peer.ip());
+pub async fn enter(State(console): Shared, from: From, headers: HeaderMap, form: Form) -> Response {
+    let peer = from.and_then(|Extension(ConnectInfo(peer))| peer.0);
     let next = own(form.one("next").unwrap_or("/"));
     let said = form.one("token").unwrap_or_default().trim();
     let wait = console.sign_in.throttle.wait(peer);
@@ -92,9 +92,9 @@ pub async fn begin(State(console): Shared, request: Request) -> Response {
 }
 
 /// Takes a browser back from the issuer.
-pub async fn callback(State(console): Shared, peer: Peer, request: Request) -> Response {
+pub async fn callback(State(console): Shared, from: From, request: Request) -> Response {
     let Some(oidc) = &console.sign_in.oidc else { return no_issuer() };
-    let peer = peer.map(|Extension(ConnectInfo(peer))| peer.ip());
+    let peer = from.and_then(|Extension(ConnectInfo(peer))| peer.0);
     // BOUND: each costs the issuer a request.
     if let Some(wait) = console.sign_in.throttle.wait(peer) {
         return too_many(wait);
@@ -105,9 +105,7 @@ pub async fn callback(State(console): Shared, peer: Peer, request: Request) -> R
             let operator = super::operator(back.person);
             match console.begin(headers, operator, ("issuer", None)).await {
                 // From the issuer's page no Strict cookie goes along: the next page is loaded by ours.
-                Ok(cookie) => {
-                    with(again(own(&back.next)), [cookie, console.gone((&pending, "Lax"))])
-                }
+                Ok(cookie) => with(again(&back.next), [cookie, console.gone((&pending, "Lax"))]),
                 Err(answer) => answer,
             }
         }
@@ -220,47 +218,4 @@ fn with<const N: usize>(mut answer: Response, cookies: [HeaderValue; N]) -> Resp
 
 fn no_issuer() -> Response {
     problem(404, "nobody signs in at an issuer here: `operator.oidc` is not configured")
-}
-
-/// An address of this console, or its first page.
-///
-/// SECURITY: an open redirect makes this console vouch for somebody else's page. Browsers read `\` as
-/// `/`, drop tabs and line ends, and take `//` for another host.
-fn own(next: &str) -> &str {
-    let plain = |b: u8| b.is_ascii_graphic() && b != b'\\';
-    let is_own = next.starts_with('/') && !next.starts_with("//") && next.bytes().all(plain);
-    let loops = next.starts_with("/sign-in") || next.starts_with("/sign-out");
-    if is_own && !loops && next.len() <= 1_024 { next } else { "/" }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::own;
-
-    #[test]
-    fn only_an_address_of_this_console_is_gone_to() {
-        for next in ["/", "/holds", "/holds/op_a?x=1&y=%2F%2Fz#reason", "/a//b"] {
-            assert_eq!(own(next), next);
-        }
-        for next in [
-            "",
-            "holds",
-            "//evil.example",
-            "///evil.example",
-            "/\\evil.example",
-            "\\/evil.example",
-            "https://evil.example",
-            "javascript:alert(1)",
-            "/\t/evil.example",
-            "/\n/evil.example",
-            "\t//evil.example",
-            " /holds",
-            "/ä",
-            "/sign-in?next=/sign-in",
-            "/sign-out",
-            &format!("/{}", "a".repeat(1_024)),
-        ] {
-            assert_eq!(own(next), "/", "{next:?}");
-        }
-    }
 }
