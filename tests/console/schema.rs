@@ -52,8 +52,6 @@ fn schemathesis(world: &World, who: Option<Who>, more: &[&str]) -> (i32, String,
         command.args(["--exclude-path", "/v1/events"]);
         command.args(["-H", &format!("Authorization: Bearer {}", who.token())]);
     }
-    // A stream has no end that it could wait for; its own tests are in `page`.
-    command.args(["--exclude-path", "/v1/events"]);
     command.args(["--seed", "7", "--no-shrink", "--generation-database", "none"]);
     command.args(["--continue-on-failure", "--request-timeout", "10", "--report", "har"]);
     command.args(["--report-har-path", "report.har"]).args(more);

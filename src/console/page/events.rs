@@ -11,14 +11,12 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
-use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{OwnedSemaphorePermit, broadcast, mpsc};
 
 use crate::call::OperationId;
 use crate::console::Console;
-use crate::console::ask::Asked;
 use crate::console::guard::Signed;
 use crate::console::problem;
 
@@ -54,26 +52,13 @@ struct Stream {
     _place: OwnedSemaphorePermit,
 }
 
-/// For how long.
-#[derive(Debug, Deserialize)]
-pub struct Span {
-    /// In seconds; zero is only what is so now.
-    #[serde(rename = "for")]
-    seconds: Option<u64>,
-}
-
 const KIND: (header::HeaderName, &str) = (header::CONTENT_TYPE, "text/event-stream");
 
 pub async fn events(
     State(console): State<Arc<Console>>,
     signed: Signed,
-    Asked(span): Asked<Span>,
     headers: HeaderMap,
 ) -> Result<Response, Response> {
-    if span.seconds == Some(0) {
-        let at = console.gate.clock.now().to_string();
-        return Ok(([KIND], written("hello", 1, &json!({ "at": at }))).into_response());
-    }
     let place = Arc::clone(&console.streams).try_acquire_owned();
     let Ok(place) = place else {
         let said = problem(503, "too many pages are live: this one is not, load it again by hand");
@@ -93,8 +78,7 @@ pub async fn events(
     };
     let again = headers.contains_key("last-event-id");
     let begins = if again { Begins::Again } else { Begins::First };
-    let life = span.seconds.map_or(LIFE, |seconds| Duration::from_secs(seconds).min(LIFE));
-    tokio::spawn(stream.run(begins, life));
+    tokio::spawn(stream.run(begins));
     let body = Body::from_stream(futures_util::stream::unfold(taken, |mut taken| async {
         Some((taken.recv().await?, taken))
     }));
@@ -119,7 +103,7 @@ fn written(name: &str, number: u64, data: &serde_json::Value) -> String {
 struct Over;
 
 impl Stream {
-    async fn run(mut self, begins: Begins, life: Duration) {
+    async fn run(mut self, begins: Begins) {
         let closing = self.console.gate.closing.clone();
         let session = self.signed.session().cloned();
         let ended = async {
@@ -132,7 +116,7 @@ impl Stream {
             _over = self.tell(begins) => {}
             () = closing.cancelled() => {}
             () = ended => {}
-            () = tokio::time::sleep(life) => {}
+            () = tokio::time::sleep(LIFE) => {}
         }
     }
 

@@ -99,8 +99,8 @@ fn result(seen: &OperationView) -> Html {
     let upstream = name(&deed.upstream);
     let made = seen.made.as_ref().map(|made| html!(": "(id(made))));
     let status = deed.status.map(|status| html!("It answered " (status) "."));
-    let took =
-        deed.settled.map(|at| html!(" " (span(at.since(deed.created))) " from request to end."));
+    let took = deed.settled.map(|at| at.since(deed.created)).filter(|took| took.as_secs() > 0);
+    let took = took.map(|took| html!(" " (span(took)) " from request to end."));
     let line = |class: &'static str, shape: Icon, words: Html, more: Html| {
         let mut out = Html::new();
         out.raw(class);

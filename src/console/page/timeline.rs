@@ -183,7 +183,7 @@ mod tests {
         }
         assert_eq!(
             (page.matches("class=\"day\"").count(), page.matches("class=\"gap\"").count()),
-            (2, 2)
+            (1, 2)
         );
     }
 }
