@@ -145,6 +145,21 @@ fn a_person_signs_in_at_the_issuer() {
 }
 
 #[test]
+fn a_real_browser_signs_in_there_and_comes_back_from_other_sites() {
+    let folder = root().join("tests/console");
+    assert!(
+        folder.join("node_modules/playwright-core").is_dir(),
+        "playwright-core is missing: run `./test console`, which installs it"
+    );
+    let flow = Flow::open();
+    let op = flow.world.held("A-1");
+    let mut browser = Command::new("node");
+    browser.arg("page/issuer.mjs").args([&flow.world.url, &op]).current_dir(folder);
+    let said = run(&mut browser);
+    assert_eq!((said.code, said.out.trim()), (0, "well"), "{said:?}");
+}
+
+#[test]
 fn an_answer_counts_for_the_browser_that_asked_and_for_nobody_else() {
     let flow = Flow::open();
     let url = flow.world.url.clone();
