@@ -88,7 +88,7 @@ fn a_person_signs_in_at_the_issuer() {
     let op = flow.world.held("A-1");
     let mut browser = Browser::default();
     let page = browser.get(url, "/sign-in?next=%2Fv1%2Fholds", From::Nowhere);
-    let host = "Continue with 127.0.0.1";
+    let host = "Continue with localhost";
     assert!(page.body.contains(host) && page.body.contains("/sign-in/issuer?next=%2Fv1%2Fholds"));
 
     let callback = flow.until_callback(&mut browser, "dana", "%2Fv1%2Fholds");

@@ -8,7 +8,7 @@ const browser = await launch();
 try {
   const { context, page, faults } = await open(browser, console_);
   // The issuer's own page asks for a font of somebody else's: nothing leaves this machine.
-  await context.route((url) => url.hostname !== "127.0.0.1", (route) => route.abort());
+  await context.route((url) => !["127.0.0.1", "localhost"].includes(url.hostname), (route) => route.abort());
   await page.goto(`${console_}/holds/${op}`);
   await page.waitForURL("**/sign-in?next=**");
   await page.click("text=Continue with");
@@ -18,6 +18,7 @@ try {
   await page.waitForSelector('form input[value="consent"]', { state: "attached" });
   await page.click('button[type="submit"]');
   await page.waitForURL(`**/holds/${op}`);
+  await page.waitForSelector("h1");
   assert((await page.content()).includes("dana@shop.example"), "nobody is signed in:", await page.content());
   const cookies = (await context.cookies(console_)).filter((one) => one.name.startsWith("tollhouse"));
   assert(cookies.length === 1 && cookies[0].httpOnly && cookies[0].sameSite === "Strict", "cookies:", cookies);
