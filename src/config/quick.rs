@@ -103,6 +103,7 @@ fn settings(
         contracts,
         limits: Vec::new(),
         queues: queues.into_iter().map(|queue| (queue, Queue::default())).collect(),
+        destinations: Vec::new(),
         crowd: crate::store::Crowd::default(),
         policies: Vec::new(),
         default_policies: true,
