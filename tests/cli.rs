@@ -333,15 +333,6 @@ fn operations_are_listed_and_shown() {
     assert_eq!(one["amount"], json!({ "minor": 2500, "currency": "USD" }));
     assert_eq!((&one["agent"], &one["customer"]), (&"support-bot".into(), &"ann".into()));
 
-    let tail = house.cli(&["audit", "tail", "-n", "2"]);
-    assert_eq!((tail.code, tail.out.lines().count()), (0, 2), "{tail:?}");
-    let last: Value = serde_json::from_str(tail.out.lines().last().unwrap()).unwrap();
-    assert_eq!(
-        (&last["operation"], &last["decision"]),
-        (&held.clone().into(), &"hold".into()),
-        "{last}"
-    );
-
     let shown = house.listed(&["operations", "show", &done]);
     assert_eq!((&shown["state"], &shown["upstream_status"]), (&"done".into(), &200.into()));
     let key = shown["upstream_key"].as_str().unwrap().to_owned();
@@ -351,6 +342,13 @@ fn operations_are_listed_and_shown() {
     assert!(text.starts_with(&format!("{done}: Refund 25.00 USD of order A-1\n")), "{text}");
     let none = house.cli(&["operations", "show", "op_none"]);
     assert!(none.code == 2 && none.err.contains("expected an operation"), "{none:?}");
+
+    let tail = house.cli(&["audit", "tail", "-n", "2"]);
+    assert_eq!((tail.code, tail.out.lines().count()), (0, 2), "{tail:?}");
+    let mut lines = tail.out.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let (before, last) = (lines.next().unwrap(), lines.next().unwrap());
+    assert_eq!((&before["operation"], &before["decision"]), (&held.into(), &"hold".into()));
+    assert_eq!((&last["operation"], &last["kind"]), (&done.into(), &"viewed".into()), "{last}");
 }
 
 #[test]
