@@ -226,8 +226,8 @@ const configured = async (browser, _house, _ann, vendor) => {
   await page.waitForSelector("#ends");
   assert(/Your session ends in 1 min|Your session ends in 2 min/.test(await page.textContent("#ends")), await page.textContent("#ends"));
   assert((await axe(page)).length === 0, "accessible", await axe(page));
-  for (const [amount, typed] of [["118.00", false], ["120.00", false], ["120.01", true]]) {
-    const { op } = await refund(own, ann, "A-1", amount);
+  for (const [order, amount, typed] of [["A-1", "118.00", false], ["A-2", "120.00", false], ["A-3", "120.01", true]]) {
+    const { op } = await refund(own, ann, order, amount);
     await page.goto(`${own.console}/holds/${op}`);
     assert((await page.isVisible("#ok-amount")) === typed, amount);
     const answer = await page.evaluate((op) => {
