@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::notify::{HasPage, Reader};
+use super::people::Queues;
 use super::{Config, StorePlace, UpstreamSection};
-use crate::approval::Queue;
 use crate::breaker;
 use crate::catalog::pack::{self, Pack};
 use crate::credentials::{Reference, References};
@@ -142,7 +142,7 @@ impl File<'_> {
         &self,
         top: &Section<'_>,
         operator: &super::OperatorSection,
-    ) -> (Vec<(Arc<str>, Queue)>, Vec<Destination>, Crowd) {
+    ) -> (Queues, Vec<Destination>, Crowd) {
         let has_page = if operator.public_url.is_some() { HasPage::Yes } else { HasPage::No };
         let reader = Reader::new(self.base, has_page);
         let (queues, mut destinations) = super::people::queues(top, &reader);

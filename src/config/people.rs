@@ -9,18 +9,18 @@ use crate::notify::Destination;
 use crate::store::Crowd;
 use crate::yaml::{Node, Section};
 
+/// Queues by name, in the order of the file.
+pub type Queues = Vec<(Arc<str>, Queue)>;
+
 /// The queues of a file by name, and how many calls may wait; who outside is told is left out.
-pub fn read(top: &Section<'_>) -> (Vec<(Arc<str>, Queue)>, Crowd) {
+pub fn read(top: &Section<'_>) -> (Queues, Crowd) {
     let (queues, _told) = queues(top, &Reader::new(Path::new("."), HasPage::No));
     (queues, crowd(top))
 }
 
 /// The queues of a file, by name; `default` is always one. And who is told of what waits there.
-pub(super) fn queues(
-    top: &Section<'_>,
-    reader: &Reader<'_>,
-) -> (Vec<(Arc<str>, Queue)>, Vec<Destination>) {
-    let mut queues: Vec<(Arc<str>, Queue)> = Vec::new();
+pub(super) fn queues(top: &Section<'_>, reader: &Reader<'_>) -> (Queues, Vec<Destination>) {
+    let mut queues = Queues::new();
     let mut told = Vec::new();
     if let Some(section) = top.section("queues") {
         for (name, node) in section.entries() {

@@ -1,6 +1,6 @@
 //! What is said to an answer from a chat? Nobody is signed in here: the message proves itself, or is nothing.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::Json;
@@ -10,6 +10,7 @@ use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
+use super::listen::Peer;
 use super::{Console, objection, problem, sign_in};
 use crate::gate::NotTaken;
 use crate::notify::{ID, SIGNATURE, Sent, TIMESTAMP};
@@ -19,7 +20,7 @@ pub async fn take(
     request: Request,
 ) -> Result<Response, Response> {
     let (parts, body) = request.into_parts();
-    let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
+    let peer = parts.extensions.get::<ConnectInfo<Peer>>().and_then(|peer| peer.0.0);
     let body = axum::body::to_bytes(body, BODY_BYTES_MAX).await;
     let body = body.map_err(|_| problem(413, "an answer is at most 16 KiB"))?;
     let sent = sent(&parts.headers, &body);
