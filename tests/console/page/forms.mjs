@@ -209,8 +209,14 @@ const lost = async (browser, house) => {
   await page.keyboard.press("c");
   await page.waitForTimeout(300);
   assert(new URL(page.url()).pathname === "/", "no key moves any more");
-  await context.clearCookies();
-  await page.evaluate(() => fetch("/sign-out"));
+  // Who signs out on one page is signed out on all, and each says so.
+  const other = await context.newPage();
+  await other.goto(`${house.console}/controls`);
+  await other.click(".bar-side button");
+  await page.waitForSelector("#live .status-warn", { timeout: 20_000 });
+  assert(/Signed out/.test(await page.textContent("#live")), await page.textContent("#live"));
+  await signIn(page, house.console, OPERATOR);
+  await page.waitForSelector("#live .status-live");
   house.child.kill("SIGKILL");
   await page.waitForSelector("#live .status-warn", { timeout: 60_000 });
   assert(/Not live since/.test(await page.textContent("#live")), await page.textContent("#live"));
