@@ -150,8 +150,11 @@ fn result(seen: &OperationView) -> Html {
             line(PLAIN, Icon::NotSent, html!("Nothing left"), html!((said(&seen.reason))(took)))
         }
         State::Refused { .. } => {
-            let reason = html!((said(&seen.reason))(took));
-            line(STOP, Icon::Denied, html!("Nothing was sent"), reason)
+            // A person's own words stand in the life below, as theirs.
+            let is_denied = Status::of(deed.state) == Status::Denied;
+            let why =
+                if is_denied { "The agent was told why.".to_owned() } else { said(&seen.reason) };
+            line(STOP, Icon::Denied, html!("Nothing was sent"), html!((why)(took)))
         }
         State::Done { .. } | State::Held | State::Unknown => Html::new(),
     };

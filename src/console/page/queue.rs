@@ -209,7 +209,7 @@ fn empty(frame: &Frame, seen: &QueueView) -> Html {
         html!(" The last one, " (title(deed)) ", was answered " (span(frame.now.since(deed.updated))) " ago.")
     });
     let heading = match &seen.only {
-        Some(queue) => html!("Nothing waits in "(name(queue))),
+        Some(queue) => html!("Nothing waits in the queue "(name(queue))),
         None => html!("Nothing waits for you"),
     };
     html!(

@@ -209,8 +209,14 @@ const lost = async (browser, house) => {
   await page.keyboard.press("c");
   await page.waitForTimeout(300);
   assert(new URL(page.url()).pathname === "/", "no key moves any more");
-  await context.clearCookies();
-  await page.evaluate(() => fetch("/sign-out"));
+  // Who signs out on one page is signed out on all, and each says so.
+  const other = await context.newPage();
+  await other.goto(`${house.console}/controls`);
+  await other.click(".bar-side button");
+  await page.waitForSelector("#live .status-warn", { timeout: 20_000 });
+  assert(/Signed out/.test(await page.textContent("#live")), await page.textContent("#live"));
+  await signIn(page, house.console, OPERATOR);
+  await page.waitForSelector("#live .status-live");
   house.child.kill("SIGKILL");
   await page.waitForSelector("#live .status-warn", { timeout: 60_000 });
   assert(/Not live since/.test(await page.textContent("#live")), await page.textContent("#live"));
@@ -226,8 +232,8 @@ const configured = async (browser, _house, _ann, vendor) => {
   await page.waitForSelector("#ends");
   assert(/Your session ends in 1 min|Your session ends in 2 min/.test(await page.textContent("#ends")), await page.textContent("#ends"));
   assert((await axe(page)).length === 0, "accessible", await axe(page));
-  for (const [amount, typed] of [["118.00", false], ["120.00", false], ["120.01", true]]) {
-    const { op } = await refund(own, ann, "A-1", amount);
+  for (const [order, amount, typed] of [["A-1", "118.00", false], ["A-2", "120.00", false], ["A-3", "120.01", true]]) {
+    const { op } = await refund(own, ann, order, amount);
     await page.goto(`${own.console}/holds/${op}`);
     assert((await page.isVisible("#ok-amount")) === typed, amount);
     const answer = await page.evaluate((op) => {

@@ -248,7 +248,12 @@
       }
     });
     events.addEventListener("error", () => {
-      if (events.readyState === EventSource.CLOSED) lost("");
+      if (events.readyState !== EventSource.CLOSED) return;
+      // It was answered, and not with events: nobody is signed in any more, or there is no place.
+      load().then(
+        () => lost(""),
+        (why) => lost(why.message === "signed out" ? "Signed out" : ""),
+      );
     });
     setInterval(() => {
       if (Date.now() - heard > 40000) lost("");
