@@ -217,12 +217,36 @@ const lost = async (browser, house) => {
   await context.close();
 };
 
+// What the operator wrote: over how much an amount is typed, and how long a session lasts, which is told before it ends.
+const configured = async (browser, _house, _ann, vendor) => {
+  const own = await tollhouse(vendor.url, "", "  confirm_over: [120.00 USD]\n  session: 2m\n");
+  const ann = own.token("support-bot", "ann");
+  const { page, context, faults } = await open(browser, own.console);
+  await signIn(page, own.console, OPERATOR);
+  await page.waitForSelector("#ends");
+  assert(/Your session ends in 1 min|Your session ends in 2 min/.test(await page.textContent("#ends")), await page.textContent("#ends"));
+  assert((await axe(page)).length === 0, "accessible", await axe(page));
+  for (const [amount, typed] of [["118.00", false], ["120.00", false], ["120.01", true]]) {
+    const { op } = await refund(own, ann, "A-1", amount);
+    await page.goto(`${own.console}/holds/${op}`);
+    assert((await page.isVisible("#ok-amount")) === typed, amount);
+    const answer = await page.evaluate((op) => {
+      const form = new URLSearchParams(new FormData(document.getElementById("approve")));
+      form.delete("amount");
+      return fetch(`/holds/${op}/approve`, { method: "POST", body: form }).then((answer) => answer.status);
+    }, op);
+    assert((answer === 422) === typed, `${amount} without its amount`, answer);
+  }
+  assert(faults.every((fault) => fault.includes("422")), faults);
+  await context.close();
+};
+
 const main = async () => {
   const vendor = await shop();
   const house = await tollhouse(vendor.url);
   const ann = house.token("support-bot", "ann");
   const browser = await launch();
-  for (const step of [withoutScript, largeSum, changedMeanwhile, live, batch, stop, resolve, lost]) {
+  for (const step of [withoutScript, largeSum, changedMeanwhile, live, batch, stop, resolve, configured, lost]) {
     try {
       await step(browser, house, ann, vendor);
     } catch (error) {
