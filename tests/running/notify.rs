@@ -274,7 +274,8 @@ fn who_is_gone_is_not_told_again_and_nobody_is_sent_elsewhere() {
     gone.play(Play::Status(410));
     moved.play(Play::Redirect(elsewhere.url("/chat")));
     house.refund("A-1", "450.00", "k-1");
-    (gone.until("/chat", 1), moved.until("/chat", 1));
+    gone.until("/chat", 1);
+    moved.until("/chat", 1);
     until_log(&house, "it answered 307: redirects are not followed");
     moved.play(Play::Status(200));
     clock.set(60);
