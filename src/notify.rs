@@ -183,7 +183,8 @@ impl Place {
     /// Whether what is told there can be read on the way.
     pub fn is_in_the_clear(&self) -> bool {
         let url: &Origin = &self.to.url;
-        let local = matches!(url.host(), "localhost" | "::1") || url.host().starts_with("127.");
+        let address: Result<std::net::IpAddr, _> = url.host().parse();
+        let local = url.host() == "localhost" || address.is_ok_and(|at| at.is_loopback());
         url.scheme() == Scheme::Http && !local
     }
 
@@ -753,7 +754,10 @@ mod tests {
             ("https://chat.example", false),
             ("http://127.0.0.1:9/x", false),
             ("http://localhost:9/x", false),
+            ("http://[::1]:9/x", false),
             ("http://chat.internal/x", true),
+            ("http://127.evil.example/x", true),
+            ("http://10.0.0.1/x", true),
         ] {
             let place = place(url).unwrap();
             assert_eq!(place.is_in_the_clear(), clear, "{url}");

@@ -22,7 +22,7 @@ pub async fn take(
     let (parts, body) = request.into_parts();
     let peer = parts.extensions.get::<ConnectInfo<Peer>>().and_then(|peer| peer.0.0);
     let body = axum::body::to_bytes(body, BODY_BYTES_MAX).await;
-    let body = body.map_err(|_| problem(413, "an answer is at most 16 KiB"))?;
+    let body = body.map_err(|_| problem(413, "an answer is at most 64 KiB"))?;
     let sent = sent(&parts.headers, &body);
     match console.gate.answer_from_outside(&sent).await {
         Ok(record) => {
@@ -33,8 +33,8 @@ pub async fn take(
     }
 }
 
-/// BOUND: ids, a digest, and a reason of 2,000 characters.
-const BODY_BYTES_MAX: usize = 16 << 10;
+/// BOUND: as everywhere at the console; ids, a digest and a reason are 12 KiB at most.
+const BODY_BYTES_MAX: usize = 64 << 10;
 
 /// Each header once; twice is none.
 fn sent<'s>(headers: &'s HeaderMap, body: &'s Bytes) -> Sent<'s> {

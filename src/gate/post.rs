@@ -294,8 +294,10 @@ impl Gate {
 
     /// Letters that this process could not deliver yet, and how old the oldest is.
     pub(super) fn count_letters(&self) {
-        let now = self.clock.now();
-        let waiting = self.notify.waiting.lock();
+        let (now, leads) = (self.clock.now(), self.leads.load(Ordering::Acquire));
+        let mut waiting = self.notify.waiting.lock();
+        // Who does not deliver does not know; and a letter that made room for a newer one was never noted.
+        waiting.retain(|_, at| leads && now.since(*at) <= notify::GIVE_UP.saturating_mul(2));
         let oldest = waiting.values().map(|at| now.since(*at)).max().unwrap_or_default();
         self.telemetry.letters(waiting.len(), oldest);
     }
