@@ -47,7 +47,16 @@ impl Timestamp {
 
     /// The moment an RFC 3339 text names, if it is one.
     pub fn parse(text: &str) -> Option<Self> {
-        let moment = humantime::parse_rfc3339_weak(text.trim()).ok()?;
+        let text = text.trim();
+        // The parser looks at no more than it needs: an offset, or anything else behind, is not UTC.
+        let behind = text.get(19..).unwrap_or_default();
+        let fraction = behind.strip_suffix('Z').unwrap_or(behind);
+        let digits = fraction.strip_prefix('.').unwrap_or("0");
+        let is_plain = fraction.is_empty() || fraction.starts_with('.');
+        if !is_plain || digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+            return None;
+        }
+        let moment = humantime::parse_rfc3339_weak(text).ok()?;
         let span = moment.duration_since(UNIX_EPOCH).ok()?;
         Some(Self(millis(span)))
     }
@@ -132,6 +141,41 @@ impl Clock {
     pub fn set(&self, to: Timestamp) {
         if let Self::Hand(hand) = self {
             hand.wall.store(to.0, Ordering::SeqCst);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_read_whole_or_not_at_all() {
+        let noon = Timestamp(1_772_366_400_000);
+        for text in [
+            "2026-03-01T12:00:00Z",
+            "2026-03-01T12:00:00.000Z",
+            " 2026-03-01 12:00:00Z ",
+            "2026-03-01T12:00:00",
+            "2026-03-01T12:00:00.000",
+        ] {
+            assert_eq!(Timestamp::parse(text), Some(noon), "{text}");
+        }
+        for text in [
+            "",
+            "2026-03-01",
+            "2026-03-01T12:00Z",
+            "2026-03-01T12:00:00Z*",
+            "2026-03-01T12:00:00*",
+            "2026-03-01T12:00:00+02:00",
+            "2026-03-01T12:00:00-00:00",
+            "2026-03-01T12:00:00.Z",
+            "2026-03-01T12:00:00.1x",
+            "2026-03-01T12:00:00ZZ",
+            "2026-03-01T12:00:00Z 2027",
+            "2026-13-01T12:00:00Z",
+        ] {
+            assert_eq!(Timestamp::parse(text), None, "{text}");
         }
     }
 }

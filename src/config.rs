@@ -5,6 +5,7 @@
 
 mod build;
 mod load;
+mod notify;
 mod operator;
 mod people;
 mod quick;
@@ -54,6 +55,8 @@ pub struct Config {
     pub process: crate::breaker::lanes::Settings,
     /// The queues that exist.
     pub queues: Vec<(Arc<str>, crate::approval::Queue)>,
+    /// Who outside is told of what.
+    pub destinations: Vec<crate::notify::Destination>,
     /// How many calls may wait for people at once.
     pub crowd: crate::store::Crowd,
     /// Policy files: name and text.

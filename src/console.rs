@@ -3,6 +3,7 @@
 //! Never answers without knowing who asks, except for the three probes, which name nobody, and for
 //! signing in.
 
+mod answers;
 mod api;
 mod ask;
 mod form;
@@ -83,6 +84,8 @@ pub struct Console {
     operators: Vec<Box<str>>,
     confirm_over: Vec<Money>,
     sign_in: SignIn,
+    /// Answers from outside that nobody of ours signed.
+    guesses: sign_in::Throttle,
     /// The last day in numbers.
     pulse: Pulse,
     /// Places for pages that are live.
@@ -98,9 +101,10 @@ impl Console {
     pub fn new(gate: Arc<Gate>, settings: Settings) -> Result<Self, String> {
         let (public_url, operators) = (settings.public_url.clone(), settings.operators.clone());
         let confirm_over = settings.confirm_over.clone();
+        let guesses = sign_in::Throttle::new(gate.clock.clone());
         let sign_in = SignIn::new(&gate, settings)?;
         let (pulse, streams) = (Pulse::default(), Arc::new(Semaphore::new(STREAMS_MAX)));
-        Ok(Self { gate, public_url, operators, confirm_over, sign_in, pulse, streams })
+        Ok(Self { gate, public_url, operators, confirm_over, sign_in, guesses, pulse, streams })
     }
 
     /// Serves the console until `stop` is true.

@@ -200,6 +200,41 @@ pub struct Shown {
     pub failure: Option<String>,
 }
 
+/// A secret that no upstream is opened with: it stands by itself, and is read again when its file changes.
+#[derive(Clone)]
+pub struct Kept {
+    source: Arc<Source>,
+    clock: Clock,
+}
+
+impl Kept {
+    /// Reads it once. `environment` answers for variables.
+    ///
+    /// # Errors
+    ///
+    /// Why there is none.
+    pub fn load(
+        reference: &Reference,
+        environment: &dyn Fn(&str) -> Option<String>,
+        clock: Clock,
+    ) -> Result<Self, String> {
+        let source = Source::load(reference, environment, clock.now())?;
+        Ok(Self { source: Arc::new(source), clock })
+    }
+
+    /// As it is now.
+    pub fn open(&self) -> Secret {
+        self.source.look(self.clock.now());
+        self.source.held.lock().secret.share()
+    }
+}
+
+impl fmt::Debug for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Kept({})", self.source.reference)
+    }
+}
+
 /// Every upstream's secrets.
 pub struct Vault {
     upstreams: Vec<(Arc<str>, ByClass)>,

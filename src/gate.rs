@@ -8,6 +8,7 @@
 //! Never sends without a permit, never answers without a record, never retries an effect.
 
 mod ask;
+mod callback;
 mod complete;
 mod door;
 mod evidence;
@@ -22,6 +23,7 @@ mod own;
 mod parcel;
 mod people;
 mod permit;
+mod post;
 mod reconcile;
 mod record;
 mod reserve;
@@ -37,6 +39,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 pub use ask::Asked;
+pub use callback::NotTaken;
 pub use complete::Unrecorded;
 pub use door::AtDoor;
 pub use evidence::Evidence;
@@ -63,6 +66,7 @@ use crate::facts::Lookups;
 use crate::freeze::Freezes;
 use crate::identity::Identity;
 use crate::limits::Rates;
+use crate::notify::Notify;
 use crate::outbound::{Outbound, Upstream};
 use crate::policy::Policy;
 use crate::refusal::Refusal;
@@ -99,6 +103,8 @@ pub struct Gate {
     pub lasting: Lasting,
     /// Did a human say yes?
     pub approvals: Approvals,
+    /// Who outside is told?
+    pub notify: Notify,
     /// With which key?
     pub vault: Arc<Vault>,
     /// The way out.

@@ -32,6 +32,7 @@ pub mod facts;
 pub mod freeze;
 pub mod identity;
 pub mod limits;
+pub mod notify;
 pub mod operation;
 pub mod policy;
 

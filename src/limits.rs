@@ -5,6 +5,8 @@
 
 mod budget;
 mod rate;
+mod rule;
 
 pub use budget::budgets;
-pub use rate::{Per, Rates, Rule, Taken, read};
+pub use rate::{Rates, Taken};
+pub use rule::{Across, Per, Rule, read};

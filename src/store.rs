@@ -32,7 +32,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-pub use self::ask::{BudgetUse, Crowd, Entry, HoldTerms, Likeness, Reserve, Take};
+pub use self::ask::{BudgetUse, Crowd, Entry, HoldTerms, Likeness, RateUse, Reserve, Take};
 pub use self::freeze::{Bearer, Freeze, FreezeScope, Subject};
 pub use self::hold::{Approval, Hold, Letter, News, Place, Quorum, Risk, Yes};
 pub use self::look::Listed;

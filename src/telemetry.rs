@@ -265,6 +265,21 @@ impl Telemetry {
         self.metrics.sign_in(event, how);
     }
 
+    /// Somebody outside was told, or not: `delivered`, `failed`, `gone`, `gave_up`, `dropped`.
+    pub fn notified(&self, news: &'static str, result: &'static str) {
+        self.metrics.notified(news, result);
+    }
+
+    /// What became of an answer that a destination sent back, a word of a closed list.
+    pub fn callback(&self, result: &'static str) {
+        self.metrics.callback(result);
+    }
+
+    /// Notifications that wait, and how long the oldest has.
+    pub fn letters(&self, count: usize, oldest: Duration) {
+        self.metrics.letters(u64::try_from(count).unwrap_or(u64::MAX), oldest.as_secs());
+    }
+
     /// Anything else worth a line.
     pub fn tell(&self, mut line: LogLine) {
         self.write(&mut line);

@@ -89,6 +89,7 @@ pub fn ask(key: Option<&str>, amount: &str, token: u64) -> Reserve {
         },
         seen: u64::MAX,
         likeness: None,
+        rates: Vec::new(),
         budgets: Vec::new(),
         request: Bytes::new(),
     }

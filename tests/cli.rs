@@ -345,8 +345,10 @@ fn operations_are_listed_and_shown() {
 
     let tail = house.cli(&["audit", "tail", "-n", "2"]);
     assert_eq!((tail.code, tail.out.lines().count()), (0, 2), "{tail:?}");
-    let last: Value = serde_json::from_str(tail.out.lines().last().unwrap()).unwrap();
-    assert_eq!((&last["operation"], &last["decision"]), (&held.into(), &"hold".into()), "{last}");
+    let mut lines = tail.out.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let (before, last) = (lines.next().unwrap(), lines.next().unwrap());
+    assert_eq!((&before["operation"], &before["decision"]), (&held.into(), &"hold".into()));
+    assert_eq!((&last["operation"], &last["kind"]), (&done.into(), &"viewed".into()), "{last}");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod browser;
 mod coverage;
+mod events;
 mod issuer;
 mod people;
 mod schema;

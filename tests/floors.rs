@@ -11,7 +11,7 @@ const FLOORS: &[(u8, &[&str])] = &[
     (0, &["money", "refusal", "value", "yaml"]),
     (1, &["credentials", "outbound", "redact", "resolve", "store", "telemetry", "wire"]),
     (2, &["approval", "audit", "breaker", "catalog", "disclosure", "facts", "freeze", "identity"]),
-    (2, &["limits", "operation", "policy"]),
+    (2, &["limits", "notify", "operation", "policy"]),
     (3, &["gate"]),
     (4, &["config", "console", "proxy"]),
     (5, &["cli", "lib", "main"]),

@@ -29,6 +29,7 @@ mod floors;
 mod identity;
 mod operation;
 mod packs;
+mod page;
 mod policy;
 mod proxy;
 mod running;

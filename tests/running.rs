@@ -1,11 +1,13 @@
 //! The real binary, started as an operator starts it, before a shop that follows a script.
 
+pub mod answers;
 mod console;
 mod crash;
 mod disk;
 mod faults;
 mod fleet;
 mod http2;
+mod notify;
 mod people;
 mod races;
 mod serving;

@@ -94,3 +94,8 @@ fn the_node_sdk_is_served_and_money_is_safe() {
     );
     Stand::new().run(Command::new("node").arg("agent.mjs"));
 }
+
+#[test]
+fn the_standard_webhooks_library_agrees_with_us() {
+    crate::running::answers::the_standard_library_agrees();
+}

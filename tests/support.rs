@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod house;
+pub mod receiver;
 pub mod redis;
 pub mod set_clock;
 pub mod shop;

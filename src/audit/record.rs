@@ -53,6 +53,8 @@ pub enum Event {
     Frozen,
     /// A person let a scope run again.
     Unfrozen,
+    /// Somebody outside could not be told for a day.
+    Undelivered,
     /// A person made tokens count no more.
     Revoked,
     /// A person took a revocation back.
@@ -97,6 +99,7 @@ impl Event {
             Self::Restored => "restored",
             Self::Frozen => "frozen",
             Self::Unfrozen => "unfrozen",
+            Self::Undelivered => "undelivered",
             Self::Reloaded => "reloaded",
             Self::Viewed => "viewed",
             Self::SignedIn => "signed_in",

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use super::{Config, StorePlace, UpstreamSection};
-use crate::approval::{Approvals, Rules};
+use crate::approval::{Answerers, Approvals, Rules};
 use crate::audit::Audit;
 use crate::breaker::Breaker;
 use crate::breaker::lanes::Lanes;
@@ -18,6 +18,7 @@ use crate::freeze::Freezes;
 use crate::gate::{AtDoor, Gate, Lasting, Site, Unrecorded, Unsettled, Watched};
 use crate::identity::{self, Identity};
 use crate::limits::Rates;
+use crate::notify::{Destination, Notify};
 use crate::outbound::{Addresses, Connection, Exchange, Network, Outbound, Outgoing, Upstream};
 use crate::policy::{self, Policy, Shipped};
 use crate::store::record::sha256;
@@ -66,6 +67,7 @@ pub fn check(config: Config) -> Result<Checked, ConfigErrors> {
             one.pack.actions().len()
         ));
     }
+    said.extend(config.destinations.iter().map(Destination::described));
     match &config.store {
         StorePlace::Memory => {}
         StorePlace::Embedded { dir, .. } => {
@@ -246,7 +248,8 @@ fn beside(dir: &Path) -> Result<Vec<u8>, String> {
 pub fn gate(config: Config, vault: Vault, keep: Keep, clock: Clock) -> Result<Gate, ConfigErrors> {
     let vault = Arc::new(vault);
     let authorities = config.upstreams.iter().filter_map(|one| one.upstream.ca.as_deref());
-    let network = Network::new(authorities).map_err(|e| fault("upstreams", &e))?;
+    let told = config.destinations.iter().filter_map(|one| one.place.authorities());
+    let network = Network::new(authorities.chain(told)).map_err(|e| fault("upstreams", &e))?;
     let outbound = Arc::new(Outbound::Network(network));
     let consent = match config.identity.consent {
         identity::ConsentRule::IfPresent => policy::ConsentRule::IfPresent,
@@ -266,12 +269,13 @@ pub fn gate(config: Config, vault: Vault, keep: Keep, clock: Clock) -> Result<Ga
         Keep::Nothing => in_memory(&clock)?,
     };
     let store = Arc::new(store);
+    let notify = notify(config.destinations, &config.operator);
     let rules = Rules {
         queues: config.queues.into_iter().collect(),
         limits: config.operator.limits.iter().cloned().collect(),
         crowd: config.crowd,
-        wants: Vec::new(),
-        answerers: config.operator.answerers(),
+        wants: notify.wants(),
+        answerers: answerers(&config.operator, &notify),
     };
     let fetch = fetch(Arc::clone(&outbound));
     let identity = Identity::new(config.identity, fetch, clock.clone(), None);
@@ -294,6 +298,7 @@ pub fn gate(config: Config, vault: Vault, keep: Keep, clock: Clock) -> Result<Ga
         policy: Arc::new(policy),
         lasting: Lasting::default(),
         approvals: Approvals::new(Arc::clone(&store), rules),
+        notify,
         vault,
         outbound,
         audit: Arc::new(audit),
@@ -310,6 +315,23 @@ pub fn gate(config: Config, vault: Vault, keep: Keep, clock: Clock) -> Result<Ga
         store,
         clock,
     })
+}
+
+/// Who outside is told.
+fn notify(destinations: Vec<Destination>, operator: &super::OperatorSection) -> Notify {
+    Notify {
+        destinations: destinations.into_iter().map(Arc::new).collect(),
+        page: operator.public_url.as_ref().map(|url| url.to_string().into()),
+        ..Notify::default()
+    }
+}
+
+/// Who could answer holds: people, machines, and chats.
+fn answerers(operator: &super::OperatorSection, notify: &Notify) -> Answerers {
+    let mut all = operator.answerers();
+    let chats = notify.destinations.iter().filter_map(|one| one.answers.as_ref());
+    all.machines.extend(chats.map(|one| one.roles.clone()));
+    all
 }
 
 fn roads(upstreams: &[UpstreamSection]) -> Vec<Road> {

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::notify::{HasPage, Reader};
+use super::people::Queues;
 use super::{Config, StorePlace, UpstreamSection};
 use crate::breaker::{self, lanes};
 use crate::catalog::pack::{self, Pack};
@@ -13,12 +15,14 @@ use crate::credentials::{Reference, References};
 use crate::facts::AccountRule;
 use crate::identity::{Development, KeySource};
 use crate::limits;
+use crate::notify::Destination;
 use crate::outbound::{Addresses, Http, Scheme, Upstream};
 use crate::policy::Contracts;
+use crate::store::Crowd;
 use crate::yaml::{ConfigErrors, Faults, Node, Section, Shape};
 
 /// Keys that the contracts page knows and that are not built yet: refused with these words.
-const NOT_BUILT: &[&str] = &["tls", "tenants", "rollout", "hooks"];
+const NOT_BUILT: &[&str] = &["tls", "tenants", "rollout"];
 
 /// Reads the configuration at `path`, and everything it names.
 ///
@@ -81,7 +85,6 @@ impl File<'_> {
             true => Development::Accepted,
             false => Development::Refused,
         };
-        let (queues, crowd) = super::people::read(top);
         let upstreams = self.upstreams(top);
         let policies = self.policies(top);
         let identity = top
@@ -99,6 +102,7 @@ impl File<'_> {
         }
         let own = (self.base, development);
         let (console, operator) = super::operator::read(top, identity.as_ref(), own);
+        let (queues, destinations, crowd) = self.people(top, &operator);
         let store = self.store(top);
         let probes = top.section("probes").and_then(|s| {
             let at = s.required("listen", socket_address);
@@ -125,12 +129,26 @@ impl File<'_> {
             limits,
             process,
             queues,
+            destinations,
             crowd,
             default_policies: policies.0,
             policies: policies.1,
             log,
             drain,
         })
+    }
+
+    /// The queues, who outside is told of them and of other news, and how many calls may wait.
+    fn people(
+        &self,
+        top: &Section<'_>,
+        operator: &super::OperatorSection,
+    ) -> (Queues, Vec<Destination>, Crowd) {
+        let has_page = if operator.public_url.is_some() { HasPage::Yes } else { HasPage::No };
+        let reader = Reader::new(self.base, has_page);
+        let (queues, mut destinations) = super::people::queues(top, &reader);
+        destinations.extend(reader.hooks(top));
+        (queues, destinations, super::people::crowd(top))
     }
 
     fn store(&self, top: &Section<'_>) -> Option<StorePlace> {

@@ -1,23 +1,32 @@
 //! Who is asked, reminded and asked instead: the sections `queues` and `holds`.
 
+use std::path::Path;
 use std::sync::Arc;
 
+use super::notify::{HasPage, Reader};
 use crate::approval::{Escalate, Queue};
+use crate::notify::Destination;
 use crate::store::Crowd;
 use crate::yaml::{Node, Section};
 
-/// The queues of a file by name, and how many calls may wait.
-pub fn read(top: &Section<'_>) -> (Vec<(Arc<str>, Queue)>, Crowd) {
-    (queues(top), crowd(top))
+/// Queues by name, in the order of the file.
+pub type Queues = Vec<(Arc<str>, Queue)>;
+
+/// The queues of a file by name, and how many calls may wait; who outside is told is left out.
+pub fn read(top: &Section<'_>) -> (Queues, Crowd) {
+    let (queues, _told) = queues(top, &Reader::new(Path::new("."), HasPage::No));
+    (queues, crowd(top))
 }
 
-/// `default` is always one of them.
-fn queues(top: &Section<'_>) -> Vec<(Arc<str>, Queue)> {
-    let mut queues: Vec<(Arc<str>, Queue)> = Vec::new();
+/// The queues of a file, by name; `default` is always one. And who is told of what waits there.
+pub(super) fn queues(top: &Section<'_>, reader: &Reader<'_>) -> (Queues, Vec<Destination>) {
+    let mut queues = Queues::new();
+    let mut told = Vec::new();
     if let Some(section) = top.section("queues") {
         for (name, node) in section.entries() {
             let one = section.faults().section(node, &section.path(name));
             queues.push((name.into(), queue(&one)));
+            told.extend(reader.of_queue(&one, name));
             one.finish();
         }
         for (name, queue) in &queues {
@@ -31,13 +40,10 @@ fn queues(top: &Section<'_>) -> Vec<(Arc<str>, Queue)> {
     if !queues.iter().any(|(name, _)| &**name == "default") {
         queues.push(("default".into(), Queue::default()));
     }
-    queues
+    (queues, told)
 }
 
 fn queue(section: &Section<'_>) -> Queue {
-    if section.node("notify").is_some() {
-        section.fault("notify", "is not built yet; leave it out");
-    }
     let escalate = section.section("escalate").and_then(|escalate| {
         let after = escalate.required("after", Node::duration);
         let to = escalate.required("to", |n| n.name().map(Arc::from));
@@ -53,7 +59,7 @@ fn queue(section: &Section<'_>) -> Queue {
 }
 
 /// How many calls may wait for people at once: `holds: { per_agent, per_customer }`.
-fn crowd(top: &Section<'_>) -> Crowd {
+pub(super) fn crowd(top: &Section<'_>) -> Crowd {
     let mut crowd = Crowd::default();
     if let Some(section) = top.section("holds") {
         crowd.agent = section.optional("per_agent", most).unwrap_or(crowd.agent);

@@ -104,6 +104,7 @@ fn settings(
         limits: Vec::new(),
         process: crate::breaker::lanes::Settings::process(),
         queues: queues.into_iter().map(|queue| (queue, Queue::default())).collect(),
+        destinations: Vec::new(),
         crowd: crate::store::Crowd::default(),
         policies: Vec::new(),
         default_policies: true,

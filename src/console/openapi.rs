@@ -77,6 +77,13 @@ const SAID: &[Said] = &[
         Some("No"),
         One("Hold"),
     ),
+    said(
+        ("POST", "/v1/answers"),
+        "An answer from a chat, signed as Standard Webhooks with the destination's key",
+        &[],
+        Some("SignedAnswer"),
+        One("AnswerTaken"),
+    ),
     said(("GET", "/v1/freezes"), "Stops in force", &[], None, Many("Freeze")),
     said(("POST", "/v1/freezes"), "Stop a scope at once", &[], Some("NewFreeze"), Made("Freeze")),
     said(("DELETE", "/v1/freezes/{id}"), "Let a scope run again", &[], None, One("Lifted")),
@@ -240,16 +247,25 @@ fn operation(said: &Said, route: &Route) -> Value {
     let of_query = said.query.iter().map(
         |name| json!({ "name": name, "in": "query", "required": false, "schema": query(name) }),
     );
+    // Standard Webhooks: nobody signs in where the message proves itself.
+    let proves_itself = route.access == Access::Anybody && said.body.is_some();
+    let signed = [crate::notify::ID, crate::notify::TIMESTAMP, crate::notify::SIGNATURE];
+    let of_head = signed.into_iter().filter(|_| proves_itself).map(|name| {
+        json!({ "name": name, "in": "header", "required": true, "schema": { "type": "string" } })
+    });
     let mut all = json!({
         "summary": said.summary,
         "operationId": name_of(route),
         "x-access": access(route.access),
-        "parameters": of_path.chain(of_query).collect::<Vec<_>>(),
+        "parameters": of_path.chain(of_query).chain(of_head).collect::<Vec<_>>(),
         "responses": responses,
     });
     if let (Some(body), Value::Object(members)) = (said.body, &mut all) {
         let content = json!({ "application/json": { "schema": reference(body) } });
         members.insert("requestBody".to_owned(), json!({ "required": true, "content": content }));
+    }
+    if let (true, Value::Object(members)) = (proves_itself, &mut all) {
+        members.insert("security".to_owned(), json!([]));
     }
     all
 }
@@ -289,7 +305,7 @@ fn query(name: &str) -> Value {
 
 /// How it may be refused.
 fn refusals(said: &Said, route: &Route) -> Vec<(&'static str, &'static str)> {
-    let has_id = route.path.contains('{');
+    let has_id = route.path.contains('{') || route.path == "/v1/answers";
     let mut all = Vec::new();
     if has_id || said.body.is_some() || !said.query.is_empty() {
         all.push(("400", "It does not read; the detail says what was expected"));

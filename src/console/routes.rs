@@ -12,7 +12,7 @@ use axum::response::Response;
 use axum::routing::{MethodRouter, delete, get, post};
 
 use super::guard::{self, Guarded, Reached};
-use super::{Console, api, openapi, page, probes, problem, revocations, sign_in, waiting};
+use super::{Console, answers, api, openapi, page, probes, problem, revocations, sign_in, waiting};
 
 /// What somebody must be to ask a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,6 +118,8 @@ pub static ROUTES: &[Route] = &[
     api((GET, "/v1/holds/{op}"), Access::SignedIn, || get(api::hold)),
     api((POST, "/v1/holds/{op}/approve"), Access::Answers, || post(api::approve)),
     api((POST, "/v1/holds/{op}/deny"), Access::Answers, || post(api::deny)),
+    // Signed by a destination that was told: nobody else is believed.
+    api((POST, "/v1/answers"), Access::Anybody, || post(answers::take)),
     api((GET, "/v1/freezes"), Access::SignedIn, || get(api::freezes)),
     api((POST, "/v1/freezes"), Access::SignedIn, || post(api::freeze)),
     api((DELETE, "/v1/freezes/{id}"), Access::Operates, || delete(api::unfreeze)),

@@ -154,7 +154,7 @@ impl Sessions {
         Ok(name)
     }
 
-    /// The session that a request brings along, which counts as used now.
+    /// The session that a request brings along, which counts as used now if a person made it.
     pub(super) fn of(&self, headers: &HeaderMap, cookie: &str) -> Option<Arc<Session>> {
         let name = hash(cookie_of(headers, cookie)?);
         let now = self.clock.now();
@@ -165,7 +165,9 @@ impl Sessions {
             over(&session);
             return None;
         }
-        session.used.store(now.0, Ordering::Relaxed);
+        if is_by_a_person(headers) {
+            session.used.store(now.0, Ordering::Relaxed);
+        }
         Some(session)
     }
 
@@ -182,6 +184,13 @@ impl Sessions {
     fn count(&self) -> usize {
         self.on.lock().len()
     }
+}
+
+/// SECURITY: a page that is live reads itself again and again: a screen that nobody looks at must not keep its
+/// session by that. Fetch Metadata is the browser's own word for what asks: a page that somebody went to, or
+/// a script of one (`empty`), a style, a picture.
+fn is_by_a_person(headers: &HeaderMap) -> bool {
+    headers.get("sec-fetch-dest").is_none_or(|asks| asks == "document")
 }
 
 /// Ends the one that was not used for the longest.
@@ -246,6 +255,26 @@ mod tests {
 
     fn named(name: &str) -> HeaderMap {
         with(&format!("theme=dark; {COOKIE}={name}"))
+    }
+
+    #[test]
+    fn a_live_page_that_nobody_looks_at_does_not_keep_its_session() {
+        let minutes = |n: u64| Duration::from_secs(n * 60);
+        let (all, clock) = sessions(Lasts { whole: minutes(60), idle: minutes(10) });
+        let name = all.begin(operator("eve"), None).unwrap();
+        let by = |asks: &str| {
+            let mut headers = named(&name);
+            headers.append("sec-fetch-dest", asks.parse().unwrap());
+            headers
+        };
+        clock.turn(minutes(9));
+        assert!(all.of(&by("document"), COOKIE).is_some());
+        for asks in ["empty", "style", "image", "empty"] {
+            clock.turn(minutes(2));
+            assert!(all.of(&by(asks), COOKIE).is_some(), "{asks}");
+        }
+        clock.turn(minutes(2));
+        assert!(all.of(&by("document"), COOKIE).is_none(), "ten minutes since somebody looked");
     }
 
     #[test]

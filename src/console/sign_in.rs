@@ -29,7 +29,7 @@ use codes::Codes;
 pub use doors::{begin, callback, code, enter, leave, script, session, show};
 use oidc::Oidc;
 pub use oidc::{OidcSettings, look_at};
-use throttle::Throttle;
+pub(super) use throttle::Throttle;
 
 /// Everything that tells who asks.
 #[derive(Debug)]
@@ -228,7 +228,7 @@ fn operator(person: Person) -> Operator {
     }
 }
 
-fn too_many(wait: Duration) -> Response {
+pub(super) fn too_many(wait: Duration) -> Response {
     let said = problem(429, "too many sign-ins that failed: wait, then try again");
     let seconds = HeaderValue::from(wait.as_secs().max(1));
     ([(header::RETRY_AFTER, seconds)], said).into_response()

@@ -22,7 +22,8 @@ const EVERY: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub struct AtDoor {
     failed: Mutex<Bucket>,
-    forbidden: Mutex<Bucket>,
+    /// By whom: nobody hides among another one's.
+    forbidden: Mutex<HashMap<Box<str>, Bucket>>,
     viewed: Mutex<HashMap<(Box<str>, OperationId), Timestamp>>,
 }
 
@@ -37,11 +38,18 @@ struct Bucket {
     waiting: u64,
 }
 
+/// BOUND: people and machines of one console whose refusals are told together.
+const NAMES_MAX: usize = 256;
+
 impl Bucket {
+    fn is_recent(&self, now: Timestamp) -> bool {
+        self.last.is_some_and(|last| now.since(last) < EVERY)
+    }
+
     /// How many this one stands for, if it is to be written now.
     fn taken(&mut self, now: Timestamp) -> Option<u64> {
         self.waiting = self.waiting.saturating_add(1);
-        if self.last.is_some_and(|last| now.since(last) < EVERY) {
+        if self.is_recent(now) {
             return None;
         }
         self.last = Some(now);
@@ -94,9 +102,20 @@ impl Gate {
         (by, note): (Option<&str>, &str),
     ) {
         let now = self.clock.now();
-        let known = event == Event::Forbidden;
-        let bucket = if known { &self.at_door.forbidden } else { &self.at_door.failed };
-        let taken = bucket.lock().taken(now);
+        let taken = match by {
+            Some(by) => {
+                let mut forbidden = self.at_door.forbidden.lock();
+                if forbidden.len() >= NAMES_MAX && !forbidden.contains_key(by) {
+                    forbidden.retain(|_, bucket| bucket.waiting > 0 || bucket.is_recent(now));
+                }
+                // Beyond the bound each one is written.
+                match forbidden.len() < NAMES_MAX || forbidden.contains_key(by) {
+                    true => forbidden.entry(by.into()).or_default().taken(now),
+                    false => Some(1),
+                }
+            }
+            None => self.at_door.failed.lock().taken(now),
+        };
         let Some(count) = taken else { return self.telemetry.at_door_again(event.name(), how) };
         self.telemetry.at_door(event.name(), how, (by, note));
         let note = if note.is_empty() { how.to_owned() } else { format!("{how}: {note}") };
@@ -112,4 +131,21 @@ fn entry(event: Event, by: Option<&str>, note: &str, count: u64) -> Entry {
     entry.note = (!note.is_empty()).then(|| crate::redact::text(note).into());
     entry.count = (count > 1).then_some(count);
     entry
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_record_a_second_stands_for_all() {
+        let mut bucket = Bucket::default();
+        let at = |millis| Timestamp(1_800_000_000_000_i64.saturating_add(millis));
+        assert_eq!(bucket.taken(at(0)), Some(1));
+        for millis in 1..1_000 {
+            assert_eq!(bucket.taken(at(millis)), None);
+        }
+        assert_eq!(bucket.taken(at(1_000)), Some(1_000));
+        assert_eq!(bucket.taken(at(5_000)), Some(1));
+    }
 }

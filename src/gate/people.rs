@@ -63,6 +63,7 @@ impl Gate {
         shown: Digest,
         reason: &str,
     ) -> Result<Arc<Record>, Objection> {
+        self.not_from_a_chat_before(op, operator).await?;
         let record = self.approvals.approve(op, operator, shown, reason).await?;
         self.said_on_record(Event::Approved, &record, operator, reason).await?;
         self.wake.notify_one();
@@ -271,6 +272,7 @@ impl Gate {
             self.telemetry.operations(&counts);
         }
         self.count_standing().await;
+        self.count_letters();
         for (name, site) in &self.sites {
             self.telemetry.breaker(name, site.breaker.shown().name());
             let lanes = site.lanes.seen();

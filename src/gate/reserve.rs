@@ -227,6 +227,7 @@ impl Gate {
             Blocked::InFlight(op) => Refusal::resource_busy(op, soon),
             Blocked::OutcomeUnknown(op) => Refusal::outcome_still_unknown(op),
             Blocked::Stale(_) => Refusal::undecidable("its facts kept changing"),
+            Blocked::Rated { name, wait } => self.rates.shared_refusal(&name, wait),
             Blocked::Crowded(whose) => crowded(whose),
             Blocked::Alike(other) => Refusal::duplicate_suspected(
                 &asked.call.action.name,
@@ -257,6 +258,11 @@ impl Gate {
         {
             reasons.push(lost_reason());
         }
+        // What a person approved was counted when it was asked.
+        let rates = match entrance {
+            Entrance::Asked { .. } => self.rates.shared(call, caller),
+            Entrance::Approved { .. } => Vec::new(),
+        };
         let (entry, seen, request) = match entrance {
             Entrance::Asked { request, seen } => {
                 let name = operation::name(call, caller, asked.account.as_deref());
@@ -289,6 +295,7 @@ impl Gate {
             seen,
             likeness: Some(near).filter(|_| about.kind.is_some()),
             budgets: limits::budgets(&asked.contract, &about),
+            rates,
             about,
             request,
         })

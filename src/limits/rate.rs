@@ -20,160 +20,16 @@ use governor::{Quota, RateLimiter};
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 
-use crate::call::{Call, Caller, Class};
+use crate::call::{Call, Caller};
 use crate::clock::Clock;
+use crate::limits::rule::{Across, Asked, Rule, refill};
 use crate::refusal::{RateFields, Refusal, seconds};
-use crate::value::piece;
-use crate::yaml::{Faults, Node, Shape};
+use crate::store::RateUse;
 
 /// BOUND: keys that are not idle, some 120 bytes each: 12 MB at worst.
 const KEYS_MAX: usize = 100_000;
-/// BOUND: rates in one configuration; a call takes from each that applies.
-const RULES_MAX: usize = 32;
 /// BOUND: a full map is searched for idle keys at most this often.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
-
-/// One configured rate.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rule {
-    /// Its name, in headers and sentences.
-    pub name: Box<str>,
-    /// What is counted apart.
-    pub per: Per,
-    /// So many calls ..
-    pub count: NonZeroU32,
-    /// .. in this span.
-    pub within: Duration,
-    /// So many at once.
-    pub burst: NonZeroU32,
-    /// Only calls of these classes; all, when empty.
-    pub classes: Vec<Class>,
-}
-
-/// What a rate counts apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Per {
-    /// Each agent of a tenant.
-    Agent,
-    /// Each customer of a tenant, under any agent; a call for nobody counts under its agent.
-    Customer,
-    /// Each tenant.
-    Tenant,
-    /// Each action.
-    Action,
-    /// Each class.
-    Class,
-    /// Each upstream.
-    Upstream,
-    /// Nothing: all calls together.
-    All,
-}
-
-impl Per {
-    const ALL: [(Self, &'static str); 7] = [
-        (Self::Agent, "agent"),
-        (Self::Customer, "customer"),
-        (Self::Tenant, "tenant"),
-        (Self::Action, "action"),
-        (Self::Class, "class"),
-        (Self::Upstream, "upstream"),
-        (Self::All, "all"),
-    ];
-
-    fn parse(text: &str) -> Result<Self, String> {
-        let found = Self::ALL.into_iter().find(|(_, name)| *name == text).map(|(per, _)| per);
-        found.ok_or_else(|| {
-            let known: Vec<_> = Self::ALL.iter().map(|(_, name)| *name).collect();
-            format!("expected one of {}, got `{text}`", known.join(", "))
-        })
-    }
-}
-
-/// Reads the list under `limits`.
-pub fn read(faults: &Faults, node: &Node, key: &str) -> Vec<Rule> {
-    let Shape::List(items) = &node.shape else {
-        faults.note(node.place, key, "expected a list of rates");
-        return Vec::new();
-    };
-    if items.len() > RULES_MAX {
-        faults.note(node.place, key, format!("expected at most {RULES_MAX} rates"));
-    }
-    let mut rules: Vec<Rule> = Vec::new();
-    for (index, item) in items.iter().enumerate() {
-        let key = format!("{key}[{index}]");
-        if let Some(rule) = read_rule(faults, item, &key) {
-            if rules.iter().any(|other| other.name == rule.name) {
-                faults.note(item.place, &key, format!("a rate `{}` stands here twice", rule.name));
-            }
-            rules.push(rule);
-        }
-    }
-    rules
-}
-
-fn read_rule(faults: &Faults, node: &Node, key: &str) -> Option<Rule> {
-    let section = faults.section(node, key);
-    let name = section.required("name", |node| {
-        let name = node.name()?;
-        // RFC 9651 s3.3.3: it becomes a quoted string in a header, so it needs no escapes.
-        let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
-        let fits = name.len() <= 64 && name.bytes().all(plain);
-        fits.then_some(name).ok_or("expected 1 to 64 letters, digits, `_`, `-` or `.`".to_owned())
-    });
-    let per = section.required("per", |node| Per::parse(node.text()?));
-    let rate = section.required("rate", |node| read_rate(node.text()?));
-    let burst = section.optional("burst", |node| {
-        let burst = u32::try_from(node.count()?).ok().and_then(NonZeroU32::new);
-        burst.filter(|b| b.get() <= COUNT_MAX).ok_or("expected 1 to 1000000".to_owned())
-    });
-    let classes = section.optional("classes", |node| {
-        let parse = |text: &String| {
-            Class::parse(text).ok_or_else(|| {
-                format!("expected `read`, `write`, `communication` or `financial`, got `{text}`")
-            })
-        };
-        let classes: Vec<_> = node.texts()?.iter().map(parse).collect::<Result<_, _>>()?;
-        if classes.is_empty() { Err("expected at least one class".into()) } else { Ok(classes) }
-    });
-    if section.node("across").is_some() {
-        section.fault("across", "is not built yet; rates count in each process");
-    }
-    let (count, within) = rate?;
-    let burst = burst.unwrap_or(count);
-    if refill(count, within, burst) > REFILL_MAX {
-        section.fault("burst", "takes more than 30 days to come back at this rate");
-    }
-    section.finish();
-    let classes = classes.unwrap_or_default();
-    Some(Rule { name: name?.into(), per: per?, count, within, burst, classes })
-}
-
-/// BOUND: a million a second is 1 us each, well above governor's nanosecond.
-const COUNT_MAX: u32 = 1_000_000;
-/// BOUND: governor multiplies nanoseconds in 64 bits unchecked; a longer memory is a budget's.
-const REFILL_MAX: Duration = Duration::from_secs(30 * 86_400);
-
-/// From empty to full.
-fn refill(count: NonZeroU32, within: Duration, burst: NonZeroU32) -> Duration {
-    within.checked_div(count.get()).unwrap_or(within).saturating_mul(burst.get())
-}
-
-fn read_rate(text: &str) -> Result<(NonZeroU32, Duration), String> {
-    let expected = || format!("expected a rate such as `600/min` or `10/h`, got `{text}`");
-    let (count, unit) = text.split_once('/').ok_or_else(expected)?;
-    let within = match unit.trim() {
-        "s" | "sec" => 1,
-        "m" | "min" => 60,
-        "h" | "hour" => 3600,
-        "d" | "day" => 86_400,
-        _ => return Err(expected()),
-    };
-    let count = count.trim().parse().ok().and_then(NonZeroU32::new).ok_or_else(expected)?;
-    if count.get() > COUNT_MAX {
-        return Err(expected());
-    }
-    Ok((count, Duration::from_secs(within)))
-}
 
 type Limiter = RateLimiter<Slot, Staging, Dial, StateInformationMiddleware>;
 
@@ -250,6 +106,23 @@ impl Rates {
         cells.scratch = scratch;
         drop(cells);
         result.map(Taken).map_err(|full| self.refusal(full))
+    }
+
+    /// What an effect takes from the rates that the store counts.
+    pub fn shared(&self, call: &Call, caller: &Caller) -> Vec<RateUse> {
+        let asked = Asked { call, caller };
+        let shared = self.rules.iter().filter(|counted| {
+            counted.rule.across == Across::Fleet && counted.rule.names(call.class)
+        });
+        shared.map(|counted| counted.shared(&asked)).collect()
+    }
+
+    /// What a call past a rate that the store counts is told.
+    pub fn shared_refusal(&self, name: &str, wait: Duration) -> Refusal {
+        match self.rules.iter().position(|counted| *counted.rule.name == *name) {
+            Some(rule) => self.refusal(Full { rule, wait }),
+            None => Refusal::undecidable(format!("the rate `{name}` is not configured any more")),
+        }
     }
 
     /// Whether there is room for a call now; nothing is taken.
@@ -346,11 +219,6 @@ impl Rates {
     }
 }
 
-struct Asked<'a> {
-    call: &'a Call,
-    caller: &'a Caller,
-}
-
 #[derive(Debug, Clone, Copy)]
 struct Full {
     rule: usize,
@@ -401,38 +269,6 @@ impl Cells {
     }
 }
 
-impl Rule {
-    fn applies(&self, class: Class) -> bool {
-        self.classes.is_empty() || self.classes.contains(&class)
-    }
-
-    /// SECURITY: every part is length-prefixed; `a` and `b|c` is not `a|b` and `c`.
-    fn key(&self, asked: &Asked<'_>, out: &mut Vec<u8>) {
-        piece(out, b'n', self.name.as_bytes());
-        let caller = asked.caller;
-        match self.per {
-            Per::Agent => agent_key(caller, out),
-            Per::Customer => match &caller.customer {
-                Some(customer) => {
-                    piece(out, b't', caller.tenant.as_bytes());
-                    piece(out, b'c', customer.as_bytes());
-                }
-                None => agent_key(caller, out),
-            },
-            Per::Tenant => piece(out, b't', caller.tenant.as_bytes()),
-            Per::Action => piece(out, b'i', asked.call.action.name.as_bytes()),
-            Per::Class => piece(out, b'k', asked.call.class.name().as_bytes()),
-            Per::Upstream => piece(out, b'u', asked.call.upstream.as_bytes()),
-            Per::All => {}
-        }
-    }
-}
-
-fn agent_key(caller: &Caller, out: &mut Vec<u8>) {
-    piece(out, b't', caller.tenant.as_bytes());
-    piece(out, b'a', caller.agent.as_bytes());
-}
-
 impl Counted {
     fn new(rule: Rule, dial: Dial) -> Self {
         let each = rule.within.checked_div(rule.count.get()).unwrap_or(rule.within);
@@ -445,6 +281,18 @@ impl Counted {
         let span = refill(rule.count, rule.within, rule.burst).as_nanos();
         let span = u64::try_from(span).unwrap_or(u64::MAX);
         Self { rule, limiter, policy, span }
+    }
+
+    /// One call of it, as the store counts.
+    fn shared(&self, asked: &Asked<'_>) -> RateUse {
+        let rule = &self.rule;
+        let mut key = Vec::with_capacity(64);
+        rule.key(asked, &mut key);
+        let micros = |span: Duration| i64::try_from(span.as_micros()).unwrap_or(i64::MAX);
+        let each = rule.within.checked_div(rule.count.get()).unwrap_or(rule.within);
+        let (every, burst) =
+            (micros(each).max(1), micros(refill(rule.count, rule.within, rule.burst)));
+        RateUse { name: rule.name.clone(), key: key.into(), every, burst }
     }
 }
 
@@ -503,10 +351,13 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
     use super::*;
     use crate::action::Owner;
+    use crate::call::Class;
     use crate::call::sample;
     use crate::clock::Timestamp;
+    use crate::limits::rule::read;
     use crate::refusal::Code;
     use crate::yaml;
+    use crate::yaml::Faults;
 
     fn rules(text: &str) -> Result<Vec<Rule>, Vec<String>> {
         let node = yaml::read("x.yaml", text).unwrap();
@@ -719,7 +570,16 @@ mod tests {
         let rule = rules(good).unwrap().remove(0);
         assert_eq!((rule.count.get(), rule.within.as_secs(), rule.burst.get()), (600, 60, 100));
         for (text, words) in [
-            ("[{ name: x, per: agent, rate: 10/h, across: fleet }]", "is not built yet"),
+            ("[{ name: x, per: agent, rate: 10/h, across: fleet }]", "`fleet` counts effects"),
+            (
+                "[{ name: x, per: agent, rate: 10/h, classes: [read, write], across: fleet }]",
+                "`fleet` counts effects",
+            ),
+            (
+                "[{ name: x, per: action, rate: 10/h, classes: [write], across: fleet }]",
+                "counts per agent, customer or tenant",
+            ),
+            ("[{ name: x, per: agent, rate: 10/h, across: all }]", "expected `fleet`"),
             ("[{ name: x, per: agnet, rate: 10/h }]", "expected one of agent, customer"),
             ("[{ name: x, per: agent, rate: 0/h }]", "expected a rate such as"),
             ("[{ name: x, per: agent, rate: 10/week }]", "expected a rate such as"),

@@ -46,6 +46,19 @@ pub enum Take {
     },
 }
 
+/// One call's part of a rate that a fleet shares. The generic cell rate algorithm, in microseconds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RateUse {
+    /// The rate's name, for whoever is told.
+    pub name: Box<str>,
+    /// Whose it is. The store adds the tenant.
+    pub key: Box<[u8]>,
+    /// How far one call moves the moment from which there is all the room again.
+    pub every: i64,
+    /// How far that moment may lie ahead.
+    pub burst: i64,
+}
+
 /// What other effects would be like this one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Likeness {
@@ -121,6 +134,8 @@ pub struct Reserve {
     pub likeness: Option<Likeness>,
     /// The budgets it counts in.
     pub budgets: Vec<BudgetUse>,
+    /// The rates that it counts in, of those that the store counts; all of them, or none.
+    pub rates: Vec<RateUse>,
     /// What the sweep needs to send it after an approval; sealed by the store.
     pub request: Bytes,
 }

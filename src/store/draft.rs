@@ -96,10 +96,19 @@ impl<'r, R: Rows + ?Sized> Draft<'r, R> {
 
     /// How many calls of somebody wait for people.
     pub fn crowd(&self, slot: Slot) -> Result<u64, Fault> {
-        match self.find(&key::crowd(slot))? {
+        self.number(&key::crowd(slot))
+    }
+
+    /// When a rate has all its room again, in microseconds.
+    pub fn rate(&self, slot: Slot) -> Result<u64, Fault> {
+        self.number(&key::rate(slot))
+    }
+
+    fn number(&self, key: &[u8]) -> Result<u64, Fault> {
+        match self.find(key)? {
             None => Ok(0),
             Some(Row::Count(count)) => Ok(count),
-            Some(_) => Err(torn("crowd")),
+            Some(_) => Err(torn("number")),
         }
     }
 

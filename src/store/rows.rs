@@ -40,7 +40,7 @@ pub enum Row {
     Mark,
     /// What there is one of.
     Meta(Meta),
-    /// How many calls of somebody wait for people.
+    /// How many calls of somebody wait for people; or when a rate has all its room, in microseconds.
     Count(u64),
 }
 
@@ -204,6 +204,10 @@ pub mod key {
     /// How many calls of somebody wait for people.
     pub fn crowd(slot: Slot) -> Key {
         join(b'h', &[&slot.0])
+    }
+    /// When a rate has all its room again.
+    pub fn rate(slot: Slot) -> Key {
+        join(b'g', &[&slot.0])
     }
     /// Where somebody outside is to be told or reminded: what is due first comes first.
     pub fn post(record: &Record) -> Option<Key> {

@@ -6,7 +6,9 @@
 
 mod answer;
 mod claim;
+mod crowd;
 mod post;
+pub(in crate::store) mod rates;
 pub(in crate::store) mod reasons;
 mod recall;
 pub(in crate::store) mod reserve;
@@ -21,9 +23,10 @@ use bytes::Bytes;
 
 pub use self::answer::{Answered, HoldAnswer, Say};
 pub use self::claim::{Claim, Claimed, Try};
+pub use self::crowd::Whose;
 pub use self::post::{Post, Posted, Word};
 pub use self::recall::{How, Known, Recalled};
-pub use self::reserve::{Blocked, Grant, Reserved, Whose};
+pub use self::reserve::{Blocked, Grant, Reserved};
 pub use self::restore::Epoch;
 pub use self::settle::{AnswerIn, Settle, Settled, Witness};
 pub use self::sweep::Swept;

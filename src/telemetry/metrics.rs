@@ -72,6 +72,10 @@ pub(super) struct Metrics {
     duplicates: Counters,
     unauthorized: Counters,
     sign_ins: Counters,
+    notifications: Counters,
+    callbacks: Counters,
+    letters: Gauges,
+    letters_oldest: Gauges,
     money: Counters,
     evidence_gap: Counters,
     breaker: Gauges,
@@ -135,6 +139,10 @@ impl Metrics {
             duplicates: counters(r, "tollhouse_duplicates_suppressed_total", &["kind"]),
             unauthorized: counters(r, "tollhouse_unauthorized_attempts_total", &["kind"]),
             sign_ins: counters(r, "tollhouse_console_sign_ins_total", &["event", "how"]),
+            notifications: counters(r, "tollhouse_notifications_total", &["news", "result"]),
+            callbacks: counters(r, "tollhouse_callback_answers_total", &["result"]),
+            letters: gauges(r, "tollhouse_letters_waiting", &[]),
+            letters_oldest: gauges(r, "tollhouse_letters_oldest_seconds", &[]),
             money: counters(
                 r,
                 "tollhouse_money_minor_units_total",
@@ -209,6 +217,20 @@ impl Metrics {
 
     pub(super) fn sign_in(&self, event: &str, how: &str) {
         add(&self.sign_ins, &[event, how], 1);
+    }
+
+    pub(super) fn notified(&self, news: &str, result: &str) {
+        add(&self.notifications, &[news, result], 1);
+    }
+
+    pub(super) fn callback(&self, result: &str) {
+        add(&self.callbacks, &[result], 1);
+    }
+
+    /// Letters that are not delivered, and how many seconds the oldest has waited.
+    pub(super) fn letters(&self, count: u64, oldest: u64) {
+        set(&self.letters, &[], count);
+        set(&self.letters_oldest, &[], oldest);
     }
 
     pub(super) fn unauthorized(&self, kind: &str) {
@@ -404,6 +426,10 @@ fn help(name: &str) -> &'static str {
         "operations" => "Operations that are kept, by state",
         "duplicates_suppressed_total" => "Calls that were answered from memory or joined another",
         "console_sign_ins_total" => "People and machines at the console: let in, turned away, gone",
+        "notifications_total" => "Notifications by what they tell and how that went",
+        "callback_answers_total" => "Answers that destinations sent back, by what became of them",
+        "letters_waiting" => "Notifications that could not be delivered yet",
+        "letters_oldest_seconds" => "How long the oldest of them has waited",
         "unauthorized_attempts_total" => "Calls for what the caller may not have",
         "money_minor_units_total" => "Money of judged calls, in minor units",
         "evidence_gap_total" => "Records that could not be written",

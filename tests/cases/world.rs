@@ -217,6 +217,7 @@ impl Keeps {
             policy,
             lasting: tollhouse::gate::Lasting::default(),
             approvals: Approvals::new(Arc::clone(&store), self.rules(given)),
+            notify: tollhouse::notify::Notify::default(),
             vault: Arc::clone(&self.vault),
             outbound: Arc::clone(&self.outbound),
             audit_dir: None,

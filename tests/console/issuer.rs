@@ -88,7 +88,7 @@ fn a_person_signs_in_at_the_issuer() {
     let op = flow.world.held("A-1");
     let mut browser = Browser::default();
     let page = browser.get(url, "/sign-in?next=%2Fv1%2Fholds", From::Nowhere);
-    let host = "Continue with 127.0.0.1";
+    let host = "Continue with localhost";
     assert!(page.body.contains(host) && page.body.contains("/sign-in/issuer?next=%2Fv1%2Fholds"));
 
     let callback = flow.until_callback(&mut browser, "dana", "%2Fv1%2Fholds");
@@ -142,6 +142,21 @@ fn a_person_signs_in_at_the_issuer() {
     assert_eq!(vera.get(url, &callback, From::Other).status, 200);
     let me = flow.session(&mut vera).json();
     assert_eq!((&me["name"], &me["roles"]), (&"vera".into(), &serde_json::json!([])), "{me}");
+}
+
+#[test]
+fn a_real_browser_signs_in_there_and_comes_back_from_other_sites() {
+    let folder = root().join("tests/console");
+    assert!(
+        folder.join("node_modules/playwright-core").is_dir(),
+        "playwright-core is missing: run `./test console`, which installs it"
+    );
+    let flow = Flow::open();
+    let op = flow.world.held("A-1");
+    let mut browser = Command::new("node");
+    browser.arg("page/issuer.mjs").args([&flow.world.url, &op]).current_dir(folder);
+    let said = run(&mut browser);
+    assert_eq!((said.code, said.out.trim()), (0, "well"), "{said:?}");
 }
 
 #[test]

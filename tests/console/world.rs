@@ -94,6 +94,8 @@ impl World {
             false => format!("\n  listen: 127.0.0.1:{port}"),
         };
         let text = text.replace("\n  listen: 127.0.0.1:0", &own);
+        // One customer has a hold for each route and person here.
+        let text = text + "holds: { per_agent: 1000, per_customer: 1000 }\n";
         let house = House::written(home, &text, "");
         let url = house.operator().0;
         let agent = token(&house, "acme");
@@ -136,6 +138,32 @@ impl World {
         let reply = self.ask(Who::Ops, Call::new("POST", "/v1/revocations").json(&asked));
         assert_eq!(reply.status, 201, "{reply:?}");
         reply.json()["id"].as_str().unwrap().to_owned()
+    }
+
+    /// The stylesheet's name.
+    pub fn asset(&self) -> String {
+        let page = Call::new("GET", "/sign-in").send(&self.url).unwrap().body;
+        let name = page.split("href=\"/assets/").nth(1).unwrap_or_else(|| panic!("{page}"));
+        name.split('"').next().unwrap().to_owned()
+    }
+
+    /// The head of an answer that has no end.
+    pub fn head_of(&self, call: &Call<'_>) -> Reply {
+        use std::io::{Read, Write};
+        let address = self.url.strip_prefix("http://").unwrap();
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(std::time::Duration::from_secs(10))).unwrap();
+        stream.write_all(&call.bytes(address, "close")).unwrap();
+        let mut bytes = Vec::new();
+        while !bytes.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).unwrap();
+            bytes.push(byte[0]);
+        }
+        // Its body is what comes meanwhile; a client that reads by hand needs a length.
+        let head = String::from_utf8(bytes).unwrap();
+        let head = head.replacen("\r\n", "\r\ncontent-length: 0\r\n", 1);
+        crate::support::agent::parse(head.as_bytes()).unwrap()
     }
 
     /// Asks the console as somebody.

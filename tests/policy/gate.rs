@@ -120,10 +120,11 @@ fn every_fault_of_the_contracts_is_told_at_once_with_its_place() {
             "`money` is no class; expected one of class/read, class/write",
         ),
         ("refund.x: { outcome: maybe }", "expected `auto`, `hold` or `refuse`, got `maybe`"),
-        (
-            "refund.x: { approval: { tiers: [] } }",
-            "contracts.refund.x.approval.tiers: is not built yet",
-        ),
+        ("refund.x: { approval: { tiers: 2 } }", "approval.tiers: expected a list of"),
+        ("refund.x: { approval: { tiers: [ { approvers: 2 } ] } }", "above: is required"),
+        ("refund.x: { approval: { approvers: 0 } }", "expected 1 to 9 people"),
+        ("refund.x: { approval: { approvers: 1, roles: [a, b] } }", "2 roles take as many people"),
+        ("refund.x: { approval: { roles: [a, b, c, d, e] } }", "expected four roles at most"),
         (
             "refund.x: { budget: { per: case, within: 1h, count: 1 } }",
             "is not built yet; expected `customer` or `agent`",

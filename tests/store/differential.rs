@@ -20,9 +20,9 @@ use tollhouse::contract::Over;
 use tollhouse::refusal::{Code, Fault};
 use tollhouse::store::{
     Answered, Blocked, BudgetUse, Claim, Claimed, Crowd, Entry, Freeze, FreezeScope, HoldAnswer,
-    HoldTerms, Letter, Likeness, Listed, Name, News, Place, Post, Posted, Quorum, Recalled,
-    Reserve, Reserved, Risk, Say, Settle, Settled, Store, StoredAnswer, Take, Token, Try, Witness,
-    Word,
+    HoldTerms, Letter, Likeness, Listed, Name, News, Place, Post, Posted, Quorum, RateUse,
+    Recalled, Reserve, Reserved, Risk, Say, Settle, Settled, Store, StoredAnswer, Take, Token, Try,
+    Witness, Word,
 };
 
 use super::key;
@@ -86,6 +86,7 @@ struct What {
     people: usize,
     nudge: Option<usize>,
     crowd: bool,
+    rates: Vec<usize>,
 }
 
 #[derive(Debug, Clone)]
@@ -152,8 +153,9 @@ fn what() -> impl Strategy<Value = What> {
         (0..6_usize, likeness, budgets, 0..8_usize),
         (0..6_u64, any::<bool>(), 0..5_usize, 0..3_usize),
         (0..QUORUMS.len(), proptest::option::weighted(0.5, 0..6_usize), prop::bool::weighted(0.2)),
+        proptest::sample::subsequence(vec![0_usize, 1, 2], 0..3),
     )
-        .prop_map(|(a, b, c, d)| What {
+        .prop_map(|(a, b, c, d, rates)| What {
             amount: a.0,
             resource: a.1,
             class: a.2,
@@ -169,6 +171,7 @@ fn what() -> impl Strategy<Value = What> {
             people: d.0,
             nudge: d.1,
             crowd: d.2,
+            rates,
         })
 }
 
@@ -217,6 +220,14 @@ fn name(who: Who) -> Name {
         intent: who.intent.then_some(2),
         fingerprint: Fingerprint(hash(&body)),
     }
+}
+
+/// A rate that replicas share: two an hour, three a second at once, one a day.
+fn rate(at: usize) -> RateUse {
+    let (every, burst) = [(HOUR / 2, HOUR), (HOUR / 3600, HOUR / 1200), (HOUR * 24, HOUR * 24)][at];
+    let micros = |span: Duration| i64::try_from(span.as_micros()).unwrap();
+    let name = format!("rate-{at}").into_boxed_str();
+    RateUse { key: name.as_bytes().into(), name, every: micros(every), burst: micros(burst) }
 }
 
 fn budget(what: &What, at: usize, over: usize) -> BudgetUse {
@@ -338,6 +349,7 @@ impl Side {
                 within: if long { HOUR * 24 } else { HOUR },
                 near,
             }),
+            rates: what.rates.iter().map(|at| rate(*at)).collect(),
             budgets: what.budgets.iter().map(|(at, over)| budget(what, *at, *over)).collect(),
             request: if what.request { Bytes::from_static(b"POST /refunds") } else { Bytes::new() },
         }
@@ -803,6 +815,7 @@ fn what_differed_once_is_alike() {
         people: 0,
         nudge: None,
         crowd: false,
+        rates: Vec::new(),
     };
     let settle = |by, outcome| Step::Settle {
         nth: 0,

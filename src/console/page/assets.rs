@@ -48,6 +48,7 @@ pub fn names() -> [&'static str; 3] {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
     use super::*;
 
     #[test]

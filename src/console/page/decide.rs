@@ -180,11 +180,16 @@ fn pattern(amount: Money) -> String {
 /// Whether what a person typed is that amount: with or without grouping, zero cents left out or not.
 pub fn is_typed(amount: Money, typed: &str) -> bool {
     let plain: String = typed.chars().filter(|c| *c != ',' && !c.is_whitespace()).collect();
+    // An exponent is a number, and not how anybody writes what they mean to pay.
+    if !plain.chars().all(|c| c.is_ascii_digit() || c == '.') {
+        return false;
+    }
     Money::parse(&format!("{plain} {}", amount.currency.code())).is_ok_and(|typed| typed == amount)
 }
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
     use super::super::sample;
     use super::*;
 

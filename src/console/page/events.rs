@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use tokio::sync::broadcast::error::RecvError;
@@ -33,6 +33,13 @@ const GATHER: Duration = Duration::from_millis(150);
 /// BOUND: so many changes at once are told one by one; more only that there are some.
 const TOLD_MAX: usize = 20;
 
+/// Whether a browser had a stream before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Begins {
+    First,
+    Again,
+}
+
 /// One stream, from its first event to its end.
 struct Stream {
     console: Arc<Console>,
@@ -44,6 +51,8 @@ struct Stream {
     calls: u64,
     _place: OwnedSemaphorePermit,
 }
+
+const KIND: (header::HeaderName, &str) = (header::CONTENT_TYPE, "text/event-stream");
 
 pub async fn events(
     State(console): State<Arc<Console>>,
@@ -68,12 +77,12 @@ pub async fn events(
         _place: place,
     };
     let again = headers.contains_key("last-event-id");
-    tokio::spawn(stream.run(again));
+    let begins = if again { Begins::Again } else { Begins::First };
+    tokio::spawn(stream.run(begins));
     let body = Body::from_stream(futures_util::stream::unfold(taken, |mut taken| async {
         Some((taken.recv().await?, taken))
     }));
-    let kind = [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-store")];
-    Ok((StatusCode::OK, kind, body).into_response())
+    Ok(([KIND], body).into_response())
 }
 
 fn frozen(console: &Console, signed: &Signed) -> Vec<String> {
@@ -85,11 +94,16 @@ fn calls(console: &Console) -> u64 {
     totals.calls.iter().flatten().fold(0, |sum, calls| sum.saturating_add(*calls))
 }
 
+/// One event as a stream has it.
+fn written(name: &str, number: u64, data: &serde_json::Value) -> String {
+    format!("event: {name}\nid: {number}\ndata: {data}\n\n")
+}
+
 /// Somebody hung up, or it is over.
 struct Over;
 
 impl Stream {
-    async fn run(mut self, again: bool) {
+    async fn run(mut self, begins: Begins) {
         let closing = self.console.gate.closing.clone();
         let session = self.signed.session().cloned();
         let ended = async {
@@ -99,19 +113,19 @@ impl Stream {
             }
         };
         tokio::select! {
-            _over = self.tell(again) => {}
+            _over = self.tell(begins) => {}
             () = closing.cancelled() => {}
             () = ended => {}
             () = tokio::time::sleep(LIFE) => {}
         }
     }
 
-    async fn tell(&mut self, again: bool) -> Result<(), Over> {
+    async fn tell(&mut self, begins: Begins) -> Result<(), Over> {
         let at = self.console.gate.clock.now().to_string();
         // The HTML standard, 9.2.6: after how long a browser tries again, in ms.
         self.raw("retry: 2000\n\n".to_owned()).await?;
         self.event("hello", &json!({ "at": at })).await?;
-        if again {
+        if begins == Begins::Again {
             // Nobody knows what it missed.
             self.event("refresh", &json!({})).await?;
         }
@@ -191,7 +205,8 @@ impl Stream {
 
     async fn event(&mut self, name: &'static str, data: &serde_json::Value) -> Result<(), Over> {
         self.number = self.number.saturating_add(1);
-        self.raw(format!("event: {name}\nid: {}\ndata: {data}\n\n", self.number)).await
+        let text = written(name, self.number, data);
+        self.raw(text).await
     }
 
     async fn raw(&mut self, text: String) -> Result<(), Over> {

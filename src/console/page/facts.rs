@@ -26,8 +26,7 @@ const MONEY: [&str; 10] = [
 ];
 
 /// One row for each field, the order of the pack.
-pub fn rows(gate: &Gate, record: &Record, opened: &Opened) -> Vec<FactRow> {
-    let _ = gate;
+pub fn rows(record: &Record, opened: &Opened) -> Vec<FactRow> {
     let upstream = &record.about.upstream;
     let mut rows = Vec::new();
     for (fact, read) in &opened.facts.read {
@@ -42,11 +41,12 @@ pub fn rows(gate: &Gate, record: &Record, opened: &Opened) -> Vec<FactRow> {
             if LEFT_OUT.contains(&&**field) {
                 continue;
             }
-            let assumed =
-                opened.facts.assumed.iter().any(|own| **own == *format!("{fact}.{field}"));
+            let own = format!("{fact}.{field}");
+            let is_assumed = opened.facts.assumed.iter().any(|assumed| **assumed == *own);
+            let value = shown((field, value), currency);
             rows.push(FactRow {
                 name: super::hold::capital(&field.replace('_', " ")),
-                value: shown((field, value), currency, assumed),
+                value: if is_assumed { assumed(value) } else { value },
                 source: super::parts::name(&format!("{upstream}, {fact}")),
                 as_of: read.as_of,
             });
@@ -55,8 +55,8 @@ pub fn rows(gate: &Gate, record: &Record, opened: &Opened) -> Vec<FactRow> {
     rows
 }
 
-fn shown((field, value): (&str, &FactValue), currency: Option<Currency>, assumed: bool) -> Value {
-    let plain = match (value, currency) {
+fn shown((field, value): (&str, &FactValue), currency: Option<Currency>) -> Value {
+    match (value, currency) {
         (FactValue::Long(minor), Some(currency)) if MONEY.contains(&field) => {
             Value::Money(Money { minor: *minor, currency })
         }
@@ -64,15 +64,18 @@ fn shown((field, value): (&str, &FactValue), currency: Option<Currency>, assumed
         (FactValue::Bool(yes), _) => Value::Bool(*yes),
         (FactValue::Time(at), _) => Value::Time(*at),
         (FactValue::Text(text), _) => Value::Text(crate::redact::text(text)),
-    };
-    match (assumed, plain) {
-        (false, plain) => plain,
-        (true, Value::Bool(yes)) => Value::Assumed(if yes { "Yes" } else { "No" }.to_owned()),
-        (true, Value::Number(number)) => Value::Assumed(number.to_string()),
-        (true, Value::Money(money)) => Value::Assumed(money_text(money)),
-        (true, Value::Time(at)) => Value::Assumed(at.to_string()),
-        (true, Value::Text(text) | Value::Assumed(text)) => Value::Assumed(text),
     }
+}
+
+/// Nobody said so: the contract takes it for granted.
+fn assumed(value: Value) -> Value {
+    Value::Assumed(match value {
+        Value::Bool(yes) => if yes { "Yes" } else { "No" }.to_owned(),
+        Value::Number(number) => number.to_string(),
+        Value::Money(money) => money_text(money),
+        Value::Time(at) => at.to_string(),
+        Value::Text(text) | Value::Assumed(text) => text,
+    })
 }
 
 fn find<'f>(facts: &'f [FactRow], name: &str) -> Option<&'f Value> {

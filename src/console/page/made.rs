@@ -225,7 +225,7 @@ pub async fn hold(gate: &Gate, record: &Record, may: May) -> HoldView {
     let contract = gate.contract_of(record);
     let mut deed = deed_with_numbers(gate, record);
     let facts =
-        opened.as_ref().map(|opened| super::facts::rows(gate, record, opened)).unwrap_or_default();
+        opened.as_ref().map(|opened| super::facts::rows(record, opened)).unwrap_or_default();
     deed.before = super::facts::given_back(&facts);
     let caps = record.about.amount.zip(contract.as_ref()).and_then(|(amount, contract)| {
         let money = |minor| Money { minor, ..amount };

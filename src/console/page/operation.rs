@@ -34,7 +34,7 @@ pub fn operation(frame: &Frame, seen: &OperationView) -> View {
         here: if held { Here::Holds } else { Here::Operations },
         title: format!("{}, {}", title(deed), Status::of(deed.state).word().to_lowercase()),
         main: html!(
-            (crumbs(deed, held, frame.now)) (just_now(frame, seen)) "<div data-op=\"" (deed.op.to_string()) "\" data-swap>"
+            (crumbs(deed, frame.now)) (just_now(frame, seen)) "<div data-op=\"" (deed.op.to_string()) "\" data-swap>"
             (tags(frame, deed)) r#"<h1 class="sentence">"# (sentence(deed, Length::Whole)) "</h1>" (body)
             (quarantine(&seen.wrote, Wrote::Decided)) (proof(seen)) "</div>"
         ),
@@ -42,8 +42,8 @@ pub fn operation(frame: &Frame, seen: &OperationView) -> View {
     }
 }
 
-fn crumbs(deed: &Deed, held: bool, now: Timestamp) -> Html {
-    let way = if held {
+fn crumbs(deed: &Deed, now: Timestamp) -> Html {
+    let way = if deed.asked.is_some() {
         html!(
             r#"<a href="/">Holds</a> <span aria-hidden="true">/</span> <a href="/decided">Decided</a>"#
         )
@@ -99,8 +99,8 @@ fn result(seen: &OperationView) -> Html {
     let upstream = name(&deed.upstream);
     let made = seen.made.as_ref().map(|made| html!(": "(id(made))));
     let status = deed.status.map(|status| html!("It answered " (status) "."));
-    let took =
-        deed.settled.map(|at| html!(" " (span(at.since(deed.created))) " from request to end."));
+    let took = deed.settled.map(|at| at.since(deed.created)).filter(|took| took.as_secs() > 0);
+    let took = took.map(|took| html!(" " (span(took)) " from request to end."));
     let line = |class: &'static str, shape: Icon, words: Html, more: Html| {
         let mut out = Html::new();
         out.raw(class);
@@ -150,8 +150,11 @@ fn result(seen: &OperationView) -> Html {
             line(PLAIN, Icon::NotSent, html!("Nothing left"), html!((said(&seen.reason))(took)))
         }
         State::Refused { .. } => {
-            let reason = html!((said(&seen.reason))(took));
-            line(STOP, Icon::Denied, html!("Nothing was sent"), reason)
+            // A person's own words stand in the life below, as theirs.
+            let is_denied = Status::of(deed.state) == Status::Denied;
+            let why =
+                if is_denied { "The agent was told why.".to_owned() } else { said(&seen.reason) };
+            line(STOP, Icon::Denied, html!("Nothing was sent"), html!((why)(took)))
         }
         State::Done { .. } | State::Held | State::Unknown => Html::new(),
     };

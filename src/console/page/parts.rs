@@ -144,9 +144,9 @@ impl Status {
             State::Done { outcome: crate::call::Outcome::Rejected } => Self::Refused,
             State::Done { .. } => Self::Done,
             State::NotSent => Self::NotSent,
-            State::Refused { code } if code == Code::ApprovalDenied => Self::Denied,
-            State::Refused { code } if code == Code::ApprovalExpired => Self::Expired,
-            State::Refused { code } if code == Code::Withdrawn => Self::Withdrawn,
+            State::Refused { code: Code::ApprovalDenied } => Self::Denied,
+            State::Refused { code: Code::ApprovalExpired } => Self::Expired,
+            State::Refused { code: Code::Withdrawn } => Self::Withdrawn,
             State::Refused { .. } => Self::Refused,
         }
     }
@@ -347,6 +347,7 @@ pub fn sentence(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
     use super::*;
 
     fn usd(minor: i64) -> Money {

@@ -71,6 +71,7 @@ fn hour_of(at: Timestamp) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::indexing_slicing, reason = "a test may fail loudly")]
     use super::*;
 
     #[test]

@@ -158,9 +158,9 @@ pub fn risk_words(risk: Risk) -> Html {
 
 fn means(risk: Risk) -> &'static str {
     match risk {
-        Risk::High => "much money, suspected duplicates, two people asked, or cannot be undone",
-        Risk::Medium => "money near its cap, changes that reach a person",
-        Risk::Low => "little money, or can be undone",
+        Risk::High => "much money or nobody knows how much, or two people must say yes",
+        Risk::Medium => "other money, and changes",
+        Risk::Low => "messages",
     }
 }
 
@@ -209,7 +209,7 @@ fn empty(frame: &Frame, seen: &QueueView) -> Html {
         html!(" The last one, " (title(deed)) ", was answered " (span(frame.now.since(deed.updated))) " ago.")
     });
     let heading = match &seen.only {
-        Some(queue) => html!("Nothing waits in "(name(queue))),
+        Some(queue) => html!("Nothing waits in the queue "(name(queue))),
         None => html!("Nothing waits for you"),
     };
     html!(

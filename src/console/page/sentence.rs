@@ -193,6 +193,7 @@ pub fn approve_words(deed: &Deed) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
     use super::super::sample::deed;
     use super::*;
 

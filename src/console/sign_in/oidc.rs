@@ -36,7 +36,15 @@ pub(in crate::console) struct Oidc {
     key: hmac::Key,
     clock: Clock,
     outbound: Arc<Outbound>,
-    provider: tokio::sync::Mutex<Option<(Arc<Provider>, Duration)>>,
+    found: tokio::sync::Mutex<Found>,
+}
+
+/// What the issuer last said of itself, and until when nobody asks again.
+#[derive(Debug, Default)]
+struct Found {
+    provider: Option<Arc<Provider>>,
+    until: Duration,
+    failure: String,
 }
 
 /// A sign-in that begins.
@@ -66,8 +74,8 @@ impl Oidc {
         (outbound, clock): (Arc<Outbound>, Clock),
     ) -> Result<Self, String> {
         let key = hmac::Key::new(hmac::HMAC_SHA256, secret()?.as_bytes());
-        let provider = tokio::sync::Mutex::default();
-        Ok(Self { settings, redirect, key, clock, outbound, provider })
+        let found = tokio::sync::Mutex::default();
+        Ok(Self { settings, redirect, key, clock, outbound, found })
     }
 
     /// The host of the issuer, for the button that leads there.
@@ -151,21 +159,21 @@ impl Oidc {
         Ok(Back { person, next: bound.next })
     }
 
+    /// The issuer's endpoints and keys. One that does not answer stops nothing while its last word is
+    /// known, and is asked again by one of all who wait.
     async fn provider(&self) -> Result<Arc<Provider>, String> {
-        let mut kept = self.provider.lock().await;
-        let now = self.clock.steady();
-        if let Some((provider, at)) = &*kept
-            && now.saturating_sub(*at) < provider::FRESH
-        {
-            return Ok(Arc::clone(provider));
-        }
-        match Provider::find(&self.settings, &self.clock, kept.take().map(|(old, _)| old)).await {
-            Ok(provider) => {
-                *kept = Some((Arc::clone(&provider), now));
-                Ok(provider)
+        let mut found = self.found.lock().await;
+        if self.clock.steady() >= found.until {
+            let looked = Provider::find(&self.settings, &self.clock, found.provider.clone()).await;
+            let rests = if looked.is_ok() { provider::FRESH } else { provider::AGAIN };
+            found.until = self.clock.steady().saturating_add(rests);
+            match looked {
+                Ok(provider) => found.provider = Some(provider),
+                Err(why) => found.failure = why,
             }
-            Err(why) => Err(format!("the issuer's configuration: {why}")),
         }
+        let failure = || format!("the issuer's configuration: {}", found.failure);
+        found.provider.clone().ok_or_else(failure)
     }
 
     /// One of the values that hang on a sign-in's secret; nobody else can make them.

@@ -56,19 +56,19 @@ impl Spent {
 
 /// Failures, worn off with time.
 #[derive(Debug)]
-pub(super) struct Throttle {
+pub struct Throttle {
     clock: Clock,
     spent: Mutex<(Spent, HashMap<IpAddr, Spent>)>,
 }
 
 impl Throttle {
-    pub(super) fn new(clock: Clock) -> Self {
+    pub fn new(clock: Clock) -> Self {
         Self { clock, spent: Mutex::default() }
     }
 
     /// How long somebody at that address must wait; `None` when they need not. A Unix socket has no
     /// address: there only the count of all holds.
-    pub(super) fn wait(&self, peer: Option<IpAddr>) -> Option<Duration> {
+    pub fn wait(&self, peer: Option<IpAddr>) -> Option<Duration> {
         let now = self.clock.steady();
         let spent = self.spent.lock();
         let own = peer.and_then(|peer| spent.1.get(&peer)).and_then(|own| own.wait(OF_ONE, now));
@@ -76,7 +76,7 @@ impl Throttle {
     }
 
     /// Counts one.
-    pub(super) fn failed(&self, peer: Option<IpAddr>) {
+    pub fn failed(&self, peer: Option<IpAddr>) {
         let now = self.clock.steady();
         let mut spent = self.spent.lock();
         spent.0 = spent.0.and_one(OF_ALL, now);

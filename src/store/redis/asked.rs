@@ -10,9 +10,10 @@ use crate::call::{Class, OperationId, Outcome};
 use crate::contract::Over;
 use crate::money::MINOR_UNITS_MAX;
 use crate::refusal::Fault;
-use crate::store::ask::{BudgetUse, HoldTerms, Reserve, Take};
+use crate::store::ask::{BudgetUse, HoldTerms, RateUse, Reserve, Take};
 use crate::store::hold::{Hold, News, crowds};
 use crate::store::record::{About, Name, Record, Slot};
+use crate::store::step::rates::rate_slot;
 use crate::store::step::reserve::{alike_slot, charge, resource_slot};
 use crate::store::step::{AnswerIn, Claim, HoldAnswer, Post, Say, Settle, Try, Witness, Word};
 
@@ -64,6 +65,7 @@ pub fn reserve(ask: &Reserve) -> Result<Args, Fault> {
         ("alike", Item::maybe(alike_slot(about), slot)),
         ("on", Item::maybe(resource_slot(about), slot)),
         ("budgets", Item::List(budgets?)),
+        ("rates", Item::list(&ask.rates, |rate| rate_use(about, rate))),
         ("maker", slot(kept::maker(about))),
         ("subject", subject(about)),
     ]);
@@ -113,6 +115,15 @@ pub fn claim(claim: &Claim, seen: &Record) -> Args {
         ("seen", Item::bytes(kept::rest(&seen.about))),
         ("subject", subject(&seen.about)),
     ]
+}
+
+fn rate_use(about: &About, rate: &RateUse) -> Item {
+    Item::map([
+        ("name", Item::from(&*rate.name)),
+        ("slot", slot(rate_slot(about, rate))),
+        ("every", Item::near(rate.every)),
+        ("burst", Item::near(rate.burst)),
+    ])
 }
 
 fn budget_use(ask: &Reserve, budget: &BudgetUse) -> Result<Item, Fault> {

@@ -49,6 +49,19 @@ local function busy(own)
   if on.moved > A.seen then return reply('stale', text(now.settled)) end
 end
 
+-- The generic cell rate algorithm, in microseconds: the rate that has no room, the one that takes longest. What is
+-- taken is written with the rest, or not at all.
+local function rated()
+  local wait, name
+  for _, rate in ipairs(A.rates) do
+    local full = math.max(tonumber(call('GET', key('g', rate.slot))) or 0, now.at * 1000) + rate.every
+    local over = full - rate.burst - now.at * 1000
+    if over > 0 and (not wait or over > wait) then wait, name = over, rate.name end
+    rate.full = full
+  end
+  if wait then return reply('rated', name, text(wait)) end
+end
+
 -- Two amounts within `near` per mille of the larger. An amount that is not known is near any.
 local function is_near(a, b)
   if not a or not b then return true end
@@ -168,6 +181,9 @@ local function write(op, old, alias, ordinal, reasons)
       if waiting >= most then return reply('crowded', i == 1 and 'agent' or 'customer') end
     end
   end
+  for _, rate in ipairs(A.rates) do
+    call('SET', key('g', rate.slot), text(rate.full), 'PX', text(math.ceil(rate.full / 1000) - now.at + LEAP))
+  end
   local r, joined = blank(op, ordinal), 0
   if old then
     free(old)
@@ -195,7 +211,7 @@ local function reserve()
   if A.request and A.sealed_for ~= op then return reply('reseal', op) end
   local freeze = frozen(unpack_row(freezes).list)
   if freeze then return reply('frozen', pack(freeze)) end
-  local blocked = busy(op)
+  local blocked = busy(op) or rated()
   if blocked then return blocked end
   local other, reasons = alike(op), A.reasons
   if other and A.if_alike == 'refuse' then return reply('alike', RAW[other.op]) end

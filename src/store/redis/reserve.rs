@@ -138,6 +138,11 @@ impl Inside {
                 };
                 Blocked::Over { id: said.text(0)?.into(), until }
             }
+            "rated" => {
+                let micros = u64::try_from(said.number(1)?).map_err(|_| damaged())?;
+                let wait = std::time::Duration::from_micros(micros);
+                Blocked::Rated { name: said.text(0)?.into(), wait }
+            }
             "crowded" => Blocked::Crowded(match said.text(0)? {
                 "agent" => Whose::Agent,
                 _ => Whose::Customer,

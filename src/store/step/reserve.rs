@@ -1,6 +1,7 @@
 //! May it be sent? Freezes, its own record, the resource, likeness, budgets, a hold: one atomic answer.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::call::{Class, OperationId, Resource};
 use crate::clock::Timestamp;
@@ -11,9 +12,11 @@ use crate::refusal::Fault;
 use crate::store::ask::{BudgetUse, Entry, Likeness, Reserve, Take};
 use crate::store::draft::Draft;
 use crate::store::freeze::{Freeze, Subject};
-use crate::store::hold::{Hold, News, crowds};
+use crate::store::hold::{Hold, News};
 use crate::store::record::{About, AnswerKept, Charge, Charged, Record, Slot, State, Token};
 use crate::store::rows::{Row, Rows, Same, key};
+use crate::store::step::crowd::{self, Whose};
+use crate::store::step::rates;
 use crate::store::step::reasons;
 use crate::store::step::recall::{Found, How, Known, find, join, known};
 use crate::store::step::{
@@ -61,6 +64,13 @@ pub enum Blocked {
     Stale(u64),
     /// The same was just done, and the contract refuses a second.
     Alike(Arc<Record>),
+    /// Too many calls of it, of all replicas together.
+    Rated {
+        /// The rate's name.
+        name: Box<str>,
+        /// When there is room for one.
+        wait: Duration,
+    },
     /// Too many calls wait for people already.
     Crowded(Whose),
     /// No room, and the contract refuses what is past it.
@@ -70,15 +80,6 @@ pub enum Blocked {
         /// When there will be room, when waiting helps.
         until: Option<Timestamp>,
     },
-}
-
-/// Whose calls are too many.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Whose {
-    /// The agent's.
-    Agent,
-    /// The customer's.
-    Customer,
 }
 
 /// Where a reserve will write.
@@ -108,6 +109,9 @@ pub(super) fn reserve<R: Rows + ?Sized>(
         return Ok(Reserved::Blocked(Blocked::Frozen(freeze)));
     }
     if let Some(blocked) = busy(draft, ask, (place.op, now))? {
+        return Ok(Reserved::Blocked(blocked));
+    }
+    if let Some(blocked) = rates::full(draft, ask, now)? {
         return Ok(Reserved::Blocked(blocked));
     }
     let mut found = ask.reasons.clone();
@@ -336,10 +340,11 @@ fn write<R: Rows + ?Sized>(
         reasons.sort();
     }
     if !changed.is_empty()
-        && let Some(whose) = crowded(draft, ask)?
+        && let Some(whose) = crowd::full(draft, ask)?
     {
         return Ok(Reserved::Blocked(Blocked::Crowded(whose)));
     }
+    rates::take(draft, ask, now)?;
     let mut new = blank(ask, &place, now);
     if let Some(old) = &place.old {
         carry(draft, old, &mut new)?;
@@ -377,22 +382,6 @@ fn write<R: Rows + ?Sized>(
     });
     new.tell(News::Held, now.at);
     Ok(Reserved::Held(draft.put_record(old, new)?))
-}
-
-/// Whether too many calls wait for people already. One that waited before takes its own place again.
-fn crowded<R: Rows + ?Sized>(draft: &Draft<'_, R>, ask: &Reserve) -> Result<Option<Whose>, Fault> {
-    if let Entry::Approved(_) = ask.entry {
-        return Ok(None);
-    }
-    let (crowd, [agent, customer]) = (ask.hold.crowd, crowds(&ask.about.caller));
-    for (slot, most, whose) in
-        [(agent, crowd.agent, Whose::Agent), (customer, crowd.customer, Whose::Customer)]
-    {
-        if draft.crowd(slot)? >= u64::from(most) {
-            return Ok(Some(whose));
-        }
-    }
-    Ok(None)
 }
 
 /// INVARIANT: I8, this row is durable before the first byte leaves.

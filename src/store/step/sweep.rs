@@ -28,7 +28,7 @@ const DUE_MAX: usize = 256;
 /// The longest window of a budget or of the likeness guard.
 pub(super) const WITHIN_MAX: Duration = Duration::from_secs(WITHIN_MAX_DAYS * 24 * 60 * 60);
 /// The kinds of rows that have an end of keeping, in the order of their keys.
-const KINDS: [u8; 5] = *b"flmor";
+const KINDS: [u8; 6] = *b"fglmor";
 /// What is listed in these states is looked at by every sweep.
 const TIMED: [State; 3] =
     [State::Held, State::Approved, State::Submitted { token: Token(0), lease: Timestamp(0) }];
@@ -132,6 +132,13 @@ fn keep_or_drop<R: Rows + ?Sized>(
             if alikes.len() != before {
                 draft.put(key, (!alikes.is_empty()).then_some(Row::Alikes(alikes)));
             }
+        }
+        // A rate that has all its room again needs no row.
+        Row::Count(full_at)
+            if key.first() == Some(&b'g')
+                && i64::try_from(full_at).unwrap_or(i64::MAX) <= now.at.0.saturating_mul(1000) =>
+        {
+            draft.put(key, None);
         }
         Row::Freeze(_)
         | Row::Resource(_)

@@ -21,7 +21,8 @@ const key = (kid) => {
 const server = createServer((request, response) => provider.callback()(request, response));
 server.listen(0, "127.0.0.1");
 await new Promise((ready) => server.once("listening", ready));
-const issuer = `http://127.0.0.1:${server.address().port}`;
+// Another site than the console, as it is in earnest: browsers take ports of one name for one site.
+const issuer = `http://localhost:${server.address().port}`;
 const provider = new Provider(issuer, {
   clients: [{
     client_id: "tollhouse-console",

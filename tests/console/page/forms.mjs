@@ -209,11 +209,41 @@ const lost = async (browser, house) => {
   await page.keyboard.press("c");
   await page.waitForTimeout(300);
   assert(new URL(page.url()).pathname === "/", "no key moves any more");
-  await context.clearCookies();
-  await page.evaluate(() => fetch("/sign-out"));
+  // Who signs out on one page is signed out on all, and each says so.
+  const other = await context.newPage();
+  await other.goto(`${house.console}/controls`);
+  await other.click(".bar-side button");
+  await page.waitForSelector("#live .status-warn", { timeout: 20_000 });
+  assert(/Signed out/.test(await page.textContent("#live")), await page.textContent("#live"));
+  await signIn(page, house.console, OPERATOR);
+  await page.waitForSelector("#live .status-live");
   house.child.kill("SIGKILL");
   await page.waitForSelector("#live .status-warn", { timeout: 60_000 });
   assert(/Not live since/.test(await page.textContent("#live")), await page.textContent("#live"));
+  await context.close();
+};
+
+// What the operator wrote: over how much an amount is typed, and how long a session lasts, which is told before it ends.
+const configured = async (browser, _house, _ann, vendor) => {
+  const own = await tollhouse(vendor.url, "", "  confirm_over: [120.00 USD]\n  session: 2m\n");
+  const ann = own.token("support-bot", "ann");
+  const { page, context, faults } = await open(browser, own.console);
+  await signIn(page, own.console, OPERATOR);
+  await page.waitForSelector("#ends");
+  assert(/Your session ends in 1 min|Your session ends in 2 min/.test(await page.textContent("#ends")), await page.textContent("#ends"));
+  assert((await axe(page)).length === 0, "accessible", await axe(page));
+  for (const [order, amount, typed] of [["A-1", "118.00", false], ["A-2", "120.00", false], ["A-3", "120.01", true]]) {
+    const { op } = await refund(own, ann, order, amount);
+    await page.goto(`${own.console}/holds/${op}`);
+    assert((await page.isVisible("#ok-amount")) === typed, amount);
+    const answer = await page.evaluate((op) => {
+      const form = new URLSearchParams(new FormData(document.getElementById("approve")));
+      form.delete("amount");
+      return fetch(`/holds/${op}/approve`, { method: "POST", body: form }).then((answer) => answer.status);
+    }, op);
+    assert((answer === 422) === typed, `${amount} without its amount`, answer);
+  }
+  assert(faults.every((fault) => fault.includes("422")), faults);
   await context.close();
 };
 
@@ -222,7 +252,7 @@ const main = async () => {
   const house = await tollhouse(vendor.url);
   const ann = house.token("support-bot", "ann");
   const browser = await launch();
-  for (const step of [withoutScript, largeSum, changedMeanwhile, live, batch, stop, resolve, lost]) {
+  for (const step of [withoutScript, largeSum, changedMeanwhile, live, batch, stop, resolve, configured, lost]) {
     try {
       await step(browser, house, ann, vendor);
     } catch (error) {

@@ -112,11 +112,28 @@ const main = async () => {
       if (shut.length) found.push([kind, name, "not inert", shut]);
       const out = await overflow(page);
       if (out > 0) found.push([kind, name, "wider than the screen by", out]);
+      if (kind === "phone") {
+        // The narrowest that WCAG 1.4.10 knows.
+        await page.setViewportSize({ width: 320, height: 700 });
+        const narrow = await overflow(page);
+        if (narrow > 0) found.push([kind, name, "wider than 320 px by", narrow]);
+        await page.setViewportSize(options.viewport);
+      }
       for (const one of await axe(page)) found.push([kind, name, one]);
       const text = await page.evaluate(() => document.body.innerText);
       if (["hold", "two", "denied", "done"].includes(name) && !text.includes("<script>alert(3)</script>"))
         found.push([kind, name, "the agent's text is not shown as text"]);
       if (/sk_live|shop-secret/.test(text)) found.push([kind, name, "a secret is shown"]);
+      // What the agent wrote stands in its frame and in the bytes, and nowhere else.
+      const beside = await page.evaluate(() => {
+        const rest = document.body.cloneNode(true);
+        for (const own of rest.querySelectorAll(".quarantine, .request")) own.remove();
+        const frame = document.querySelector(".quarantine");
+        const decide = document.querySelector(".decide");
+        const after = !frame || !decide || Boolean(decide.compareDocumentPosition(frame) & Node.DOCUMENT_POSITION_FOLLOWING);
+        return /PRE-APPROVED|gpt /.test(rest.textContent) || !after || Boolean(document.querySelector(".hold .quarantine, form .quarantine"));
+      });
+      if (beside) found.push([kind, name, "the agent's text is beside ours"]);
       const title = await page.title();
       if (/xss|<|58213 /.test(title)) found.push([kind, name, "title", title]);
       if (SHOTS) await page.screenshot({ path: `${SHOTS}/${name}-${kind}.png`, fullPage: true });

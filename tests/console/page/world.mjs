@@ -36,7 +36,7 @@ export const start = (command, words, marks, options = {}) =>
     });
   });
 
-// A shop as the pack `orders` has it, whose every word is hostile. Order `A-..` are Ann's.
+// A shop as the pack `orders` has it, whose every word is hostile. Orders `A-..` are Ann's, `B-..` Bob's, `C-..` Cara's.
 export const shop = (words = {}) =>
   new Promise((resolve) => {
     const made = [];
@@ -53,7 +53,7 @@ export const shop = (words = {}) =>
           const id = decodeURIComponent(order[1]);
           return answer(200, {
             id,
-            customer_ref: words.customer || "ann",
+            customer_ref: { A: "ann", B: "bob", C: "cara" }[id[0]] || "ann",
             email: words.text || "ann@shop.example",
             total: { value: "600.00", currency: "USD" },
             refunded: { value: id.endsWith("5") ? "60.00" : "0.00" },
@@ -89,7 +89,7 @@ const CONTRACTS = `contracts:
 `;
 
 // Tollhouse from a configuration, in a folder of its own.
-export const tollhouse = async (upstream, more = "") => {
+export const tollhouse = async (upstream, more = "", operator = "") => {
   const home = mkdtempSync(join(tmpdir(), "tollhouse-page-"));
   ends.push(() => rmSync(home, { recursive: true, force: true }));
   cli(["token", "--agent", "nobody", "--customer", "nobody", "--state", join(home, "state")]);
@@ -102,7 +102,7 @@ export const tollhouse = async (upstream, more = "") => {
 listen: 127.0.0.1:0
 operator:
   listen: 127.0.0.1:0
-  tokens:
+${operator}  tokens:
     - { name: maya, roles: [finance, operator], token: file:ops-token, approves: true }
     - { name: tomas, roles: [finance], token: file:second-token, approves: true }
     - { name: viewer, roles: [support], token: file:viewer-token, approves: true }

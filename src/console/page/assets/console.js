@@ -67,7 +67,7 @@
     before.slice(after.length).forEach((child) => child.remove());
   };
   const load = async () => {
-    const answer = await fetch(location.href, { headers: { "Tollhouse-Refresh": "1" }, credentials: "same-origin" });
+    const answer = await fetch(location.href, { credentials: "same-origin" });
     if (answer.redirected && new URL(answer.url).pathname === "/sign-in") throw new Error("signed out");
     if (!answer.ok) throw new Error(String(answer.status));
     return new DOMParser().parseFromString(await answer.text(), "text/html");
@@ -248,7 +248,12 @@
       }
     });
     events.addEventListener("error", () => {
-      if (events.readyState === EventSource.CLOSED) lost("");
+      if (events.readyState !== EventSource.CLOSED) return;
+      // It was answered, and not with events: nobody is signed in any more, or there is no place.
+      load().then(
+        () => lost(""),
+        (why) => lost(why.message === "signed out" ? "Signed out" : ""),
+      );
     });
     setInterval(() => {
       if (Date.now() - heard > 40000) lost("");

@@ -18,6 +18,9 @@ use crate::outbound::{Addresses, Connection, Exchange, Outbound, Outgoing, Upstr
 /// BOUND: an issuer that moves an endpoint is followed within this time.
 pub(super) const FRESH: Duration = Duration::from_secs(600);
 
+/// BOUND: whoever loads the page that leads there makes one request in this time, not each time.
+pub(super) const AGAIN: Duration = Duration::from_secs(5);
+
 type ReadSecret = Arc<dyn Fn() -> Result<Option<Arc<Secret>>, String> + Send + Sync>;
 
 /// What the configuration says of signing in at an issuer.
