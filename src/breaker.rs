@@ -330,7 +330,7 @@ impl Drop for Pass {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+    #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly")]
     use super::*;
     use crate::clock::Timestamp;
     use crate::refusal::Code;

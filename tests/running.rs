@@ -10,5 +10,6 @@ mod http2;
 mod notify;
 mod people;
 mod races;
+mod road;
 mod serving;
 mod wire;

@@ -289,7 +289,12 @@ fn probe_from(first: First, until: Duration, span: Duration) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+    #![expect(
+        clippy::unwrap_used,
+        clippy::panic,
+        clippy::arithmetic_side_effects,
+        reason = "a test may fail loudly"
+    )]
     use super::*;
     use proptest::prelude::*;
 
@@ -338,7 +343,7 @@ mod tests {
             let turned = played(&mut Circuit::new(), plan, &settings);
             let cause = turned.map(|turned| match turned {
                 Turned::Opened { cause, .. } => cause,
-                other => panic!("{other:?}"),
+                other @ (Turned::Stayed { .. } | Turned::Closed { .. }) => panic!("{other:?}"),
             });
             assert_eq!(cause, opens, "{plan}");
         }

@@ -451,7 +451,12 @@ impl Drop for Lane {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+    #![expect(
+        clippy::unwrap_used,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects,
+        reason = "a test may fail loudly"
+    )]
     use super::*;
     use crate::clock::Timestamp;
     use crate::yaml;

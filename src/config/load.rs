@@ -104,11 +104,7 @@ impl File<'_> {
         let (console, operator) = super::operator::read(top, identity.as_ref(), own);
         let (queues, destinations, crowd) = self.people(top, &operator);
         let store = self.store(top);
-        let probes = top.section("probes").and_then(|s| {
-            let at = s.required("listen", socket_address);
-            s.finish();
-            at
-        });
+        let probes = probes(top);
         let (hosts, audit_dir) = (top.optional("hosts", Node::texts), self.audit(top));
         let contracts = Contracts::read(top.node("contracts"), top.faults());
         let (limits, log, process) = (limits(top), log_format(top), process(top));
@@ -403,6 +399,14 @@ fn headers(one: &Section<'_>) -> Vec<(http::HeaderName, http::HeaderValue)> {
         }
     }
     headers
+}
+
+/// Where probes are served, when not on the console.
+fn probes(top: &Section<'_>) -> Option<SocketAddr> {
+    let section = top.section("probes")?;
+    let at = section.required("listen", socket_address);
+    section.finish();
+    at
 }
 
 /// When the breaker of an upstream opens, and how many calls may be in flight there.

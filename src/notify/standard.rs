@@ -137,6 +137,7 @@ fn refused(code: Code) -> &'static str {
         | Code::Frozen
         | Code::Undecidable
         | Code::BreakerOpen
+        | Code::Overloaded
         | Code::InFlight
         | Code::OutcomeUnknown
         | Code::OutcomeStillUnknown

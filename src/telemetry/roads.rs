@@ -85,3 +85,38 @@ pub(super) fn help(name: &str) -> &'static str {
         _ => "Not described",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use prometheus::{Encoder as _, TextEncoder};
+
+    #[test]
+    fn every_metric_is_there_and_counts() {
+        let registry = Registry::new();
+        let roads = Roads::new(&registry);
+        roads.breaker_turned("stripe", "open");
+        roads
+            .stands("stripe", RoadStands { actions_shut: 1, in_flight: 7, lanes: 200, waiting: 2 });
+        roads.process(9, 2_000);
+        roads.shed("stripe", "read", "late");
+        roads.shed("process", "effect", "full");
+        let mut out = Vec::new();
+        assert!(TextEncoder::new().encode(&registry.gather(), &mut out).is_ok());
+        let text = String::from_utf8_lossy(&out);
+        for line in [
+            "tollhouse_breaker_turns_total{to=\"open\",upstream=\"stripe\"} 1",
+            "tollhouse_breaker_actions_shut{upstream=\"stripe\"} 1",
+            "tollhouse_upstream_in_flight{upstream=\"stripe\"} 7",
+            "tollhouse_upstream_lanes{upstream=\"stripe\"} 200",
+            "tollhouse_upstream_waiting{upstream=\"stripe\"} 2",
+            "tollhouse_shed_total{at=\"stripe\",wants=\"read\",why=\"late\"} 1",
+            "tollhouse_shed_total{at=\"process\",wants=\"effect\",why=\"full\"} 1",
+            "tollhouse_calls_in_flight 9",
+            "tollhouse_calls_max 2000",
+        ] {
+            assert!(text.contains(line), "{line}\n{text}");
+        }
+        assert!(!text.contains("Not described"), "{text}");
+    }
+}

@@ -57,6 +57,7 @@ pub struct Shop {
 struct Books {
     play: Play,
     reads_take: Duration,
+    reads_say: u16,
     refunded: BTreeMap<String, i64>,
     made: Vec<Made>,
     seen: Vec<Seen>,
@@ -73,6 +74,7 @@ impl Shop {
         let books = Books {
             play: Play::Answer,
             reads_take: Duration::ZERO,
+            reads_say: 200,
             refunded: BTreeMap::new(),
             made: Vec::new(),
             seen: Vec::new(),
@@ -131,6 +133,11 @@ impl Shop {
         self.books.lock().reads_take = span;
     }
 
+    /// The status of every read from now on; 200 is what there is.
+    pub fn reads_say(&self, status: u16) {
+        self.books.lock().reads_say = status;
+    }
+
     /// The refunds that were made.
     pub fn made(&self) -> Vec<Made> {
         self.books.lock().made.clone()
@@ -175,7 +182,11 @@ fn converse(stream: TcpStream, books: &Mutex<Books>) -> Option<()> {
                 drop(TcpStream::connect(address));
                 while TcpStream::connect(address).is_ok() {}
             }
-            let (status, body) = look(&books.lock(), target);
+            let says = books.lock().reads_say;
+            let (status, body) = match says {
+                200 => look(&books.lock(), target),
+                status => (status, json!({ "ok": false, "error": "not today" })),
+            };
             say(&mut writer, status, &body)?;
             continue;
         }

@@ -191,7 +191,11 @@ fn lanes(thousandths: u64) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::indexing_slicing, reason = "a test may fail loudly")]
+    #![expect(
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects,
+        reason = "a test may fail loudly"
+    )]
     use super::*;
     use std::collections::BTreeMap;
 
