@@ -69,6 +69,7 @@ fn ask(n: u64) -> Option<Reserve> {
             within: Duration::from_secs(86_400),
             near: 50,
         }),
+        rates: Vec::new(),
         budgets: vec![BudgetUse {
             id: "budget.customer-24h".into(),
             key: format!("customer {}", about.account).into(),

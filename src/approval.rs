@@ -268,7 +268,7 @@ impl Approvals {
             return Err(Objection::Answered(record.state.name()));
         };
         not_the_asker(record, operator)?;
-        if hold.yes.iter().any(|yes| *yes.by == *operator.name) {
+        if hold.yes.iter().any(|yes| yes.by.eq_ignore_ascii_case(&operator.name)) {
             return Err(Objection::Twice);
         }
         stands_for_something(hold, operator)?;

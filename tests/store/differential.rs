@@ -53,7 +53,7 @@ const QUORUMS: [(u8, &[&str]); 6] =
     [(1, &[]), (1, &[]), (2, &[]), (1, &["finance"]), (2, &["finance", "lead"]), (3, &["lead"])];
 /// People and their roles.
 const PEOPLE: [(&str, &[&str]); 4] =
-    [("ana", &["finance"]), ("ben", &["lead"]), ("eva", &["finance", "lead"]), ("joe", &[])];
+    [("ana", &["finance"]), ("ben", &["lead"]), ("eva", &["finance", "lead"]), ("Ana", &[])];
 const OVERS: [Over; 3] = [Over::Hold, Over::Refuse, Over::Allow];
 const OUTCOMES: [Outcome; 5] =
     [Outcome::Succeeded, Outcome::Accepted, Outcome::Rejected, Outcome::NotSent, Outcome::Unknown];

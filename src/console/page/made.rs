@@ -101,6 +101,26 @@ pub fn deed_with_numbers(gate: &Gate, record: &Record) -> Deed {
     deed
 }
 
+/// What of a budget is used now by others, beside what a hold asks: the numbers that a person wants.
+async fn with_what_is_used(gate: &Gate, record: &Record, deed: &mut Deed) {
+    let Some(asked) = &mut deed.asked else { return };
+    if asked.reasons.iter().all(|why| !why.policy.starts_with("budget.")) {
+        return;
+    }
+    // A store that does not answer: the limits stand there all the same.
+    let Ok(budgets) = gate.budgets_of(record).await else { return };
+    for why in &mut asked.reasons {
+        let Some(budget) = budgets.iter().find(|one| *one.id == *why.policy) else { continue };
+        let used = match budget.unit {
+            Some(currency) => money_text(Money { minor: budget.used, currency }),
+            None => budget.used.to_string(),
+        };
+        let within = span(budget.within);
+        let rest = why.numbers.take().map_or_else(String::new, |rest| format!("; {rest}"));
+        why.numbers = Some(format!("{used} used or reserved in the last {within}{rest}"));
+    }
+}
+
 /// Which numbers a policy looked at, as far as a contract has them.
 fn numbers(policy: &str, record: &Record, contract: &Contract) -> Option<String> {
     let amount = record.about.amount;
@@ -224,6 +244,7 @@ pub async fn hold(gate: &Gate, record: &Record, may: May) -> HoldView {
     let opened = gate.opened(record.op).await;
     let contract = gate.contract_of(record);
     let mut deed = deed_with_numbers(gate, record);
+    with_what_is_used(gate, record, &mut deed).await;
     let facts =
         opened.as_ref().map(|opened| super::facts::rows(record, opened)).unwrap_or_default();
     deed.before = super::facts::given_back(&facts);

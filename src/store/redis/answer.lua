@@ -34,7 +34,8 @@ local function approve(r)
   local hold, people, policies = r.hold, {}, {}
   if not is_shown(r) then return reply('changed', RAW[r.op]) end
   for i, one in ipairs(hold.yes) do
-    if one.by == A.by then return reply('twice', RAW[r.op]) end
+    -- SECURITY: issuers write one address in any letter case; it is one person all the same.
+    if one.by:lower() == A.by:lower() then return reply('twice', RAW[r.op]) end
     people[i] = one.by
   end
   note(r, A.reason == '' and 'approved' or 'approved: ' .. A.reason, A.by)

@@ -106,7 +106,8 @@ pub(super) fn answer<R: Rows + ?Sized>(
             if *shown != hold.shown {
                 return Ok(Answered::Changed(old));
             }
-            if hold.yes.iter().any(|one| one.by == *by) {
+            // SECURITY: issuers write one address in any letter case; it is one person all the same.
+            if hold.yes.iter().any(|one| one.by.eq_ignore_ascii_case(by)) {
                 return Ok(Answered::Twice(old));
             }
             let (by, roles, reason) = (by.clone(), roles.clone(), reason.clone());
