@@ -6,6 +6,9 @@
 //! in flight: a search that takes ten times as long as a look-up is no sign of a queue. While the road
 //! is full the limit dips from time to time, so that what is usual can be learnt anew.
 //!
+//! Own code: the crates there are (tower-acc, little-loadshedder) limit a service as a whole; none knows
+//! effects from reads, agents from each other, or one action from another, and this is a hundred lines.
+//!
 //! Never leaves its bounds, never moves while the road is half empty. Whole numbers only.
 
 use std::time::Duration;
