@@ -6,6 +6,7 @@
 use prometheus::Registry;
 
 use super::metrics::{Counters, Gauges, add, counters, gauges, set};
+use super::{Level, LogLine, Telemetry};
 
 /// How an upstream's road stands.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -31,6 +32,33 @@ pub(super) struct Roads {
     shed: Counters,
     process: Gauges,
     process_max: Gauges,
+}
+
+impl Telemetry {
+    /// A breaker that opened or closed: of an upstream, or of one action of it.
+    pub fn breaker_turned(&self, (upstream, action): (&str, Option<&str>), now: &str, why: &str) {
+        self.metrics.roads.breaker_turned(upstream, now);
+        let level = if now == "closed" { Level::Info } else { Level::Warn };
+        let mut line = LogLine::new(level, &format!("a breaker is {now}"));
+        line.text("upstream", Some(upstream)).text("action", action).text("why", Some(why));
+        self.write(&mut line);
+    }
+
+    /// How an upstream's road stands: actions that are shut, calls in flight, lanes, calls that wait.
+    pub fn road(&self, upstream: &str, stands: RoadStands) {
+        self.metrics.roads.stands(upstream, stands);
+    }
+
+    /// How many calls are in the process, and how many may be.
+    pub fn process(&self, in_flight: u32, max: u32) {
+        self.metrics.roads.process(in_flight, max);
+    }
+
+    /// A call that was sent away because too many were there: at an upstream, or in the process. `wants`
+    /// and `why` are words of closed lists.
+    pub fn shed(&self, upstream: Option<&str>, wants: &'static str, why: &'static str) {
+        self.metrics.roads.shed(upstream.unwrap_or("process"), wants, why);
+    }
 }
 
 impl Roads {
