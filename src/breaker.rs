@@ -281,7 +281,6 @@ impl Pass {
     /// exchange counts, the first decides a probe.
     pub fn saw(&mut self, reached: Reached, health: Health, span: Duration) -> Vec<Change> {
         let breaker = Arc::clone(&self.breaker);
-        let now = breaker.clock.steady();
         let mut circuits = breaker.circuits.lock();
         let settings = circuits.settings;
         let went = match health {
@@ -289,6 +288,10 @@ impl Pass {
             Health::Well if span > settings.slow => Went::Slow,
             Health::Well => Went::Well,
         };
+        // What is well on a road that is well needs no clock.
+        let usual = (self.whole, self.action) == (Role::Usual, Role::Usual);
+        let is_well = usual && went == Went::Well;
+        let now = if is_well { Duration::ZERO } else { breaker.clock.steady() };
         let role = std::mem::replace(&mut self.whole, Role::Usual);
         let whole = circuits.whole.saw(went, role, now, &settings);
         let opened = matches!(whole, Some(Turned::Opened { .. }));

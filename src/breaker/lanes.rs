@@ -437,8 +437,12 @@ impl Lane {
         if road.settings.adaptive == Adaptive::No {
             return;
         }
-        let (in_flight, now) = (road.in_flight, self.lanes.clock.steady());
+        let in_flight = road.in_flight;
         let is_well = health == Health::Well;
+        if is_well && road.limit.saw_quiet(slot, span, in_flight) {
+            return;
+        }
+        let now = self.lanes.clock.steady();
         road.limit.saw(Sample { slot, span, now, in_flight, is_well });
     }
 }

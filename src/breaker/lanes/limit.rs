@@ -45,6 +45,8 @@ pub(super) struct Limit {
     sum: u64,
     count: u64,
     learnt: Duration,
+    /// Whether something was learnt since the road was full last.
+    was_quiet: bool,
     dip: Option<Dip>,
     /// Actions that were learnt in this dip.
     fresh: Vec<usize>,
@@ -74,6 +76,7 @@ impl Limit {
             sum: 0,
             count: 0,
             learnt: Duration::ZERO,
+            was_quiet: false,
             dip: None,
             fresh: Vec::new(),
         }
@@ -96,9 +99,21 @@ impl Limit {
         }
     }
 
-    /// Learns from one answer.
+    /// Learns from one answer while few calls are in flight; whether they are. It needs no clock, and is
+    /// what happens to nearly every call.
+    pub(super) fn saw_quiet(&mut self, slot: usize, span: Duration, in_flight: u32) -> bool {
+        let is_quiet = self.dip.is_none() && in_flight.saturating_mul(4) <= lanes(self.now);
+        if is_quiet {
+            let usual = self.usual.get(slot).copied().unwrap_or(0);
+            self.learn(slot, usual, micros(span));
+            self.was_quiet = true;
+        }
+        is_quiet
+    }
+
+    /// Learns from one answer while the road is not empty.
     pub(super) fn saw(&mut self, sample: Sample) {
-        let took = u64::try_from(sample.span.as_micros()).unwrap_or(u64::MAX).max(1);
+        let took = micros(sample.span);
         let usual = self.usual.get(sample.slot).copied().unwrap_or(0);
         // What fails at once says nothing of how long work takes; what fails late does.
         if !sample.is_well && (usual == 0 || took < usual) {
@@ -118,15 +133,11 @@ impl Limit {
             }
             return;
         }
-        if sample.in_flight.saturating_mul(4) <= lanes {
-            if sample.is_well {
-                self.learn(sample.slot, usual, took);
-                self.learnt = sample.now;
-            }
-            return;
-        }
         if sample.in_flight.saturating_mul(2) < lanes {
             return;
+        }
+        if std::mem::take(&mut self.was_quiet) {
+            self.learnt = sample.now;
         }
         let is_old = sample.now.saturating_sub(self.learnt) >= LEARN_EVERY;
         if usual == 0 || is_old {
@@ -184,6 +195,10 @@ impl Limit {
     }
 }
 
+fn micros(span: Duration) -> u64 {
+    u64::try_from(span.as_micros()).unwrap_or(u64::MAX).max(1)
+}
+
 fn thousandths(lanes: u32) -> u64 {
     u64::from(lanes).saturating_mul(1_000)
 }
@@ -201,6 +216,14 @@ mod tests {
     )]
     use super::*;
     use std::collections::BTreeMap;
+
+    /// As a lane tells it.
+    fn saw(limit: &mut Limit, sample: Sample) {
+        let Sample { slot, span, in_flight, is_well, .. } = sample;
+        if !(is_well && limit.saw_quiet(slot, span, in_flight)) {
+            limit.saw(sample);
+        }
+    }
 
     /// An upstream that works at so many calls at once; more share what there is. Agents always have
     /// another call: the road is full.
@@ -235,7 +258,7 @@ mod tests {
                 let span = Duration::from_micros(took);
                 let in_flight = self.flying.len() as u32 + 1;
                 let now = Duration::from_micros(self.now);
-                self.limit.saw(Sample { slot, span, now, in_flight, is_well: true });
+                saw(&mut self.limit, Sample { slot, span, now, in_flight, is_well: true });
                 if self.now > half {
                     sum += u64::from(self.limit.lanes());
                     count += 1;
@@ -279,7 +302,7 @@ mod tests {
             *now += 5;
             let in_flight = limit.lanes();
             let (span, now) = (Duration::from_millis(took), Duration::from_millis(*now));
-            limit.saw(Sample { slot: 0, span, now, in_flight, is_well: true });
+            super::tests::saw(limit, Sample { slot: 0, span, now, in_flight, is_well: true });
         };
         let mut now = 10_000;
         for _ in 0..1_000 {
@@ -302,7 +325,7 @@ mod tests {
         let mut saw = |took, in_flight, is_well, times| {
             for _ in 0..times {
                 let (span, now) = (Duration::from_millis(took), Duration::from_secs(1));
-                limit.saw(Sample { slot: 0, span, now, in_flight, is_well });
+                super::tests::saw(&mut limit, Sample { slot: 0, span, now, in_flight, is_well });
             }
             limit.lanes()
         };
