@@ -286,9 +286,12 @@ impl Run {
             "" if reply.status == 429 => Next::Again(dice.within(50, 300)),
             "" => Next::Over,
             "outcome_unknown" => Next::Again(dice.within(200, 1_600)),
-            "in_flight" | "undecidable" | "breaker_open" | "frozen" | "upstream_unreachable" => {
-                Next::Again(dice.within(50, 600))
-            }
+            "in_flight"
+            | "undecidable"
+            | "breaker_open"
+            | "overloaded"
+            | "frozen"
+            | "upstream_unreachable" => Next::Again(dice.within(50, 600)),
             // Its token is of another time than the process.
             "unauthenticated" | "rate_limited" if self.weather == Weather::Foul => {
                 Next::Again(dice.within(200, 900))

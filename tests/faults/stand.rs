@@ -225,7 +225,7 @@ fn configuration(vendor: &Vendor, store: &str) -> String {
             Mode::Marked | Mode::Plain => (name, ""),
         };
         format!(
-            "  {name}: {{ url: \"{url}\", pack: packs/{pack}.yaml, route: /{name}, credentials: file:shop-key{trusted}, timeout: {{ connect: 1s, answer: 1s }}, breaker: {{ consecutive: 30, open: 1s }} }}\n"
+            "  {name}: {{ url: \"{url}\", pack: packs/{pack}.yaml, route: /{name}, credentials: file:shop-key{trusted}, timeout: {{ connect: 1s, answer: 1s }}, breaker: {{ consecutive: 30, failures: 100%, of_last: 60, open: 1s }} }}\n"
         )
     };
     let contract = |pack: &str| {
