@@ -11,4 +11,5 @@ mod notify;
 mod people;
 mod races;
 mod serving;
+mod stops;
 mod wire;
