@@ -63,6 +63,8 @@ pub struct Config {
     pub policies: Vec<(String, String)>,
     /// Whether the shipped set applies.
     pub default_policies: bool,
+    /// A file that stops this process while it is there.
+    pub freeze_file: Option<PathBuf>,
     /// How log lines look.
     pub log: crate::telemetry::LogFormat,
     /// How long a stop waits for what is in flight.

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use smallvec::SmallVec;
 
 use crate::call::{Call, Caller, Class};
@@ -14,17 +15,70 @@ use crate::clock::{Clock, Timestamp};
 use crate::refusal::{Fault, Refusal};
 use crate::store::{Bearer, Freeze, FreezeScope, Store, Subject};
 
+/// What became of the stops of this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// Something is stopped that was not.
+    Stopped,
+    /// What was stopped runs again.
+    Lifted,
+}
+
+/// What a file says is stopped: a scope a line, `#` begins a remark; nothing at all is everything.
+///
+/// SECURITY: what does not read stops everything: whoever made the file meant to stop something.
+///
+/// # Errors
+///
+/// The scope of everything, and what did not read.
+pub fn scopes_of_file(text: &str) -> Result<Vec<FreezeScope>, (Vec<FreezeScope>, String)> {
+    let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
+    let scopes: Result<Vec<FreezeScope>, String> =
+        lines.filter(|line| !line.is_empty()).map(|line| FreezeScope::parse([line])).collect();
+    match scopes {
+        Ok(scopes) if scopes.is_empty() => Ok(vec![FreezeScope::default()]),
+        Ok(scopes) => Ok(scopes),
+        Err(why) => Err((vec![FreezeScope::default()], why)),
+    }
+}
+
 /// The freezes that hold.
 #[derive(Debug)]
 pub struct Freezes {
     store: Arc<Store>,
     clock: Clock,
+    /// Stops of this process alone, that need no store: by a file, by a signal.
+    here: ArcSwap<Vec<Freeze>>,
 }
 
 impl Freezes {
     /// Those of `store`.
     pub fn new(store: Arc<Store>, clock: Clock) -> Self {
-        Self { store, clock }
+        Self { store, clock, here: ArcSwap::default() }
+    }
+
+    /// Stops these scopes in this process from now on, in the place of whatever `by` stopped before; none
+    /// lifts it. What changed: stopped, lifted, or nothing.
+    pub fn stop_here(&self, by: &str, scopes: Vec<FreezeScope>, why: &str) -> Option<Event> {
+        let (before, at) = (self.here.load(), self.clock.now());
+        let own = |one: &&Freeze| *one.by == *by;
+        let had: Vec<&FreezeScope> = before.iter().filter(own).map(|one| &one.scope).collect();
+        if had == scopes.iter().collect::<Vec<_>>() {
+            return None;
+        }
+        let event = if scopes.is_empty() { Event::Lifted } else { Event::Stopped };
+        let mut all: Vec<Freeze> = before.iter().filter(|one| !own(one)).cloned().collect();
+        all.extend(scopes.into_iter().enumerate().map(|(nth, scope)| Freeze {
+            id: format!("{by}_{nth}").into(),
+            scope,
+            reason: why.into(),
+            by: by.into(),
+            at,
+            until: None,
+            issued_before: None,
+        }));
+        self.here.store(Arc::new(all));
+        Some(event)
     }
 
     /// Turns a call back that is in a frozen scope. Cheap enough for every read.
@@ -45,6 +99,11 @@ impl Freezes {
             upstream: &call.upstream,
         };
         self.revoked(caller)?;
+        let now = self.clock.now();
+        let here = self.here.load();
+        if let Some(freeze) = here.iter().find(|freeze| freeze.stops(&subject, now)) {
+            return Err(refusal(freeze, now));
+        }
         if let Some(freeze) = self.store.frozen(&subject) {
             return Err(refusal(&freeze, self.clock.now()));
         }
@@ -79,7 +138,8 @@ impl Freezes {
 
     /// Every freeze that holds.
     pub fn list(&self) -> Vec<Freeze> {
-        self.store.freezes()
+        let here = self.here.load();
+        here.iter().cloned().chain(self.store.freezes()).collect()
     }
 
     /// Stops a scope, for `span` or until somebody lifts it: durable, and in force here, once this
@@ -261,5 +321,27 @@ mod tests {
         drop(freezes);
         let (call, ann) = (refund(), sample::caller("bot", Some("ann")));
         assert_eq!(open().check(&call, &ann).unwrap_err().code, Code::Frozen);
+    }
+
+    #[test]
+    fn a_file_stops_this_process_and_lifts_what_it_stopped() {
+        let (freezes, _) = freezes();
+        let (call, caller) = (refund(), sample::caller("bot", Some("c")));
+        let other = freezes.stop_here("file", vec![scope("agent/other")], "look");
+        assert_eq!(other, Some(Event::Stopped));
+        assert!(freezes.check(&call, &caller).is_ok());
+        let all = scopes_of_file("# why\n\n").unwrap();
+        assert_eq!(freezes.stop_here("file", all.clone(), "look"), Some(Event::Stopped));
+        assert_eq!(freezes.check(&call, &caller).unwrap_err().code, Code::Frozen);
+        assert_eq!(freezes.stop_here("file", all, "look"), None, "the same again");
+        freezes.stop_here("signal", vec![scope("class/financial")], "");
+        assert_eq!(freezes.stop_here("file", Vec::new(), "look"), Some(Event::Lifted));
+        assert_eq!(freezes.check(&call, &caller).unwrap_err().code, Code::Frozen, "by the signal");
+        assert_eq!(freezes.list().len(), 1);
+        let (stops, why) = scopes_of_file("class/financial\nclass/money").unwrap_err();
+        assert_eq!(stops, [FreezeScope::default()]);
+        assert!(why.contains("`money` is no class"), "{why}");
+        let two = scopes_of_file("class/financial agent/a # a spike\ncustomer/c\n").unwrap();
+        assert_eq!(two, [scope("class/financial agent/a"), scope("customer/c")]);
     }
 }

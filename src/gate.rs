@@ -14,6 +14,7 @@ mod door;
 mod evidence;
 mod execute;
 mod explain;
+mod halt;
 mod known;
 mod lasting;
 mod loss;

@@ -12,4 +12,5 @@ mod people;
 mod races;
 mod road;
 mod serving;
+mod stops;
 mod wire;

@@ -113,6 +113,13 @@ impl Process {
         let _ = self.child.wait();
     }
 
+    /// Sends it a signal by name.
+    pub fn signal(&self, name: &str) {
+        let id = self.child.id().to_string();
+        let sent = std::process::Command::new("kill").args(["-s", name, &id]).status().unwrap();
+        assert!(sent.success(), "no {name} to {id}");
+    }
+
     /// Its process id.
     pub fn id(&self) -> u32 {
         self.child.id()

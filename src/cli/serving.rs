@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -42,6 +43,9 @@ impl Running {
         let operator = Arc::clone(&config.operator);
         let vault = config::vault(&config)?;
         let drain = config.drain;
+        let freeze_file = config.freeze_file.clone();
+        // From here on the signal stops calls instead of the process.
+        let usr1 = signal(SignalKind::user_defined1()).map_err(|e| fault("", &e.to_string()))?;
         // On a thread of its own, which ends: what reading and compiling needed goes back to the system.
         let runtime = tokio::runtime::Handle::current();
         let built = std::thread::spawn(move || {
@@ -87,6 +91,11 @@ impl Running {
                 drop(served);
             });
         }
+        if let Some(path) = freeze_file {
+            let gate = Arc::clone(&gate);
+            tasks.spawn(async move { gate.follow_freeze_file(&path).await });
+        }
+        tasks.spawn(freeze_at_signal(Arc::clone(&gate), usr1));
         let sweeper = Arc::clone(&gate);
         tasks.spawn(async move { sweeper.sweep_until_closed().await });
         let server = Server::start(listeners, service(&gate), Bounds::default())
@@ -155,6 +164,19 @@ impl Running {
         self.tasks.shutdown().await;
         self.gate.audit.close();
         drained == Drained::All && ended.is_ok()
+    }
+}
+
+/// SIGUSR1 stops everything, as often as it comes.
+async fn freeze_at_signal(gate: Arc<Gate>, mut usr1: Signal) {
+    loop {
+        tokio::select! {
+            come = usr1.recv() => match come {
+                Some(()) => gate.freeze_by_signal().await,
+                None => return,
+            },
+            () = gate.closing.cancelled() => return,
+        }
     }
 }
 

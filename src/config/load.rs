@@ -55,6 +55,24 @@ pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
     }
 }
 
+/// What the file is of, and what no version builds yet.
+fn first(top: &Section<'_>) {
+    top.required("version", |n| match n.text()? {
+        "1" => Ok(()),
+        other => Err(format!("expected 1, got `{other}`")),
+    });
+    for key in NOT_BUILT {
+        if top.node(key).is_some() {
+            top.fault(key, "is not built yet; leave it out");
+        }
+    }
+    top.optional("mode", |n| match n.text()? {
+        "enforce" => Ok(()),
+        "shadow" => Err("`shadow` is not built yet; expected `enforce`".into()),
+        other => Err(format!("expected `enforce`, got `{other}`")),
+    });
+}
+
 /// The file that is being read: paths are relative to it.
 struct File<'f> {
     base: &'f Path,
@@ -63,21 +81,15 @@ struct File<'f> {
 }
 
 impl File<'_> {
+    /// How long a stop waits, and the file that stops calls while it is there.
+    fn stops(&self, top: &Section<'_>) -> (Duration, Option<PathBuf>) {
+        let drain = top.optional("drain", Node::duration).unwrap_or(Duration::from_secs(20));
+        let file = top.optional("freeze_file", |n| n.name().map(|path| self.base.join(path)));
+        (drain, file)
+    }
+
     fn config(&mut self, top: &Section<'_>) -> Option<Config> {
-        top.required("version", |n| match n.text()? {
-            "1" => Ok(()),
-            other => Err(format!("expected 1, got `{other}`")),
-        });
-        for key in NOT_BUILT {
-            if top.node(key).is_some() {
-                top.fault(key, "is not built yet; leave it out");
-            }
-        }
-        top.optional("mode", |n| match n.text()? {
-            "enforce" => Ok(()),
-            "shadow" => Err("`shadow` is not built yet; expected `enforce`".into()),
-            other => Err(format!("expected `enforce`, got `{other}`")),
-        });
+        first(top);
         let insecure = top.optional("insecure", Node::bool).unwrap_or(false);
         let listen = top
             .optional("listen", |n| if insecure { socket_address(n) } else { agents_address(n) });
@@ -108,7 +120,7 @@ impl File<'_> {
         let (hosts, audit_dir) = (top.optional("hosts", Node::texts), self.audit(top));
         let contracts = Contracts::read(top.node("contracts"), top.faults());
         let (limits, log, process) = (limits(top), log_format(top), process(top));
-        let drain = top.optional("drain", Node::duration).unwrap_or(Duration::from_secs(20));
+        let (drain, freeze_file) = self.stops(top);
         // Everything is read before anything is missed: all faults at once.
         Some(Config {
             listen: listen.unwrap_or(DEFAULT_LISTEN),
@@ -129,6 +141,7 @@ impl File<'_> {
             crowd,
             default_policies: policies.0,
             policies: policies.1,
+            freeze_file,
             log,
             drain,
         })

@@ -108,6 +108,7 @@ fn settings(
         crowd: crate::store::Crowd::default(),
         policies: Vec::new(),
         default_policies: true,
+        freeze_file: None,
         log: crate::telemetry::LogFormat::Text,
         drain: std::time::Duration::from_secs(20),
     }

@@ -93,7 +93,7 @@ impl Gate {
         if let Ok(lines) = self.store.lines().await {
             self.count_queues(&lines).await;
         }
-        self.telemetry.freezes(self.store.freezes().iter().map(|freeze| &freeze.scope));
+        self.telemetry.freezes(self.freezes.list().iter().map(|freeze| &freeze.scope));
         self.telemetry.store_unsafe(self.store.judged().map_or(0, |found| found.dangers.len()));
     }
 
