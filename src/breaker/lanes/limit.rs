@@ -48,6 +48,8 @@ pub(super) struct Limit {
     /// Whether something was learnt since the road was full last.
     was_quiet: bool,
     dip: Option<Dip>,
+    /// When the last one ended.
+    dipped: Option<Duration>,
     /// Actions that were learnt in this dip.
     fresh: Vec<usize>,
 }
@@ -78,6 +80,7 @@ impl Limit {
             learnt: Duration::ZERO,
             was_quiet: false,
             dip: None,
+            dipped: None,
             fresh: Vec::new(),
         }
     }
@@ -139,11 +142,17 @@ impl Limit {
         if std::mem::take(&mut self.was_quiet) {
             self.learnt = sample.now;
         }
-        let is_old = sample.now.saturating_sub(self.learnt) >= LEARN_EVERY;
-        if usual == 0 || is_old {
+        let is_long_ago = |at: Duration| sample.now.saturating_sub(at) >= LEARN_EVERY;
+        // BOUND: never twice in that time: a dip in which nothing was answered taught nothing.
+        let may_dip = self.dipped.is_none_or(is_long_ago);
+        if may_dip && (usual == 0 || is_long_ago(self.learnt)) {
             self.dip = Some(Dip { since: sample.now, answers: 0 });
             self.fresh.clear();
             return;
+        }
+        if usual == 0 {
+            // Better than nothing, until the next dip.
+            return self.learn(sample.slot, 0, took);
         }
         let times = took.saturating_mul(1_000).checked_div(usual).unwrap_or(1_000);
         // BOUND: one answer that hung counts as ten that were ten times as slow.
@@ -173,6 +182,7 @@ impl Limit {
             .is_some_and(|dip| dip.answers >= WINDOW || now.saturating_sub(dip.since) >= DIP_MAX);
         if is_over {
             self.dip = None;
+            self.dipped = Some(now);
             self.learnt = now;
             self.fresh.clear();
         }
@@ -317,6 +327,20 @@ mod tests {
             saw(&mut limit, &mut now, 100);
         }
         assert!(limit.lanes() > 150, "{}", limit.lanes());
+    }
+
+    #[test]
+    fn calls_that_outlast_a_dip_do_not_keep_it_dipping() {
+        let mut limit = Limit::new(200);
+        let mut narrow = 0;
+        for tick in 0..20_000_u64 {
+            let (span, now) = (Duration::from_secs(5), Duration::from_millis(10_000 + tick * 25));
+            let in_flight = limit.lanes().max(100);
+            saw(&mut limit, Sample { slot: 0, span, now, in_flight, is_well: true });
+            narrow += u64::from(limit.lanes() < 150);
+        }
+        // Two seconds of each minute.
+        assert!((300..1_000).contains(&narrow), "{narrow} of 20000");
     }
 
     #[test]
