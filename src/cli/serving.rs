@@ -96,6 +96,7 @@ impl Running {
             tasks.spawn(async move { gate.follow_freeze_file(&path).await });
         }
         tasks.spawn(freeze_at_signal(Arc::clone(&gate), usr1));
+        gate.store.join();
         let sweeper = Arc::clone(&gate);
         tasks.spawn(async move { sweeper.sweep_until_closed().await });
         let server = Server::start(listeners, service(&gate), Bounds::default())
@@ -162,10 +163,15 @@ impl Running {
         let (drained, ended) =
             tokio::join!(self.server.stop(self.drain), tokio::time::timeout(self.drain, tasks));
         self.tasks.shutdown().await;
+        // Nobody waits for it to follow; a store that is away forgets it by itself.
+        let _told = tokio::time::timeout(LEAVE_WITHIN, self.gate.store.leave()).await.is_ok();
         self.gate.audit.close();
         drained == Drained::All && ended.is_ok()
     }
 }
+
+/// BOUND: how long the end waits to tell the fleet.
+const LEAVE_WITHIN: Duration = Duration::from_secs(1);
 
 /// SIGUSR1 stops everything, as often as it comes.
 async fn freeze_at_signal(gate: Arc<Gate>, mut usr1: Signal) {
