@@ -69,6 +69,8 @@ impl Running {
         let _keys = gate.identity.connect().await;
         // Nor is a store that is not there yet: readiness says so, and why.
         gate.look_at_store().await;
+        // Who freezes from now on waits for this replica as well.
+        let _told = tokio::time::timeout(TELL_WITHIN, gate.store.join()).await.is_ok();
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
         let console_url = console_door.as_ref().map(url_of);
@@ -96,7 +98,6 @@ impl Running {
             tasks.spawn(async move { gate.follow_freeze_file(&path).await });
         }
         tasks.spawn(freeze_at_signal(Arc::clone(&gate), usr1));
-        gate.store.join();
         let sweeper = Arc::clone(&gate);
         tasks.spawn(async move { sweeper.sweep_until_closed().await });
         let server = Server::start(listeners, service(&gate), Bounds::default())
@@ -164,14 +165,14 @@ impl Running {
             tokio::join!(self.server.stop(self.drain), tokio::time::timeout(self.drain, tasks));
         self.tasks.shutdown().await;
         // Nobody waits for it to follow; a store that is away forgets it by itself.
-        let _told = tokio::time::timeout(LEAVE_WITHIN, self.gate.store.leave()).await.is_ok();
+        let _told = tokio::time::timeout(TELL_WITHIN, self.gate.store.leave()).await.is_ok();
         self.gate.audit.close();
         drained == Drained::All && ended.is_ok()
     }
 }
 
-/// BOUND: how long the end waits to tell the fleet.
-const LEAVE_WITHIN: Duration = Duration::from_secs(1);
+/// BOUND: how long a start and an end wait to tell the fleet.
+const TELL_WITHIN: Duration = Duration::from_secs(1);
 
 /// SIGUSR1 stops everything, as often as it comes.
 async fn freeze_at_signal(gate: Arc<Gate>, mut usr1: Signal) {

@@ -177,10 +177,15 @@ impl Store {
         }
     }
 
-    /// This process serves calls: it counts among the replicas from now on.
-    pub fn join(&self) {
-        if let Shelf::Redis(redis) = &self.shelf {
-            redis.join();
+    /// This process is about to serve calls: it counts among the replicas from now on.
+    ///
+    /// # Errors
+    ///
+    /// When the store was not told: it is with the first copy of the freezes, and no money moves before.
+    pub async fn join(&self) -> Result<(), Fault> {
+        match &self.shelf {
+            Shelf::Memory(_) | Shelf::Embedded(_) => Ok(()),
+            Shelf::Redis(redis) => redis.join().await,
         }
     }
 

@@ -29,8 +29,11 @@ impl Redis {
 
 impl Redis {
     /// From now on this process counts among the replicas.
-    pub fn join(&self) {
+    pub async fn join(&self) -> Result<(), Fault> {
         self.inside.joined.store(true, Ordering::Release);
+        // The list comes with the first, and is told with the second.
+        self.inside.stops(self.inside.beat()).await?;
+        self.inside.stops(self.inside.beat()).await.map(drop)
     }
 
     /// It is a replica no more.
