@@ -1,5 +1,8 @@
 //! A freeze says how far it reaches: who follows, what was on its way, what waits.
 
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -125,4 +128,103 @@ fn one_that_died_is_forgotten_in_seconds_and_one_process_is_one_of_one() {
     let words = " s on 1 of 1; 0 in flight will finish, 1 hold waits.\n";
     assert!(froze.starts_with("all frozen in 0.") && froze.contains(words), "{froze}");
     assert_eq!(followed(&alone), (1.into(), 1.into()));
+}
+
+/// A door before the shop that can be shut: who connects waits, and is in when it opens again.
+struct Door {
+    port: u16,
+    listener: Arc<std::net::TcpListener>,
+    shut: Arc<AtomicBool>,
+}
+
+impl Door {
+    fn before(shop: &Shop) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+        let listener = runtime.block_on(async {
+            let socket = tokio::net::TcpSocket::new_v4().unwrap();
+            socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+            // Room for one who was not let in yet.
+            socket.listen(0).unwrap().into_std().unwrap()
+        });
+        listener.set_nonblocking(true).unwrap();
+        let (listener, shut) = (Arc::new(listener), Arc::new(AtomicBool::new(false)));
+        let port = listener.local_addr().unwrap().port();
+        let (own, closed, to) = (Arc::downgrade(&listener), Arc::clone(&shut), shop.address);
+        std::thread::spawn(move || {
+            while let Some(listener) = own.upgrade() {
+                let come = (!closed.load(Ordering::SeqCst)).then(|| listener.accept());
+                drop(listener);
+                if let Some(Ok((client, _))) = come {
+                    client.set_nonblocking(false).unwrap();
+                    let Ok(shop) = TcpStream::connect(to) else { continue };
+                    pass(&client, &shop);
+                    pass(&shop, &client);
+                } else {
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+            }
+        });
+        Self { port, listener, shut }
+    }
+
+    /// Fills the room before it. The visitors that fill it.
+    fn shut(&self) -> Vec<TcpStream> {
+        self.shut.store(true, Ordering::SeqCst);
+        std::thread::sleep(Duration::from_millis(20));
+        let to = self.listener.local_addr().unwrap();
+        let enter = || TcpStream::connect_timeout(&to, Duration::from_millis(200));
+        std::iter::from_fn(|| enter().ok()).take(8).collect()
+    }
+
+    fn open(&self) {
+        self.shut.store(false, Ordering::SeqCst);
+    }
+}
+
+fn pass(from: &TcpStream, to: &TcpStream) {
+    let (mut from, mut to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
+    std::thread::spawn(move || {
+        // Whoever went away ends it.
+        let _passed = std::io::copy(&mut from, &mut to).is_ok();
+        let _ended = to.shutdown(std::net::Shutdown::Write).is_ok();
+    });
+}
+
+#[test]
+fn what_was_admitted_and_is_still_connecting_is_stopped_from_another_replica() {
+    let (shop, redis) = (Shop::open(), Server::with(DURABLE));
+    let door = Door::before(&shop);
+    let here = House::replica(&shop.url(), &store(redis.port, ""), None);
+    let behind = format!("http://127.0.0.1:{}", door.port);
+    let there = House::replica(&behind, &store(redis.port, ""), Some(&here));
+    until_ready(&here);
+    until_ready(&there);
+    assert_eq!(there.refund("A-1", "5.00", "warm").status, 200);
+    let filled = door.shut();
+    assert!(!filled.is_empty() && filled.len() < 8, "{} came in", filled.len());
+    let (call, agents) = (there.refund_call("A-2", "5.00", "late"), there.agents.clone());
+    let asked = std::thread::spawn(move || call.send(&agents).unwrap());
+    let start = Instant::now();
+    // The facts came over the connection that was open: it is admitted, and connects.
+    let submitted = || here.listed(&["operations", "list", "--only", "submitted"]);
+    while submitted().as_array().unwrap().is_empty() {
+        assert!(start.elapsed() < Duration::from_secs(3), "it was not admitted");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let froze = freeze(&here, &["class/financial"]);
+    assert_eq!(froze["replicas"]["following"], 2, "{froze}");
+    assert_eq!(froze["in_flight"], 1, "{froze}");
+    door.open();
+    drop(filled);
+    let told = asked.join().unwrap();
+    assert_eq!((told.status, &*told.code()), (503, "frozen"), "{told:?}");
+    assert_eq!(told.json()["sent"], "no");
+    assert_eq!((shop.made_of("A-1"), shop.made_of("A-2")), (1, 0));
+    let op = there.console(Call::new("GET", &format!("/v1/operations/{}", told.operation())));
+    assert_eq!(op.json()["state"], "not_sent", "{op:?}");
+    // And is free to run once it is lifted.
+    let id = froze["id"].as_str().unwrap();
+    assert_eq!(here.cli(&["unfreeze", id]).code, 0);
+    there.until(&there.refund_call("A-2", "5.00", "late"), |reply| reply.status == 200);
+    assert_eq!(shop.made_of("A-2"), 1);
 }
