@@ -136,6 +136,11 @@ impl Freezes {
         }
     }
 
+    /// Whether a freeze is of this process alone: by a file, by a signal that the store did not take yet.
+    pub fn is_of_this_process(&self, id: &str) -> bool {
+        self.here.load().iter().any(|one| *one.id == *id)
+    }
+
     /// Every freeze that holds.
     pub fn list(&self) -> Vec<Freeze> {
         let here = self.here.load();

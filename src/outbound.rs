@@ -172,16 +172,33 @@ pub enum Outbound {
     Scripted(Scripted),
 }
 
+/// Why nothing may leave any more, if so: asked once there is a connection, right before the first byte.
+pub type Stop<'a> = &'a (dyn Fn() -> Option<String> + Sync);
+
+/// Nothing stops it.
+const NEVER: Stop<'static> = &|| None;
+
 impl Outbound {
     /// Sends `send` once and reads the whole answer.
-    pub async fn exchange(
+    pub fn exchange<'a>(
+        &'a self,
+        to: &'a Upstream,
+        send: Outgoing,
+        connection: Connection,
+    ) -> impl Future<Output = Exchange> + Send + 'a {
+        self.exchange_unless(to, send, (connection, NEVER))
+    }
+
+    /// The same, unless something stops it while it connects: then it was not sent.
+    pub async fn exchange_unless(
         &self,
         to: &Upstream,
         send: Outgoing,
-        connection: Connection,
+        (connection, stop): (Connection, Stop<'_>),
     ) -> Exchange {
         match self {
-            Self::Network(network) => network.exchange(to, &send, connection).await,
+            Self::Network(network) => network.exchange(to, &send, (connection, stop)).await,
+            Self::Scripted(_) if let Some(why) = stop() => Exchange::NotSent(why),
             Self::Scripted(script) => Box::pin(script.exchange(to, send, connection)).await,
         }
     }

@@ -33,7 +33,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 pub use self::ask::{BudgetUse, Crowd, Entry, HoldTerms, Likeness, RateUse, Reserve, Take};
-pub use self::freeze::{Bearer, Freeze, FreezeScope, Subject};
+pub use self::freeze::{Bearer, Following, Freeze, FreezeScope, Subject};
 pub use self::hold::{Approval, Hold, Letter, News, Place, Quorum, Risk, Yes};
 pub use self::look::Listed;
 pub use self::record::{About, AnswerKept, Moment, Name, Record, Said, State, StoredAnswer, Token};

@@ -10,6 +10,7 @@ mod http2;
 mod notify;
 mod people;
 mod races;
+mod reach;
 mod road;
 mod serving;
 mod stops;

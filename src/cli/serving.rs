@@ -69,6 +69,8 @@ impl Running {
         let _keys = gate.identity.connect().await;
         // Nor is a store that is not there yet: readiness says so, and why.
         gate.look_at_store().await;
+        // Who freezes from now on waits for this replica as well.
+        let _told = tokio::time::timeout(TELL_WITHIN, gate.store.join()).await.is_ok();
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
         let console_url = console_door.as_ref().map(url_of);
@@ -162,10 +164,15 @@ impl Running {
         let (drained, ended) =
             tokio::join!(self.server.stop(self.drain), tokio::time::timeout(self.drain, tasks));
         self.tasks.shutdown().await;
+        // Nobody waits for it to follow; a store that is away forgets it by itself.
+        let _told = tokio::time::timeout(TELL_WITHIN, self.gate.store.leave()).await.is_ok();
         self.gate.audit.close();
         drained == Drained::All && ended.is_ok()
     }
 }
+
+/// BOUND: how long a start and an end wait to tell the fleet.
+const TELL_WITHIN: Duration = Duration::from_secs(1);
 
 /// SIGUSR1 stops everything, as often as it comes.
 async fn freeze_at_signal(gate: Arc<Gate>, mut usr1: Signal) {

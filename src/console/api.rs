@@ -72,9 +72,11 @@ pub async fn deny(
 }
 
 pub async fn freezes(State(console): Shared, signed: Signed) -> Answered {
-    let seen = console.freezes(&signed);
-    let shown = |(freeze, theirs): &(_, Theirs)| view::freeze_as(freeze, *theirs);
-    Ok(Json(seen.iter().map(shown).collect::<Vec<_>>()).into_response())
+    let (freezes, theirs): (Vec<_>, Vec<_>) = console.freezes(&signed).into_iter().unzip();
+    let following = console.gate.following(&freezes).await;
+    let each = freezes.iter().zip(theirs).zip(following);
+    let shown = each.map(|((one, theirs), follow)| view::freeze_as(one, theirs, follow));
+    Ok(Json(shown.collect::<Vec<_>>()).into_response())
 }
 
 /// A freeze that is asked for.
@@ -98,12 +100,14 @@ pub async fn freeze(State(console): Shared, signed: Signed, Said(asked): Said<Fr
     }
     let span = asked.span.as_deref().map(humantime::parse_duration).transpose();
     let span = span.map_err(|_| problem(400, "for: expected a duration such as `2h`"))?;
+    let begun = console.gate.clock.steady();
     let freeze = console
         .gate
         .freeze(scope, span, &asked.reason, signed.operator())
         .await
         .map_err(|e| problem(503, &e.to_string()))?;
-    Ok((StatusCode::CREATED, Json(view::freeze(&freeze))).into_response())
+    let reach = console.gate.reach(&freeze.scope, begun).await;
+    Ok((StatusCode::CREATED, Json(view::frozen(&freeze, &reach))).into_response())
 }
 
 pub async fn unfreeze(State(console): Shared, signed: Signed, Named(id): Named) -> Answered {

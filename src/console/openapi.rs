@@ -85,7 +85,7 @@ const SAID: &[Said] = &[
         One("AnswerTaken"),
     ),
     said(("GET", "/v1/freezes"), "Stops in force", &[], None, Many("Freeze")),
-    said(("POST", "/v1/freezes"), "Stop a scope at once", &[], Some("NewFreeze"), Made("Freeze")),
+    said(("POST", "/v1/freezes"), "Stop a scope at once", &[], Some("NewFreeze"), Made("Frozen")),
     said(("DELETE", "/v1/freezes/{id}"), "Let a scope run again", &[], None, One("Lifted")),
     said(("GET", "/v1/revocations"), "Tokens that count no more", &[], None, Many("Revocation")),
     said(

@@ -3,8 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use super::guard::Theirs;
-use crate::gate::HeldRequest;
-use crate::store::{Freeze, Record, State, Yes};
+use crate::gate::{HeldRequest, Reach};
+use crate::store::{Following, Freeze, Record, State, Yes};
 
 /// What every listing has of an operation.
 pub fn brief(record: &Record) -> Value {
@@ -122,9 +122,34 @@ pub fn freeze(freeze: &Freeze) -> Value {
     })
 }
 
-/// A freeze as far as it is theirs.
-pub fn freeze_as(one: &Freeze, theirs: Theirs) -> Value {
+/// A freeze that was just made, and how far it reaches. What the store did not say is `null`.
+pub fn frozen(one: &Freeze, reach: &Reach) -> Value {
     let mut view = freeze(one);
+    let (in_flight, waiting) = (reach.in_flight, reach.waiting);
+    if let Value::Object(members) = &mut view {
+        let replicas = reach.replicas.map(|all| {
+            json!({
+                "following": all.following,
+                "of": all.of,
+                "took_ms": u64::try_from(reach.took.as_millis()).unwrap_or(u64::MAX),
+            })
+        });
+        members.insert("replicas".to_owned(), json!(replicas));
+        members.insert("in_flight".to_owned(), json!(in_flight.map(|all| all.count)));
+        members.insert("holds_waiting".to_owned(), json!(waiting.map(|all| all.count)));
+        let is_whole = [in_flight, waiting].iter().flatten().all(|counted| counted.is_whole);
+        members.insert("counted".to_owned(), json!(if is_whole { "all" } else { "at_least" }));
+    }
+    view
+}
+
+/// A freeze as far as it is theirs, and who follows it.
+pub fn freeze_as(one: &Freeze, theirs: Theirs, follow: Option<Following>) -> Value {
+    let mut view = freeze(one);
+    if let Value::Object(members) = &mut view {
+        let replicas = follow.map(|all| json!({ "following": all.following, "of": all.of }));
+        members.insert("replicas".to_owned(), json!(replicas));
+    }
     if let (Theirs::Outline | Theirs::Nothing, Value::Object(members)) = (theirs, &mut view) {
         // SECURITY: who stopped every tenant, and why, may be about one of them.
         members.insert("reason".to_owned(), Value::Null);

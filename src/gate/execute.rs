@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use parking_lot::Mutex;
+
 use crate::action::Action;
 use crate::breaker::Reached;
 use crate::call::{Answer, OperationId, Outcome};
@@ -68,13 +70,13 @@ impl Gate {
     ) -> Result<Answer, Refusal> {
         let send = match self.last_look(permit, (site, ticket)) {
             Ok(send) => send,
-            Err(refusal) => {
-                let note = if refusal.why.is_empty() { &refusal.detail } else { &refusal.why };
-                self.settle(Told::new(ticket, Outcome::NotSent, note), evidence).await;
-                return Err(refusal.about(ticket.operation));
-            }
+            Err(refusal) => return Err(self.not_sent(ticket, refusal, evidence).await),
         };
-        let (outcome, exchange) = self.send_once(permit, (site, send), evidence).await;
+        let sent = self.send_once(permit, (site, ticket, send), evidence).await;
+        let (outcome, exchange) = match sent {
+            Ok(sent) => sent,
+            Err(refusal) => return Err(self.not_sent(ticket, refusal, evidence).await),
+        };
         self.settle(told_by(&permit.asked.call.action, ticket, (outcome, &exchange)), evidence)
             .await;
         let unknown = |why| Err(Refusal::outcome_unknown(ticket.operation).because(why));
@@ -103,12 +105,15 @@ impl Gate {
         }
     }
 
-    /// What an effect sends, unless something stops it at the last moment.
-    pub(super) fn last_look(
-        &self,
-        permit: &Permit,
-        (site, ticket): (&Site, Ticket),
-    ) -> Result<Outgoing, Refusal> {
+    /// It was stopped before its first byte: the same may run again.
+    async fn not_sent(&self, ticket: Ticket, refusal: Refusal, evidence: &mut Evidence) -> Refusal {
+        let note = if refusal.why.is_empty() { &refusal.detail } else { &refusal.why };
+        self.settle(Told::new(ticket, Outcome::NotSent, note), evidence).await;
+        refusal.about(ticket.operation)
+    }
+
+    /// Whether it may leave now.
+    fn may_leave(&self, permit: &Permit, ticket: Ticket) -> Result<(), Refusal> {
         let asked = &permit.asked;
         // I11: what has not left yet is stopped by a freeze.
         self.freezes.check(&asked.call, &asked.caller)?;
@@ -116,8 +121,40 @@ impl Gate {
         if self.clock.steady() > ticket.until {
             return Err(Refusal::undecidable("it took too long to be sent"));
         }
+        Ok(())
+    }
+
+    /// Sends it once, unless it is stopped while it connects.
+    pub(super) async fn depart(
+        &self,
+        (permit, ticket): (&Permit, Ticket),
+        (site, send): (&Site, Outgoing),
+        connection: Connection,
+    ) -> Result<Exchange, Refusal> {
+        let stopped = Mutex::new(None);
+        let stop = || {
+            let refusal = self.may_leave(permit, ticket).err()?;
+            let why = refusal.detail.clone();
+            *stopped.lock() = Some(refusal);
+            Some(why)
+        };
+        let to = &site.upstream;
+        let exchange = self.outbound.exchange_unless(to, send, (connection, &stop)).await;
+        match (exchange, stopped.into_inner()) {
+            (Exchange::NotSent(_), Some(refusal)) => Err(refusal),
+            (exchange, _) => Ok(exchange),
+        }
+    }
+
+    /// What an effect sends, unless something stops it at the last moment.
+    pub(super) fn last_look(
+        &self,
+        permit: &Permit,
+        (site, ticket): (&Site, Ticket),
+    ) -> Result<Outgoing, Refusal> {
+        self.may_leave(permit, ticket)?;
         let mut send = self.outgoing(permit, site)?;
-        operation::put_key(&asked.call, ticket.operation, &mut send)
+        operation::put_key(&permit.asked.call, ticket.operation, &mut send)
             .map_err(Refusal::undecidable)?;
         Ok(send)
     }
@@ -126,19 +163,19 @@ impl Gate {
     async fn send_once(
         &self,
         permit: &mut Permit,
-        (site, send): (&Site, Outgoing),
+        (site, ticket, send): (&Site, Ticket, Outgoing),
         evidence: &mut Evidence,
-    ) -> (Outcome, Exchange) {
+    ) -> Result<(Outcome, Exchange), Refusal> {
         let keyed = site.trusted && operation::is_keyed(&permit.asked.call.action, &send.method);
         let connection = if keyed { Connection::Pooled } else { Connection::Fresh };
         let sent = self.clock.steady();
-        let exchange = self.outbound.exchange(&site.upstream, send, connection).await;
+        let exchange = self.depart((permit, ticket), (site, send), connection).await?;
         if let Exchange::Answered(reply) = &exchange {
             evidence.answered(reply, self.clock.steady().saturating_sub(sent));
         }
         let outcome = operation::outcome(&permit.asked.call.action, &exchange);
         self.saw_own(permit, (&exchange, sent));
-        (outcome, exchange)
+        Ok((outcome, exchange))
     }
 
     /// How the upstream did with the call itself, which left at `sent`.

@@ -230,7 +230,8 @@ impl Gate {
         let mut permit = self.permit_again(asked).map_err(|refusal| refusal.why)?;
         let send = self.last_look(&permit, (site, ticket)).map_err(|refusal| refusal.detail)?;
         let sent = self.clock.steady();
-        let exchange = self.outbound.exchange(&site.upstream, send, Connection::Fresh).await;
+        let left = self.depart((&permit, ticket), (site, send), Connection::Fresh).await;
+        let exchange = left.map_err(|refusal| refusal.detail)?;
         self.saw_own(&mut permit, (&exchange, sent));
         let action = &asked.call.action;
         let outcome = operation::outcome(action, &exchange);

@@ -12,7 +12,7 @@ use crate::clock::Timestamp;
 use crate::contract::{Budget, Contract};
 use crate::gate::Gate;
 use crate::gate::parcel::Parcel;
-use crate::store::{Freeze, Record, Subject};
+use crate::store::{Freeze, Record};
 
 /// BOUND: as much of a held body as a person reads; the rest is said to be missing.
 const BODY_CHARS_MAX: usize = 4_000;
@@ -68,15 +68,7 @@ impl Gate {
 
     /// The freeze that would stop an operation now.
     pub fn frozen_now(&self, record: &Record) -> Option<Freeze> {
-        let about = &record.about;
-        self.store.frozen(&Subject {
-            classes: &about.classes,
-            agent: &about.caller.agent,
-            tenant: &about.caller.tenant,
-            customer: &about.caller.customer,
-            action: &about.action,
-            upstream: &about.upstream,
-        })
+        self.store.frozen(&record.about.subject())
     }
 
     /// What the breaker of an upstream says.

@@ -27,7 +27,7 @@ use super::destination::Line;
 use super::http1::INTERIM_MAX;
 use super::network::CHUNKS_AHEAD;
 use super::pump::{Source, Spans, pump};
-use super::{Connection, Exchange, Outgoing, Reply, Stream, Upstream};
+use super::{Connection, Exchange, Outgoing, Reply, Stop, Stream, Upstream};
 use crate::call::{Chunks, Ended};
 
 pub(super) use self::lane::{Kept, Pool, offered};
@@ -48,12 +48,15 @@ pub(super) struct Way<'a> {
     pub(super) line: &'a Line,
     pub(super) to: &'a Upstream,
     pub(super) connection: Connection,
+    pub(super) stop: Stop<'a>,
 }
 
 /// Why there is no answer.
 enum Lost {
     /// The connection took no stream: no byte left.
     NotTaken(String),
+    /// Something stopped it: no byte left, and the connection is as good as before.
+    Stopped(String),
     /// Proved that the request was not processed.
     NotProcessed(String),
     /// The connection ended, or never was one.
@@ -90,7 +93,9 @@ impl Pool {
         let whole = timeout(answer, whole).await;
         Ok(match whole {
             Ok(Ok(reply)) => Exchange::Answered(reply),
-            Ok(Err(Lost::NotTaken(why) | Lost::NotProcessed(why))) => Exchange::NotSent(why),
+            Ok(Err(Lost::NotTaken(why) | Lost::Stopped(why) | Lost::NotProcessed(why))) => {
+                Exchange::NotSent(why)
+            }
             Ok(Err(Lost::Closed(why) | Lost::Otherwise(why))) => Exchange::Unknown(why),
             Err(_) => {
                 lane.retire();
@@ -113,7 +118,7 @@ impl Pool {
         let answer = way.to.answer;
         let begun = match timeout(answer, self.begin(way, send, &mut lane)).await {
             Ok(Ok(begun)) => begun,
-            Ok(Err(Lost::NotTaken(why) | Lost::NotProcessed(why))) => {
+            Ok(Err(Lost::NotTaken(why) | Lost::Stopped(why) | Lost::NotProcessed(why))) => {
                 return Ok(Stream::NotSent(why));
             }
             Ok(Err(Lost::Closed(why) | Lost::Otherwise(why))) => return Ok(Stream::Unknown(why)),
@@ -162,7 +167,7 @@ impl Pool {
         send: &Outgoing,
         lane: &mut Lane,
     ) -> Result<Begun, Lost> {
-        let lost = match converse(way.to, send, lane).await {
+        let lost = match converse(way, send, lane).await {
             Ok(begun) => return Ok(begun),
             Err(lost) => lost,
         };
@@ -183,7 +188,7 @@ impl Pool {
             // What became of the first is what is known.
             Err(Shut::NotSent(_) | Shut::Other(_)) => return Err(lost),
         };
-        converse(way.to, send, again).await
+        converse(way, send, again).await
     }
 }
 
@@ -194,8 +199,12 @@ enum Shut {
     Other(One),
 }
 
-async fn converse(to: &Upstream, send: &Outgoing, lane: &mut Lane) -> Result<Begun, Lost> {
-    let request = head::request(send, to).map_err(Lost::NotTaken)?;
+async fn converse(way: Way<'_>, send: &Outgoing, lane: &mut Lane) -> Result<Begun, Lost> {
+    let request = head::request(send, way.to).map_err(Lost::NotTaken)?;
+    // Connecting took a while.
+    if let Some(why) = (way.stop)() {
+        return Err(Lost::Stopped(why));
+    }
     let unsent = |e: h2::Error| Lost::NotTaken(format!("the connection takes no stream: {e}"));
     let (response, stream) =
         lane.sender().send_request(request, send.body.is_empty()).map_err(unsent)?;

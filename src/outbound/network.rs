@@ -24,7 +24,7 @@ use super::head::Came;
 use super::http1::{Http1, Lost, Written};
 use super::http2::{Kept, One, Way};
 use super::pump::{Spans, pump};
-use super::{Connection, Exchange, Http, Outgoing, Reply, Stream, Upstream};
+use super::{Connection, Exchange, Http, NEVER, Outgoing, Reply, Stop, Stream, Upstream};
 use crate::call::{Chunks, Ended};
 
 // BOUND: chunks of a stream that wait for the agent.
@@ -77,11 +77,11 @@ impl Network {
         &self,
         to: &Upstream,
         send: &Outgoing,
-        connection: Connection,
+        (connection, stop): (Connection, Stop<'_>),
     ) -> Exchange {
         let mut chosen = None;
         if to.http != Http::One {
-            let way = match self.way(to, connection) {
+            let way = match self.way(to, (connection, stop)) {
                 Ok(way) => way,
                 Err(why) => return Exchange::NotSent(why),
             };
@@ -94,6 +94,10 @@ impl Network {
             Ok(road) => road,
             Err(why) => return Exchange::NotSent(why),
         };
+        // Connecting took a while.
+        if let Some(why) = stop() {
+            return Exchange::NotSent(why);
+        }
         // From here on a byte may have left.
         match timeout(to.answer, road.converse(to.answer_bytes_max)).await {
             Ok(Ok((reply, keep))) => {
@@ -113,7 +117,7 @@ impl Network {
     ) -> Stream {
         let mut chosen = None;
         if to.http != Http::One {
-            let way = match self.way(to, connection) {
+            let way = match self.way(to, (connection, NEVER)) {
                 Ok(way) => way,
                 Err(why) => return Stream::NotSent(why),
             };
@@ -151,9 +155,13 @@ impl Network {
         Stream::Answered(Reply { status, headers, body: Bytes::new() }, chunks)
     }
 
-    fn way<'a>(&'a self, to: &'a Upstream, connection: Connection) -> Result<Way<'a>, String> {
+    fn way<'a>(
+        &'a self,
+        to: &'a Upstream,
+        (connection, stop): (Connection, Stop<'a>),
+    ) -> Result<Way<'a>, String> {
         let line = to.line.get_or_init(|| Line::new(to));
-        Ok(Way { connector: self.connector(to)?, line, to, connection })
+        Ok(Way { connector: self.connector(to)?, line, to, connection, stop })
     }
 
     /// A connection to `to`, and the request that is to go on it. Nothing has been sent.
@@ -317,7 +325,9 @@ mod tests {
             headers: Vec::new(),
             body: Bytes::new(),
         };
-        let Exchange::NotSent(why) = network.exchange(&to, &send, Connection::Pooled).await else {
+        let Exchange::NotSent(why) =
+            network.exchange(&to, &send, (Connection::Pooled, NEVER)).await
+        else {
             unreachable!("it was sent");
         };
         assert!(why.contains("were not loaded"), "{why}");

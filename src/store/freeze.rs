@@ -28,6 +28,22 @@ pub struct Freeze {
     pub issued_before: Option<Timestamp>,
 }
 
+/// How many replicas follow the list of freezes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Following {
+    /// Those that have it in memory.
+    pub following: u64,
+    /// Those that are there.
+    pub of: u64,
+}
+
+impl Following {
+    /// Whether nobody lacks it.
+    pub fn is_whole(&self) -> bool {
+        self.following >= self.of
+    }
+}
+
 /// What a revocation is compared with.
 #[derive(Debug, Clone, Copy)]
 pub struct Bearer<'a> {

@@ -12,6 +12,7 @@ use crate::clock::Timestamp;
 use crate::refusal::Fault;
 use crate::store::ask::Reserve;
 use crate::store::draft::Draft;
+use crate::store::freeze::Following;
 use crate::store::record::{AnswerKept, Record, State, Token};
 use crate::store::redis::Bare;
 use crate::store::rows::{Row, key};
@@ -160,6 +161,43 @@ impl Store {
         match &self.shelf {
             Shelf::Memory(_) | Shelf::Embedded(_) => Some(Duration::ZERO),
             Shelf::Redis(redis) => redis.freezes_age(),
+        }
+    }
+
+    /// How many replicas of the fleet have the freezes in memory that this one has. A store of one process
+    /// has one.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot say; then nobody knows who follows.
+    pub async fn following(&self) -> Result<Following, Fault> {
+        match &self.shelf {
+            Shelf::Memory(_) | Shelf::Embedded(_) => Ok(Following { following: 1, of: 1 }),
+            Shelf::Redis(redis) => redis.following().await,
+        }
+    }
+
+    /// This process is about to serve calls: it counts among the replicas from now on.
+    ///
+    /// # Errors
+    ///
+    /// When the store was not told: it is with the first copy of the freezes, and no money moves before.
+    pub async fn join(&self) -> Result<(), Fault> {
+        match &self.shelf {
+            Shelf::Memory(_) | Shelf::Embedded(_) => Ok(()),
+            Shelf::Redis(redis) => redis.join().await,
+        }
+    }
+
+    /// It serves no more.
+    ///
+    /// # Errors
+    ///
+    /// When the store was not told: it counts for some seconds more, as one that does not follow.
+    pub async fn leave(&self) -> Result<(), Fault> {
+        match &self.shelf {
+            Shelf::Memory(_) | Shelf::Embedded(_) => Ok(()),
+            Shelf::Redis(redis) => redis.leave().await,
         }
     }
 

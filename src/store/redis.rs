@@ -98,6 +98,8 @@ struct Inside {
     /// The number of settlings that each tenant's rows last told.
     settled: Mutex<HashMap<Box<str>, u64>>,
     trips: AtomicU64,
+    /// Whether this process is a replica, not one that only looks.
+    joined: AtomicBool,
 }
 
 /// A store that is known.
@@ -182,6 +184,7 @@ impl Redis {
             met: Mutex::default(),
             settled: Mutex::default(),
             trips: AtomicU64::new(0),
+            joined: AtomicBool::new(false),
         });
         let tasks = tasks::start(&inside);
         Ok(Self { inside, _tasks: tasks })

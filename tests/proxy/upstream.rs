@@ -11,6 +11,7 @@ use http::{HeaderName, HeaderValue, Method};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::sleep;
 use tollhouse::call::Chunk;
 use tollhouse::outbound::{
     Addresses, Connection, Exchange, Network, Outbound, Outgoing, Reply, Stream, Upstream,
@@ -429,6 +430,25 @@ async fn fields_of_one_connection_stay_there_both_ways() {
         fake.address
     );
     assert_eq!(fake.heads(), [expected]);
+}
+
+/// What is stopped once there is a connection: no byte of it leaves, and the next call goes on.
+#[tokio::test]
+async fn what_is_stopped_while_it_connects_was_not_sent() {
+    let fake = Fake::play(Play::ok("hello"));
+    let (outbound, to) = (outbound(), fake.upstream());
+    for connection in [Connection::Fresh, Connection::Pooled] {
+        let stop = || Some("frozen".to_owned());
+        let call = send(Method::POST, "a");
+        let exchange = outbound.exchange_unless(&to, call, (connection, &stop)).await;
+        assert_eq!(exchange, Exchange::NotSent("frozen".to_owned()));
+    }
+    sleep(Duration::from_millis(50)).await;
+    assert_eq!(fake.hits(), 0);
+    let (asked, call) = (AtomicUsize::new(0), send(Method::POST, "a"));
+    let stop = || (asked.fetch_add(1, Ordering::SeqCst) > 0).then(|| "twice".to_owned());
+    let exchange = outbound.exchange_unless(&to, call, (Connection::Fresh, &stop)).await;
+    assert_eq!((word(&exchange), fake.hits()), ("answered", 1), "{exchange:?}");
 }
 
 #[tokio::test]

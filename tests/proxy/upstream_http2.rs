@@ -403,6 +403,25 @@ async fn a_head_says_where_it_goes_and_what_the_agent_may_say() {
     assert!(blocks[0].windows(2).any(|two| two == [0x1f, 0x08]), "{:x?}", blocks[0]);
 }
 
+/// What is stopped once there is a connection: no byte of it leaves, and the next call goes on.
+#[tokio::test]
+async fn what_is_stopped_while_it_connects_was_not_sent() {
+    let fake = Fake::play(Play::Frames(ok));
+    let (outbound, to) = (outbound(), fake.upstream());
+    for connection in [Connection::Fresh, Connection::Pooled] {
+        let stop = || Some("frozen".to_owned());
+        let call = send(Method::POST, "a");
+        let exchange = outbound.exchange_unless(&to, call, (connection, &stop)).await;
+        assert_eq!(exchange, Exchange::NotSent("frozen".to_owned()));
+    }
+    sleep(Duration::from_millis(50)).await;
+    assert_eq!(fake.hits(), 0);
+    let (asked, call) = (AtomicUsize::new(0), send(Method::POST, "a"));
+    let stop = || (asked.fetch_add(1, Ordering::SeqCst) > 0).then(|| "twice".to_owned());
+    let exchange = outbound.exchange_unless(&to, call, (Connection::Fresh, &stop)).await;
+    assert_eq!((word(&exchange), fake.hits()), ("answered", 1), "{exchange:?}");
+}
+
 /// Reads share a connection; an effect has its own and does not leave it to others.
 #[tokio::test]
 async fn reads_share_a_connection_and_an_effect_has_its_own() {

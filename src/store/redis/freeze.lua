@@ -28,6 +28,32 @@ if lifted or A.put or not raw then
 end
 -- Whether Redis takes writes shows in writing.
 if A.beat then call('HSET', P .. ':z', 'high', text(now.at)) end
+-- Which replicas are there, and which list each has in memory: said with the beat. One that said nothing for
+-- so long takes no money by itself.
+local LIVE = 6000
+local ALIVE, HOLDS = P .. ':alive', P .. ':holds'
+if A.holds then
+  call('ZADD', ALIVE, text(now.at), A.me)
+  call('HSET', HOLDS, A.me, text(A.holds))
+  for _, gone in ipairs(call('ZRANGEBYSCORE', ALIVE, '-inf', text(now.at - LIVE))) do
+    call('ZREM', ALIVE, gone)
+    call('HDEL', HOLDS, gone)
+  end
+  call('PEXPIRE', ALIVE, 60000)
+  call('PEXPIRE', HOLDS, 60000)
+end
+if A.leaves then
+  call('ZREM', ALIVE, A.me)
+  call('HDEL', HOLDS, A.me)
+end
+local following, of = 0, 0
+if A.reach then
+  for _, one in ipairs(call('ZRANGEBYSCORE', ALIVE, '(' .. text(now.at - LIVE), '+inf')) do
+    of = of + 1
+    if (tonumber(call('HGET', HOLDS, one)) or 0) >= A.reach then following = following + 1 end
+  end
+end
 -- The name of the store that this list is of; none while somebody doubts it.
 local named = call('HMGET', P .. ':epoch', 'id', 'doubt')
-return reply('freezes', text(all.version), raw, lifted and pack(lifted) or '', not named[2] and named[1] or '')
+local name = not named[2] and named[1] or ''
+return reply('freezes', text(all.version), raw, lifted and pack(lifted) or '', name, text(following), text(of))

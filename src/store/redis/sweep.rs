@@ -1,6 +1,7 @@
 //! What is over, and what did a person stop? Per tenant, and for the fleet.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use redis::cmd;
@@ -9,7 +10,7 @@ use super::pack::Item;
 use super::{DUE_MAX, Inside, Redis, kept, script};
 use crate::refusal::Fault;
 use crate::store::damaged;
-use crate::store::freeze::Freeze;
+use crate::store::freeze::{Following, Freeze};
 use crate::store::step::Swept;
 
 /// BOUND: who leads says so each second; one that died is followed after four.
@@ -26,6 +27,29 @@ impl Redis {
     }
 }
 
+impl Redis {
+    /// From now on this process counts among the replicas.
+    pub async fn join(&self) -> Result<(), Fault> {
+        self.inside.joined.store(true, Ordering::Release);
+        // The list comes with the first, and is told with the second.
+        self.inside.stops(self.inside.beat()).await?;
+        self.inside.stops(self.inside.beat()).await.map(drop)
+    }
+
+    /// It is a replica no more.
+    pub async fn leave(&self) -> Result<(), Fault> {
+        self.inside.joined.store(false, Ordering::Release);
+        self.inside.stops(vec![("leaves", Item::Bool(true))]).await.map(drop)
+    }
+
+    /// How many replicas have the list of freezes that is in memory here.
+    pub async fn following(&self) -> Result<Following, Fault> {
+        let mut args = self.inside.beat();
+        args.push(("reach", Item::near(self.inside.copied_version())));
+        Ok(self.inside.stops(args).await?.following)
+    }
+}
+
 /// The fleet's freezes: as bytes, their version, and what was lifted.
 pub(super) struct Stops {
     raw: Vec<u8>,
@@ -33,9 +57,26 @@ pub(super) struct Stops {
     lifted: Option<Freeze>,
     /// The name of the store that they are of, where it is watched over.
     name: Option<Box<str>>,
+    /// How many replicas have the list that was asked about, of how many.
+    following: Following,
 }
 
 impl Inside {
+    /// What is told with each copy: that Redis takes writes, and which list is in memory.
+    ///
+    /// INVARIANT: a list is told once it is in memory, never when it is on its way.
+    pub(super) fn beat(&self) -> Vec<(&'static str, Item)> {
+        let mut args = vec![("beat", Item::Bool(true))];
+        if self.joined.load(Ordering::Acquire) {
+            args.push(("holds", Item::near(self.copied_version())));
+        }
+        args
+    }
+
+    fn copied_version(&self) -> i64 {
+        self.copied.lock().map_or(0, |copied| copied.version)
+    }
+
     /// Reads or changes the fleet's list, and takes the copy in memory from it.
     pub(super) async fn stops(&self, args: Vec<(&'static str, Item)>) -> Result<Stops, Fault> {
         let said = self.call(&script::FREEZE, &self.fleet_prefix(), args).await?;
@@ -49,6 +90,8 @@ impl Inside {
             }
         };
         let name = self.still_named(said.text(3)?)?;
+        let count = |at| said.version(at);
+        let following = Following { following: count(4)?, of: count(5)? };
         // Two reads at once may come in any order: the newest counts.
         let mut copied = self.copied.lock();
         if version >= copied.map_or(0, |copied| copied.version) {
@@ -56,7 +99,7 @@ impl Inside {
             *copied = Some(super::Copied { version, steady: self.clock.steady() });
         }
         drop(copied);
-        Ok(Stops { raw, version, lifted, name })
+        Ok(Stops { raw, version, lifted, name, following })
     }
 
     /// The name that is known, if it is still the one.

@@ -13,7 +13,6 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use super::Inside;
-use super::pack::Item;
 use crate::call::OperationId;
 
 /// How often the freezes are read again.
@@ -47,7 +46,7 @@ pub(super) fn start(inside: &Arc<Inside>) -> Tasks {
 async fn copy_freezes(inside: Weak<Inside>) {
     let mut round = 0_u32;
     while let Some(inside) = inside.upgrade() {
-        let copied = inside.stops(vec![("beat", Item::Bool(true))]).await;
+        let copied = inside.stops(inside.beat()).await;
         if copied.is_err() {
             // It may still be read.
             drop(inside.stops(Vec::new()).await);
@@ -91,8 +90,12 @@ async fn hear(inside: &Weak<Inside>, listening: PubSub) {
             Ok(None) => return,
             Ok(Some(message)) => match message.get_payload_bytes().try_into() {
                 Ok(op) => inside.shared.changed(OperationId(op)),
-                // Somebody froze or lifted.
-                Err(_) => drop(inside.stops(Vec::new()).await),
+                // Somebody froze or lifted. Who did waits for all to follow: they hear of it at once.
+                Err(_) => {
+                    if inside.stops(Vec::new()).await.is_ok() {
+                        drop(inside.stops(inside.beat()).await);
+                    }
+                }
             },
         }
     }
