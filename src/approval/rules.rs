@@ -107,9 +107,12 @@ impl Rules {
         (None, [own.remind, left].into_iter().flatten().min())
     }
 
-    /// Whether anybody who is known could answer a queue.
-    pub fn is_answered(&self, queue: &str) -> bool {
+    /// Whether anybody who is known could answer a tenant's calls in a queue.
+    pub fn is_answered(&self, queue: &str, tenant: &str) -> bool {
         let Some(own) = self.queues.get(queue) else { return false };
+        if !own.tenants.is_empty() && own.tenants.iter().all(|one| *one != tenant) {
+            return false;
+        }
         let opens = |roles: &Vec<Box<str>>| {
             own.roles.is_empty()
                 || roles.iter().any(|role| own.roles.iter().any(|one| **one == **role))
@@ -255,5 +258,29 @@ mod tests {
         assert_eq!(nudge("finance", &["lead"], 1800), (None, seconds(900)), "its own go on");
         assert_eq!(nudge("quiet", &[], 1), (None, None));
         assert_eq!(nudge("gone", &[], 1), (None, None));
+    }
+
+    #[test]
+    fn a_queue_is_answered_where_somebody_who_is_known_opens_it() {
+        let queue = |roles: &[&str], tenants: &[&str]| Queue {
+            roles: roles.iter().map(ToString::to_string).collect(),
+            tenants: tenants.iter().map(ToString::to_string).collect(),
+            ..Queue::default()
+        };
+        let mut rules = Rules {
+            queues: HashMap::from([
+                ("finance".into(), queue(&["finance"], &[])),
+                ("acme".into(), queue(&[], &["acme"])),
+            ]),
+            ..Rules::default()
+        };
+        assert!(!rules.is_answered("finance", ""), "nobody is known");
+        rules.answerers.machines = vec![vec!["support".into()]];
+        assert!(!rules.is_answered("finance", ""), "nobody has its role");
+        assert!(rules.is_answered("acme", "acme") && !rules.is_answered("acme", "other"));
+        rules.answerers.machines.push(vec!["finance".into()]);
+        assert!(rules.is_answered("finance", "") && !rules.is_answered("gone", ""));
+        rules.answerers = Answerers { people: true, machines: Vec::new() };
+        assert!(rules.is_answered("finance", "") && !rules.is_answered("acme", "other"));
     }
 }

@@ -94,6 +94,8 @@ impl Running {
             });
         }
         if let Some(path) = freeze_file {
+            // Before anybody is served: what it stops was stopped before this process began.
+            gate.look_at_freeze_file(&path).await;
             let gate = Arc::clone(&gate);
             tasks.spawn(async move { gate.follow_freeze_file(&path).await });
         }

@@ -18,34 +18,35 @@ const FILE: &str = "file";
 const SIGNAL: &str = "signal";
 
 impl Gate {
-    /// Follows the file at `path` until the gate closes: while it is there, what it names is stopped.
+    /// Follows the file at `path` until the gate closes: while it is there, what it names is stopped. Once
+    /// looked at before anybody is served.
     pub async fn follow_freeze_file(&self, path: &Path) {
-        let mut told: Option<String> = None;
         while !self.closing.is_cancelled() {
-            let (scopes, fault) = match tokio::fs::read_to_string(path).await {
-                Ok(text) => match scopes_of_file(&text) {
-                    Ok(scopes) => (scopes, None),
-                    Err((all, why)) => (all, Some(why)),
-                },
-                Err(e) if e.kind() == std::io::ErrorKind::NotFound => (Vec::new(), None),
-                // SECURITY: one that is there and cannot be read was made by somebody.
-                Err(e) => (vec![FreezeScope::default()], Some(e.to_string())),
-            };
-            if let Some(why) = fault.as_ref().filter(|_| told != fault) {
-                let mut line = LogLine::new(
-                    Level::Error,
-                    "the freeze file does not read: everything is stopped",
-                );
-                line.text("why", Some(why));
-                self.telemetry.tell(line);
-            }
-            told = fault;
-            self.stop_here(FILE, scopes, &path.display().to_string()).await;
+            self.look_at_freeze_file(path).await;
             tokio::select! {
                 () = tokio::time::sleep(LOOK_EVERY) => {}
                 () = self.closing.cancelled() => {}
             }
         }
+    }
+
+    /// Stops what the file names now, or lifts what it stopped.
+    pub async fn look_at_freeze_file(&self, path: &Path) {
+        let (scopes, fault) = match tokio::fs::read_to_string(path).await {
+            Ok(text) => match scopes_of_file(&text) {
+                Ok(scopes) => (scopes, None),
+                Err((all, why)) => (all, Some(why)),
+            },
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => (Vec::new(), None),
+            // SECURITY: one that is there and cannot be read was made by somebody.
+            Err(e) => (vec![FreezeScope::default()], Some(e.to_string())),
+        };
+        let named = path.display();
+        let why = match fault {
+            None => named.to_string(),
+            Some(fault) => format!("{named} does not read, so everything is stopped: {fault}"),
+        };
+        self.stop_here(FILE, scopes, &why).await;
     }
 
     /// Stops everything: here at once, and for the whole fleet as soon as the store takes it.

@@ -45,12 +45,12 @@ impl Gate {
         else {
             return;
         };
-        let now = self.clock.now();
-        if due > now {
+        if record.letters.iter().any(|letter| letter.next <= due) && due > self.clock.now() {
             // It is listed for a letter.
             return;
         }
-        let waited = now.since(hold.asked);
+        // It is the store's clock that says when: ours may be behind, and nothing would go on until it is not.
+        let waited = self.clock.now().max(due).since(hold.asked);
         let (to, next) = self.approvals.rules.nudge(&hold.queue, &hold.passed, waited);
         let event = if to.is_some() { Event::Escalated } else { Event::Reminded };
         let say = Say::Nudge { due, to: to.as_deref().map(Into::into), next };

@@ -103,7 +103,7 @@ impl Gate {
         for line in lines.iter().take(LINES_LOOKED_AT_MAX) {
             let stands = queues.entry(&line.queue).or_default();
             stands.waiting = stands.waiting.saturating_add(line.count);
-            if !self.approvals.rules.is_answered(&line.queue) {
+            if !self.approvals.rules.is_answered(&line.queue, &line.tenant) {
                 stands.unanswerable = stands.unanswerable.saturating_add(line.count);
             }
             for risk in [Risk::High, Risk::Medium, Risk::Low] {

@@ -120,41 +120,13 @@ fn answered(data: &mut Map<String, Value>, record: &Record) {
 }
 
 fn refused(code: Code) -> &'static str {
-    match code {
-        Code::ApprovalDenied => "denied",
-        Code::ApprovalExpired => "expired",
-        Code::Withdrawn => "withdrawn",
-        // Approved, judged again, and turned back.
-        Code::ApprovalRequired
-        | Code::NotFound
-        | Code::UnknownAction
-        | Code::Forbidden
-        | Code::OverLimit
-        | Code::BudgetExhausted
-        | Code::ConfidenceTooLow
-        | Code::StepUpRequired
-        | Code::Unauthenticated
-        | Code::Frozen
-        | Code::Undecidable
-        | Code::BreakerOpen
-        | Code::Overloaded
-        | Code::InFlight
-        | Code::OutcomeUnknown
-        | Code::OutcomeStillUnknown
-        | Code::DuplicateSuspected
-        | Code::RateLimited
-        | Code::KeyReused
-        | Code::Malformed
-        | Code::Ambiguous
-        | Code::MissingContext
-        | Code::UpstreamUnreachable
-        | Code::UpstreamTimeout
-        | Code::AlreadyDone
-        | Code::AlreadyRejected
-        | Code::TooLarge
-        | Code::HeaderTooLarge
-        | Code::TooSlow => "refused",
-    }
+    let answers = [
+        (Code::ApprovalDenied, "denied"),
+        (Code::ApprovalExpired, "expired"),
+        (Code::Withdrawn, "withdrawn"),
+    ];
+    // Any other: approved, judged again, and turned back.
+    answers.into_iter().find(|(own, _)| *own == code).map_or("refused", |(_, name)| name)
 }
 
 /// How it ended.

@@ -67,6 +67,21 @@ fn a_file_stops_everything_while_it_is_there() {
 }
 
 #[test]
+fn what_a_file_stops_is_stopped_from_the_first_call_on() {
+    let shop = Shop::open();
+    let home = tempfile::tempdir().unwrap();
+    std::fs::write(home.path().join("stop-here"), "class/financial\n").unwrap();
+    let mut house = House::written(home, &with_file(&shop), "");
+    for n in 0..3 {
+        let (order, key) = (format!("A-{n}"), format!("k-{n}"));
+        assert_eq!(house.refund(&order, "5.00", &key).code(), "frozen");
+        assert_eq!(house.get(&format!("/orders/{order}")).status, 200);
+        house.crash();
+    }
+    assert_eq!(shop.posts().len(), 0);
+}
+
+#[test]
 fn a_signal_stops_the_fleet_and_is_lifted_like_any_other() {
     let (shop, redis) = (Shop::open(), Server::with(DURABLE));
     let here = House::replica(&shop.url(), &store(redis.port, ""), None);

@@ -11,6 +11,8 @@ use parking_lot::Mutex;
 use ring::hmac;
 use serde_json::Value;
 
+use super::shop::read_request;
+
 /// The example key of the Standard Webhooks specification.
 pub const KEY: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
@@ -201,22 +203,7 @@ fn converse(stream: TcpStream, inside: &Mutex<Inside>) -> Option<()> {
 }
 
 fn read(reader: &mut impl BufRead) -> Option<Told> {
-    let mut line = String::new();
-    reader.read_line(&mut line).ok().filter(|n| *n > 0)?;
-    let mut headers = Vec::new();
-    loop {
-        let mut header = String::new();
-        reader.read_line(&mut header).ok().filter(|n| *n > 0)?;
-        let header = header.trim_end();
-        if header.is_empty() {
-            break;
-        }
-        let (name, value) = header.split_once(':')?;
-        headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
-    }
-    let length = headers.iter().find(|(name, _)| name == "content-length");
-    let mut body = vec![0; length.map_or(0, |(_, value)| value.parse().unwrap())];
-    reader.read_exact(&mut body).ok()?;
-    let path = line.split(' ').nth(1)?.to_owned();
-    Some(Told { path, headers, body: String::from_utf8(body).unwrap() })
+    let seen = read_request(reader)?;
+    let path = seen.line.split(' ').nth(1)?.to_owned();
+    Some(Told { path, headers: seen.headers, body: seen.body })
 }

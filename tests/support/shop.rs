@@ -212,7 +212,8 @@ fn converse(stream: TcpStream, books: &Mutex<Books>) -> Option<()> {
     }
 }
 
-fn read_request(reader: &mut impl BufRead) -> Option<Seen> {
+/// One request, whole.
+pub fn read_request(reader: &mut impl BufRead) -> Option<Seen> {
     let mut line = String::new();
     reader.read_line(&mut line).ok().filter(|n| *n > 0)?;
     let mut headers = Vec::new();

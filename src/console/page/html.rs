@@ -115,10 +115,9 @@ numbers!(u8 u16 u32 u64 usize i64);
 macro_rules! html {
     (@part $out:ident $markup:literal) => { $out.raw($markup) };
     (@part $out:ident ($part:expr)) => { $crate::console::page::html::Part::put(&$part, &mut $out) };
-    ($($part:tt)*) => {{
-        #[allow(unused_mut, clippy::allow_attributes, reason = "a page may have no part")]
+    ($($part:tt)+) => {{
         let mut out = $crate::console::page::html::Html::new();
-        $( html!(@part out $part); )*
+        $( html!(@part out $part); )+
         out
     }};
 }

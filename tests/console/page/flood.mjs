@@ -2,7 +2,7 @@
 // `BIN=.. node flood.mjs [10000]`.
 import { readFileSync } from "node:fs";
 import { launch, open, signIn } from "./lib.mjs";
-import { OPERATOR, shop, tollhouse, refund, over } from "./world.mjs";
+import { OPERATOR, shop, tollhouse, refund, run } from "./world.mjs";
 
 const many = Number(process.argv[2] || 10_000);
 const median = (values) => values.sort((a, b) => a - b)[Math.floor(values.length / 2)];
@@ -60,14 +60,4 @@ const main = async () => {
   await browser.close();
 };
 
-main().then(
-  () => {
-    over();
-    process.exit(0);
-  },
-  (error) => {
-    over();
-    console.error(error.stack);
-    process.exit(1);
-  },
-);
+run(main);

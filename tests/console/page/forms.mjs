@@ -1,7 +1,7 @@
 // What people do on the page, step by step, and what must not happen: no script, many at once, changed meanwhile,
 // somebody else quicker, a stop and its end, an unknown outcome, a lost connection, a session that ends.
 import { launch, open, signIn, axe, assert } from "./lib.mjs";
-import { OPERATOR, shop, tollhouse, refund, api, until, over } from "./world.mjs";
+import { OPERATOR, shop, tollhouse, refund, api, until, run } from "./world.mjs";
 
 const state = async (house, op) => (await api(house, "GET", `/v1/operations/${op}`)).json.state;
 
@@ -264,14 +264,4 @@ const main = async () => {
   await browser.close();
 };
 
-main().then(
-  () => {
-    over();
-    process.exit(0);
-  },
-  (error) => {
-    over();
-    console.error(error.stack);
-    process.exit(1);
-  },
-);
+run(main);

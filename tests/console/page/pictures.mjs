@@ -1,7 +1,7 @@
 // Pictures for the documentation, of a console with ordinary work in it: `BIN=.. node pictures.mjs FOLDER`.
 import { mkdirSync } from "node:fs";
 import { launch, open, signIn, assert } from "./lib.mjs";
-import { OPERATOR, shop, tollhouse, refund, api, until, over } from "./world.mjs";
+import { OPERATOR, shop, tollhouse, refund, api, until, run } from "./world.mjs";
 
 const folder = process.argv[2];
 mkdirSync(folder, { recursive: true });
@@ -53,14 +53,4 @@ const main = async () => {
   await browser.close();
 };
 
-main().then(
-  () => {
-    over();
-    process.exit(0);
-  },
-  (error) => {
-    over();
-    console.error(error.stack);
-    process.exit(1);
-  },
-);
+run(main);

@@ -2,7 +2,7 @@
 // not do, and no element made of what an agent or an upstream wrote. SHOTS names a folder for pictures.
 import { mkdirSync } from "node:fs";
 import { launch, open, signIn, axe, overflow, assert } from "./lib.mjs";
-import { HOSTILE, OPERATOR, shop, tollhouse, refund, api, until, over } from "./world.mjs";
+import { HOSTILE, OPERATOR, shop, tollhouse, refund, api, until, run } from "./world.mjs";
 
 const SHOTS = process.env.SHOTS;
 if (SHOTS) mkdirSync(SHOTS, { recursive: true });
@@ -156,11 +156,4 @@ const main = async () => {
   console.log(`${Object.keys(views).length + 3} views, ${Object.keys(KINDS).length} kinds: nothing found`);
 };
 
-main().then(
-  () => over(),
-  (error) => {
-    over();
-    console.error(error.message);
-    process.exit(1);
-  },
-);
+run(main);

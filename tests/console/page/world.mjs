@@ -17,6 +17,18 @@ export const over = () => {
   for (const end of ends.splice(0).reverse()) end();
 };
 
+// Runs a play to its end; whatever was started ends with it.
+export const run = (main) =>
+  main()
+    .catch((error) => {
+      console.error(error.stack);
+      process.exitCode = 1;
+    })
+    .finally(() => {
+      over();
+      process.exit();
+    });
+
 // A process that dies with the test, and the words that follow each of `marks` in what it says.
 export const start = (command, words, marks, options = {}) =>
   new Promise((resolve, reject) => {
