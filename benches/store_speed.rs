@@ -70,6 +70,8 @@ fn ask(n: u64) -> Option<Reserve> {
             near: 50,
         }),
         rates: Vec::new(),
+        brakes: Vec::new(),
+        kinds: Vec::new(),
         budgets: vec![BudgetUse {
             id: "budget.customer-24h".into(),
             key: format!("customer {}", about.account).into(),

@@ -51,6 +51,8 @@ pub struct Config {
     pub contracts: crate::policy::Contracts,
     /// Local rates.
     pub limits: Vec<crate::limits::Rule>,
+    /// What holds when more is asked for than usual, and what policy is told of it.
+    pub alarms: crate::alarm::Alarms,
     /// How many calls may be in flight in the process.
     pub process: crate::breaker::lanes::Settings,
     /// The queues that exist.

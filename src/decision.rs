@@ -35,6 +35,27 @@ pub struct Reason {
     pub tell: Box<str>,
 }
 
+/// Something that was seen so often that an operator wants policy to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Signal {
+    /// Its name: `serial-refunds`.
+    pub name: Arc<str>,
+    /// What was seen, in neutral words, for approvers.
+    pub seen: Box<str>,
+    /// What then.
+    pub then: Then,
+}
+
+/// What a signal is good for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Then {
+    /// A person looks at the call.
+    #[default]
+    Hold,
+    /// Policies may look at it; by itself it does nothing.
+    Tell,
+}
+
 /// The word of `Tollhouse-Decision`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Verdict {

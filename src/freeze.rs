@@ -10,10 +10,10 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use smallvec::SmallVec;
 
-use crate::call::{Call, Caller, Class};
+use crate::call::{Call, Caller, Class, Kind};
 use crate::clock::{Clock, Timestamp};
 use crate::refusal::{Fault, Refusal};
-use crate::store::{Bearer, Freeze, FreezeScope, Store, Subject};
+use crate::store::{Bearer, Freeze, FreezeScope, Stops, Store, Subject};
 
 /// What became of the stops of this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +76,7 @@ impl Freezes {
             at,
             until: None,
             issued_before: None,
+            stops: Stops::Refused,
         }));
         self.here.store(Arc::new(all));
         Some(event)
@@ -90,8 +91,11 @@ impl Freezes {
         let mut classes: SmallVec<[Class; 4]> = SmallVec::new();
         classes.push(call.class);
         classes.extend(call.effects.iter().map(|effect| effect.class));
+        let kinds: SmallVec<[Kind; 4]> =
+            call.effects.iter().filter_map(|effect| effect.kind).collect();
         let subject = Subject {
             classes: &classes,
+            kinds: &kinds,
             agent: &caller.agent,
             tenant: &caller.tenant,
             customer: caller.customer.as_deref().unwrap_or_default(),
@@ -141,7 +145,7 @@ impl Freezes {
         self.here.load().iter().any(|one| *one.id == *id)
     }
 
-    /// Every freeze that holds.
+    /// Every freeze that holds, and every brake that is on.
     pub fn list(&self) -> Vec<Freeze> {
         let here = self.here.load();
         here.iter().cloned().chain(self.store.freezes()).collect()
@@ -191,10 +195,11 @@ fn words(scope: &FreezeScope) -> String {
     let parts: Vec<(&str, &str)> =
         text.split_whitespace().filter_map(|part| part.split_once('/')).collect();
     let named = |kind: &str| parts.iter().find(|(own, _)| *own == kind).map(|(_, name)| *name);
-    let mut words = match (named("action"), named("class")) {
-        (Some(action), _) => action.to_owned(),
-        (None, Some(class)) => format!("Every {class} call"),
-        (None, None) => "Everything".to_owned(),
+    let mut words = match (named("action"), named("kind"), named("class")) {
+        (Some(action), ..) => action.to_owned(),
+        (None, Some(kind), _) => format!("Every {} call", kind.replace('_', " ")),
+        (None, None, Some(class)) => format!("Every {class} call"),
+        (None, None, None) => "Everything".to_owned(),
     };
     for (kind, ending) in [
         ("agent", " of this agent"),
@@ -273,6 +278,8 @@ mod tests {
             // The mail that goes with it.
             ("class/communication", true, "Every communication call is"),
             ("class/write", false, ""),
+            ("kind/refund", true, "Every refund call is"),
+            ("kind/message", false, ""),
             ("agent/bot", true, "Everything of this agent is"),
             ("agent/bo", false, ""),
             ("tenant/t", true, "Everything of this tenant is"),

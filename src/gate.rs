@@ -7,6 +7,7 @@
 //!
 //! Never sends without a permit, never answers without a record, never retries an effect.
 
+mod alarm;
 mod ask;
 mod callback;
 mod complete;
@@ -57,6 +58,7 @@ pub use road::Road;
 pub use room::BudgetSeen;
 pub use views::{Opened, ShownRequest};
 
+use crate::alarm::Alarms;
 use crate::approval::Approvals;
 use crate::audit::Audit;
 use crate::breaker::Breaker;
@@ -92,6 +94,8 @@ pub struct Gate {
     pub store: Arc<Store>,
     /// Has a person stopped this?
     pub freezes: Freezes,
+    /// What happens too often?
+    pub alarms: Arc<Alarms>,
     /// Is there room right now?
     pub rates: Arc<Rates>,
     /// How many calls are in the process?
@@ -219,8 +223,8 @@ impl Gate {
         request: &Request,
         evidence: &mut Evidence,
     ) -> Result<Admission, Refusal> {
-        let asked = self.ask(request, evidence).await?;
-        let (recalled, early) = self.recall_beside_facts(&asked, evidence).await?;
+        let mut asked = self.ask(request, evidence).await?;
+        let (recalled, early) = self.recall_beside_signals(&mut asked, evidence).await?;
         let mut seen = match recalled {
             Recall::Fresh(seen) => seen,
             Recall::Known(replay) => return Ok(Admission::Replay(replay)),

@@ -23,6 +23,7 @@ pub mod telemetry;
 pub mod wire;
 
 // Floor 2: stages. Each answers one question; none knows another.
+pub mod alarm;
 pub mod approval;
 pub mod audit;
 pub mod breaker;

@@ -26,7 +26,7 @@ use crate::action::Action;
 use crate::call::{Call, Caller, Class, Digest, Facts, Resolved};
 use crate::clock::Timestamp;
 use crate::contract::Contract;
-use crate::decision::{Decision, Reason};
+use crate::decision::{Decision, Reason, Signal, Then};
 use crate::refusal::{Asked, Next, Refusal};
 use crate::value::piece;
 use crate::yaml::{ConfigErrors, Faults};
@@ -94,6 +94,8 @@ pub struct Question<'q> {
     pub now: Timestamp,
     /// When the agent asked: before now, for what was held. The sign-in is judged as of then.
     pub asked: Timestamp,
+    /// What was seen so often that policies should know; of effects.
+    pub signals: &'q [Signal],
 }
 
 /// What becomes of a hold that a person approved.
@@ -194,7 +196,8 @@ impl Policy {
             return Err(self.refused(question, &matched));
         }
         let queue = first_queue(&matched, &offer.contract);
-        let reasons = reasons(&matched, |lift| queue_of(lift, &offer.contract) == Some(&queue));
+        let mut reasons = reasons(&matched, |lift| queue_of(lift, &offer.contract) == Some(&queue));
+        say_what_was_seen(question, &mut reasons);
         Ok(Decision::Hold { reasons, queue })
     }
 
@@ -229,6 +232,7 @@ impl Policy {
         let changed = reasons(&unseen, |lift| queue_of(lift, contract) == Some(&queue));
         let mut all: Vec<Reason> = matched.iter().filter(seen).map(|r| r.reason.clone()).collect();
         all.extend(changed.iter().cloned());
+        say_what_was_seen(question, &mut all);
         all.sort();
         Ok(Release::HeldAnew { reasons: all, changed, queue })
     }
@@ -339,6 +343,8 @@ impl Policy {
         let Question { call, resolved, .. } = question;
         let contract = &self.offer(question).contract;
         let mut refusal = match first.answer {
+            // An owner that is not known is nobody's mistake.
+            Answer::NotFound if resolved.owner.is_some() => Refusal::nobodys(call).of_another(),
             Answer::NotFound => Refusal::nobodys(call),
             Answer::TooMuch => {
                 let queue = &contract.approval.queue;
@@ -381,6 +387,18 @@ fn digest(sources: &[Source], load: &Load<'_>) -> Digest {
     load.contracts.hash_into(&mut context);
     let hash = context.finish();
     Digest(hash.as_ref().try_into().unwrap_or_default())
+}
+
+/// The shipped rule about signals.
+const SEEN: &str = "signals.seen";
+
+/// Approvers read which signals they were, in neutral words.
+fn say_what_was_seen(question: &Question<'_>, reasons: &mut [Reason]) {
+    let holding = question.signals.iter().filter(|signal| signal.then == Then::Hold);
+    let words: Vec<&str> = holding.map(|signal| &*signal.seen).collect();
+    for reason in reasons.iter_mut().filter(|reason| *reason.policy == *SEEN) {
+        reason.why = words.join("; ").into();
+    }
 }
 
 /// The reasons of the rules whose lift is of that sort, sorted.

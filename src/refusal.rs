@@ -244,6 +244,8 @@ pub struct Refusal {
     pub challenge: Option<String>,
     /// Only for rates: the fields of the IETF RateLimit draft.
     pub rate: Option<RateFields>,
+    /// Whether what was asked for is known to be somebody else's. SECURITY: never told, only counted.
+    pub is_mismatch: bool,
 }
 
 /// `RateLimit-Policy` and `RateLimit`.
@@ -269,7 +271,14 @@ impl Refusal {
             reasons: Vec::new(),
             challenge: None,
             rate: None,
+            is_mismatch: false,
         }
+    }
+
+    /// What was asked for is somebody else's.
+    #[must_use]
+    pub fn of_another(self) -> Self {
+        Self { is_mismatch: true, ..self }
     }
 
     /// What operators read about it.

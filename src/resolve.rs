@@ -167,7 +167,8 @@ pub fn resolve(scope: &Scope<'_>) -> Result<Resolved, Refusal> {
         // SECURITY: what is wrong with a call on somebody else's charge would tell that the charge
         // exists, and its currency.
         Owner::Sources(_) if owner.as_deref() != scope.account || owner.is_none() => {
-            Refusal::nobodys(scope.call).because(refusal.detail)
+            let missing = Refusal::nobodys(scope.call).because(refusal.detail);
+            if owner.is_some() { missing.of_another() } else { missing }
         }
         Owner::Sources(_)
         | Owner::Response(_)

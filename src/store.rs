@@ -21,6 +21,7 @@ pub mod seal;
 mod seek;
 mod shared;
 pub mod step;
+pub mod tally;
 pub mod times;
 pub mod wait;
 mod waiting;
@@ -32,8 +33,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-pub use self::ask::{BudgetUse, Crowd, Entry, HoldTerms, Likeness, RateUse, Reserve, Take};
-pub use self::freeze::{Bearer, Following, Freeze, FreezeScope, Subject};
+pub use self::ask::{
+    BrakeUse, BudgetUse, Crowd, Entry, HoldTerms, Likeness, RateUse, Reserve, Take,
+};
+pub use self::freeze::{Bearer, Following, Freeze, FreezeScope, Stops, Subject};
 pub use self::hold::{Approval, Hold, Letter, News, Place, Quorum, Risk, Yes};
 pub use self::look::Listed;
 pub use self::record::{About, AnswerKept, Moment, Name, Record, Said, State, StoredAnswer, Token};
@@ -43,6 +46,7 @@ pub use self::step::{
     AnswerIn, Answered, Blocked, Claim, Claimed, Grant, HoldAnswer, How, Jump, Known, Post, Posted,
     Recalled, Reserved, Say, Settle, Settled, Swept, Try, Whose, Witness, Word,
 };
+pub use self::tally::{TALLIES_MAX, Tally};
 pub use self::wait::Waiter;
 pub use self::waiting::Line;
 
@@ -262,6 +266,7 @@ impl Store {
             | Reply::Posted(_)
             | Reply::Restored(_)
             | Reply::Lifted(_)
+            | Reply::Tallied(_)
             | Reply::Swept(_)
             | Reply::Noted => None,
         })
@@ -347,7 +352,8 @@ impl Store {
         let id = number("fz")?;
         let at = self.shared.times.lock().tick().at;
         let (reason, by) = (reason.into(), by.into());
-        let freeze = Freeze { id, scope, reason, by, at, until, issued_before: None };
+        let (issued_before, stops) = (None, Stops::Refused);
+        let freeze = Freeze { id, scope, reason, by, at, until, issued_before, stops };
         self.put_freeze(freeze).await
     }
 
@@ -366,7 +372,9 @@ impl Store {
         let at = self.shared.times.lock().tick().at;
         let (id, reason, by) = (number("rv")?, reason.into(), by.into());
         let issued_before = Some(issued_before);
-        self.put_freeze(Freeze { id, scope, reason, by, at, until: None, issued_before }).await
+        let (until, stops) = (None, Stops::Refused);
+        let revoked = Freeze { id, scope, reason, by, at, until, issued_before, stops };
+        self.put_freeze(revoked).await
     }
 
     async fn put_freeze(&self, freeze: Freeze) -> Result<Freeze, Fault> {
@@ -385,12 +393,15 @@ impl Store {
         asked!(self, Event::Unfreeze(id.into()) => Lifted)
     }
 
-    /// Every freeze that still holds.
+    /// Every freeze that still holds, and every brake that is on.
     pub fn freezes(&self) -> Vec<Freeze> {
         let now = self.shared.times.lock().tick().at;
         let all = self.shared.freezes.load();
-        let holds =
-            |f: &&Freeze| f.issued_before.is_none() && f.until.is_none_or(|until| now < until);
+        let holds = |f: &&Freeze| {
+            f.issued_before.is_none()
+                && f.stops != Stops::Nothing
+                && f.until.is_none_or(|until| now < until)
+        };
         all.iter().filter(holds).cloned().collect()
     }
 

@@ -249,6 +249,25 @@ impl Telemetry {
         self.write(&mut line);
     }
 
+    /// A brake is on that was not.
+    pub fn braked(&self, brake: &str) {
+        self.metrics.braked(brake);
+    }
+
+    /// The brakes that are on, by name; one that is on no more is zero.
+    pub fn brakes(&self, counts: &BTreeMap<&str, u64>) {
+        counts.iter().for_each(|(brake, count)| self.metrics.brakes(brake, *count));
+    }
+
+    /// So much happened that is not counted: there was no room for it.
+    pub fn counts_left_out(&self, count: u64) {
+        self.metrics.counts_left_out(count);
+        let what = "brakes and signals miss counts: too many different ones came at once";
+        let mut line = LogLine::new(Level::Error, what);
+        line.shown("count", Some(&count));
+        self.write(&mut line);
+    }
+
     /// Somebody at the console: `signed_in`, `sign_in_failed`, `signed_out`, `forbidden`. `how` is a
     /// word of a closed list.
     pub fn at_door(&self, event: &str, how: &'static str, (by, note): (Option<&str>, &str)) {

@@ -90,6 +90,8 @@ pub fn ask(key: Option<&str>, amount: &str, token: u64) -> Reserve {
         seen: u64::MAX,
         likeness: None,
         rates: Vec::new(),
+        brakes: Vec::new(),
+        kinds: vec![Kind::Refund],
         budgets: Vec::new(),
         request: Bytes::new(),
     }

@@ -10,6 +10,7 @@ const FLOORS: &[(u8, &[&str])] = &[
     (0, &["action", "bounds", "call", "clock", "contract", "decision", "framing"]),
     (0, &["money", "refusal", "value", "yaml"]),
     (1, &["credentials", "outbound", "redact", "resolve", "store", "telemetry", "wire"]),
+    (2, &["alarm"]),
     (2, &["approval", "audit", "breaker", "catalog", "disclosure", "facts", "freeze", "identity"]),
     (2, &["limits", "notify", "operation", "policy"]),
     (3, &["gate"]),

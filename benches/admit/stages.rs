@@ -116,6 +116,7 @@ fn judging(
         tenant: None,
         now,
         asked: now,
+        signals: &[],
     };
     gate.policy.decide(&question).map_err(|e| e.why)?;
     let site = gate.sites.get(&call.upstream).ok_or("no site")?;
@@ -164,6 +165,7 @@ async fn refunding(
         tenant: None,
         now,
         asked: now,
+        signals: &[],
     };
     gate.policy.decide(&question).map_err(|e| e.why)?;
     Ok(vec![

@@ -53,6 +53,10 @@ pub enum Event {
     Frozen,
     /// A person let a scope run again.
     Unfrozen,
+    /// A brake is on: what it matches waits for people.
+    Braked,
+    /// A brake is off again: it was quiet for long enough.
+    Released,
     /// Somebody outside could not be told for a day.
     Undelivered,
     /// A person made tokens count no more.
@@ -99,6 +103,8 @@ impl Event {
             Self::Restored => "restored",
             Self::Frozen => "frozen",
             Self::Unfrozen => "unfrozen",
+            Self::Braked => "braked",
+            Self::Released => "released",
             Self::Undelivered => "undelivered",
             Self::Reloaded => "reloaded",
             Self::Viewed => "viewed",

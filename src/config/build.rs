@@ -290,6 +290,7 @@ pub fn gate(config: Config, vault: Vault, keep: Keep, clock: Clock) -> Result<Ga
         identity: Arc::new(identity),
         catalog,
         freezes: Freezes::new(Arc::clone(&store), clock.clone()),
+        alarms: Arc::new(config.alarms),
         rates: Arc::new(Rates::new(config.limits, clock.clone(), None)),
         process: Lanes::new(config.process, clock.clone()),
         sites: config.upstreams.iter().map(|one| site(one, &clock)).collect(),

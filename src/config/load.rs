@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::notify::{HasPage, Reader};
 use super::people::Queues;
 use super::{Config, StorePlace, UpstreamSection};
+use crate::alarm::Alarms;
 use crate::breaker::{self, lanes};
 use crate::catalog::pack::{self, Pack};
 use crate::credentials::{Reference, References};
@@ -135,6 +136,7 @@ impl File<'_> {
             upstreams,
             contracts,
             limits,
+            alarms: Alarms::read(top),
             process,
             queues,
             destinations,

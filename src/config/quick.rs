@@ -102,6 +102,7 @@ fn settings(
         upstreams: vec![one],
         contracts,
         limits: Vec::new(),
+        alarms: crate::alarm::Alarms::default(),
         process: crate::breaker::lanes::Settings::process(),
         queues: queues.into_iter().map(|queue| (queue, Queue::default())).collect(),
         destinations: Vec::new(),

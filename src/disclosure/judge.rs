@@ -41,6 +41,8 @@ pub struct Released {
     pub answer: Answer,
     /// Why its body stays behind, for operators; `None` when it does not.
     pub withheld: Option<String>,
+    /// Whether it stays behind because it is somebody else's.
+    pub is_mismatch: bool,
 }
 
 /// Judges the upstream's answer, first or stored.
@@ -91,6 +93,7 @@ fn owned_read(question: &Question<'_>, reply: &Reply) -> Result<Released, Refusa
     let root = judged_by(&question.call.action, reply).map_err(Refusal::unjudged)?;
     match theirs(question, &root) {
         Verdict::Theirs => Ok(whole(question.call, reply)),
+        Verdict::Another(why) => Err(Refusal::nobodys(question.call).because(why).of_another()),
         Verdict::Not(why) => nobodys(why),
         Verdict::Unreadable(why) => Err(Refusal::unjudged(why)),
     }
@@ -121,6 +124,8 @@ fn judged_by(action: &Action, reply: &Reply) -> Result<Value, String> {
 
 enum Verdict {
     Theirs,
+    /// Known to be somebody else's.
+    Another(String),
     Not(String),
     Unreadable(String),
 }
@@ -136,13 +141,13 @@ fn theirs(question: &Question<'_>, root: &Value) -> Verdict {
             Ok(owners) if owners.is_empty() => return Verdict::Not("it names no owner".into()),
             Ok(owners) => {
                 if !owners.iter().all(|owner| is(owner, account)) {
-                    return Verdict::Not("it names another owner".into());
+                    return Verdict::Another("it names another owner".into());
                 }
             }
         }
     }
     if let Err(why) = names_nobody_else(question, root) {
-        return Verdict::Not(why);
+        return Verdict::Another(why);
     }
     match &action.items {
         Some(items) => each_is_theirs(question, items, root, account),
@@ -199,7 +204,7 @@ fn each_is_theirs(question: &Question<'_>, rule: &Items, root: &Value, account: 
         // SECURITY: the vendor's filter is asked for by the caller and not believed.
         let own = |item: &Value| owner.find(item).is_some_and(|value| is(value, account));
         if !items.iter().all(own) {
-            return Verdict::Not("an item of its list names another owner, or none".into());
+            return Verdict::Another("an item of its list names another owner, or none".into());
         }
     }
     if let Some((at, source)) = &rule.same {
@@ -227,19 +232,25 @@ fn is(value: &Value, account: &str) -> bool {
 
 fn effect(question: &Question<'_>, reply: &Reply) -> Released {
     let call = question.call;
-    let judged = match never_leaves(reply.status) {
-        Some(why) => Err(why),
-        None if reply.body.is_empty() || !is_owned(call) => Ok(()),
-        None => {
-            let places = owner_places(&call.action);
-            let places = places.iter().map(|place| place.steps());
-            wire::outline_of(&reply.headers, &reply.body, places)
-                .and_then(|root| names_nobody_else(question, &root))
-        }
+    let behind = |why, is_mismatch| Released {
+        answer: withheld(reply.status),
+        withheld: Some(why),
+        is_mismatch,
     };
-    match judged {
-        Ok(()) => whole(call, reply),
-        Err(why) => Released { answer: withheld(reply.status), withheld: Some(why) },
+    if let Some(why) = never_leaves(reply.status) {
+        return behind(why, false);
+    }
+    if reply.body.is_empty() || !is_owned(call) {
+        return whole(call, reply);
+    }
+    let places = owner_places(&call.action);
+    let places = places.iter().map(|place| place.steps());
+    match wire::outline_of(&reply.headers, &reply.body, places) {
+        Err(why) => behind(why, false),
+        Ok(root) => match names_nobody_else(question, &root) {
+            Err(why) => behind(why, true),
+            Ok(()) => whole(call, reply),
+        },
     }
 }
 
@@ -291,7 +302,7 @@ fn whole(call: &Call, reply: &Reply) -> Released {
     let headers = headers_that_leave(&reply.headers, &call.action.pack, Owned::of(call));
     let body = reply.body.clone().into();
     let answer = Answer { status: reply.status, reason: None, headers, body };
-    Released { answer, withheld: None }
+    Released { answer, withheld: None, is_mismatch: false }
 }
 
 /// The status of an effect without its body: it has happened, or was refused, and must not be sent

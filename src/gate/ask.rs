@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::action::AuthPlace;
+use crate::alarm::Seen;
 use crate::call::{AccountClaim, Call, Caller, Request};
 use crate::clock::Timestamp;
 use crate::contract::Contract;
@@ -26,6 +27,8 @@ pub struct Asked {
     pub contract: Arc<Contract>,
     /// When it was asked: before now, for what was held.
     pub at: Timestamp,
+    /// The counts that its signals hang on.
+    pub seen: Vec<Seen>,
 }
 
 impl Gate {
@@ -71,7 +74,7 @@ impl Gate {
         operation::refuse_own_key(&call)?;
         let contract = self.policy.contract(&call.action, call.class, &caller.agent);
         evidence.contract = Some(Arc::clone(&contract));
-        Ok(Asked { call, caller, account, contract, at: self.clock.now() })
+        Ok(Asked { call, caller, account, contract, at: self.clock.now(), seen: Vec::new() })
     }
 
     /// Who the customer is at the upstream: the claim, else the look-up, else the customer.

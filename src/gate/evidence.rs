@@ -70,6 +70,8 @@ pub struct Evidence {
     pub away: Duration,
     /// Why an effect's answer stayed behind.
     pub withheld: Option<String>,
+    /// Whether it stayed behind because it names somebody else.
+    pub is_mismatch: bool,
     /// What became of the effect.
     pub outcome: Option<Outcome>,
     /// Whether an agent waits for the answer; nobody does for what the sweep runs.
@@ -114,6 +116,7 @@ impl Evidence {
             upstream: None,
             away: Duration::ZERO,
             withheld: None,
+            is_mismatch: false,
             outcome: None,
             is_waited_for: true,
         }

@@ -219,6 +219,7 @@ impl Gate {
         };
         let released = disclosure::release(&question, reply)?;
         evidence.withheld = released.withheld;
+        evidence.is_mismatch = released.is_mismatch;
         let mut answer = released.answer;
         let rate = evidence.taken.and_then(|taken| self.rates.fields(taken));
         disclosure::mark(&mut answer, ran, rate.as_ref());

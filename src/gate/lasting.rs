@@ -84,8 +84,10 @@ impl Gate {
         facts: &Facts,
         resolved: &Resolved,
     ) -> Result<Decision, Refusal> {
+        let Some(owner) = plain_read(asked, resolved) else {
+            return self.judge_signals((asked, facts, resolved), |asked| self.policy.decide(asked));
+        };
         let question = self.policy_question(asked, facts, resolved);
-        let Some(owner) = plain_read(asked, resolved) else { return self.policy.decide(&question) };
         if self.lasting.knows(asked, owner) {
             return Ok(Decision::Run);
         }

@@ -7,6 +7,7 @@ use http::HeaderValue;
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 
+use crate::alarm::What;
 use crate::audit::Event;
 use crate::call::{Answer, OperationId, Outcome};
 use crate::decision::Verdict;
@@ -74,6 +75,9 @@ impl Gate {
             end.request_id.clone_from(&upstream.request_id);
         }
         evidence.outcome = Some(told.outcome);
+        if matches!(told.outcome, Outcome::Rejected | Outcome::Unknown) {
+            self.count_happened(What::Failed, evidence);
+        }
         let settled = self
             .timed("settle", Box::pin(self.store.settle(end.clone(), told.answer.as_ref())))
             .await;
@@ -137,6 +141,9 @@ impl Gate {
         let answer = answer.and_then(|answer| self.answer_on_record(answer, evidence));
         let mut answer = match answer {
             Ok(answer) => {
+                if evidence.is_mismatch {
+                    self.count_happened(What::Mismatches, evidence);
+                }
                 self.tell_answered(Verdict::Allow, None, evidence);
                 answer
             }
@@ -170,6 +177,7 @@ impl Gate {
             self.tell_evidence_gap();
             self.tell_fault("a refusal could not be put on record", &fault);
         }
+        self.count_refused(&refusal, evidence);
         self.tell_answered(refusal.verdict(), Some(&refusal), evidence);
         disclosure::refuse(&refusal, &evidence.about(&self.policy_digest))
     }

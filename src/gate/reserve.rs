@@ -161,6 +161,7 @@ impl Gate {
             tenant: None,
             now: self.clock.now(),
             asked: asked.at,
+            signals: &[],
         }
     }
 
@@ -198,6 +199,7 @@ impl Gate {
             }
             Reserved::Held(record) => {
                 evidence.held(&record);
+                self.count_held(asked, &record);
                 Err(self.held(&record))
             }
             Reserved::Known(known) => {
@@ -296,6 +298,8 @@ impl Gate {
             likeness: Some(near).filter(|_| about.kind.is_some()),
             budgets: limits::budgets(&asked.contract, &about),
             rates,
+            brakes: self.brake_uses(asked, &judged.resolved),
+            kinds: call.effects.iter().filter_map(|effect| effect.kind).collect(),
             about,
             request,
         })

@@ -34,6 +34,7 @@ impl Gate {
         self.record_again().await;
         Box::pin(self.end_what_is_over()).await;
         Box::pin(self.seek()).await;
+        Box::pin(self.look_at_brakes()).await;
         let approved = self.approved().await;
         let mut told = HashMap::new();
         for (record, waits) in join_all(approved.into_iter().map(|r| self.try_approved(r))).await {
@@ -55,6 +56,8 @@ impl Gate {
             Box::pin(self.post_until_closed()),
             Box::pin(self.run_until_closed()),
             Box::pin(self.seek_until_closed()),
+            Box::pin(self.count_until_closed()),
+            Box::pin(self.brakes_until_closed()),
             Box::pin(self.watch_store())
         );
     }
@@ -202,7 +205,8 @@ impl Gate {
     /// The path of an approved call.
     async fn release(&self, record: &Record, evidence: &mut Evidence) -> Result<(), Refusal> {
         let parcel = self.parcel(record).await?;
-        let asked = self.asked_again(record, &parcel, evidence).await?;
+        let mut asked = self.asked_again(record, &parcel, evidence).await?;
+        self.look_again(&mut asked).await?;
         self.freezes.check(&asked.call, &asked.caller)?;
         let mut road = self.open_road(&asked).await?;
         let shown: Vec<Box<str>> =
@@ -211,8 +215,9 @@ impl Gate {
         // BOUND: facts that keep changing are read three times in one turn.
         for _ in 0..3 {
             let (facts, resolved) = self.known_facts(&asked, &mut road, evidence).await?;
-            let release =
-                self.policy.release(&self.policy_question(&asked, &facts, &resolved), &shown);
+            let release = self.judge_signals((&asked, &facts, &resolved), |question| {
+                self.policy.release(question, &shown)
+            });
             let (reasons, queue) = match release {
                 Release::Run => (Vec::new(), Arc::clone(&asked.contract.approval.queue)),
                 Release::HeldAnew { reasons, queue, .. } => (reasons, queue),

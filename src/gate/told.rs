@@ -11,7 +11,7 @@ use crate::decision::Verdict;
 use crate::disclosure::Ran;
 use crate::gate::{Evidence, Gate};
 use crate::refusal::{Fault, Refusal};
-use crate::store::{Freeze, Line, Place, Record, Risk, State};
+use crate::store::{Freeze, Line, Place, Record, Risk, State, Stops};
 use crate::telemetry::{Level, LogLine, QueueStands, Seen};
 
 /// BOUND: a tenant's queues that are looked at for one scrape.
@@ -93,8 +93,22 @@ impl Gate {
         if let Ok(lines) = self.store.lines().await {
             self.count_queues(&lines).await;
         }
-        self.telemetry.freezes(self.freezes.list().iter().map(|freeze| &freeze.scope));
+        let stops = self.freezes.list();
+        let by_people = stops.iter().filter(|stop| stop.stops == Stops::Refused);
+        self.telemetry.freezes(by_people.map(|freeze| &freeze.scope));
+        self.count_brakes(&stops);
         self.telemetry.store_unsafe(self.store.judged().map_or(0, |found| found.dangers.len()));
+    }
+
+    fn count_brakes(&self, stops: &[Freeze]) {
+        let known = self.alarms.brakes().iter().map(|brake| (&*brake.rule.name, 0_u64));
+        let mut counts: BTreeMap<&str, u64> = known.collect();
+        for brake in stops.iter().filter(|stop| stop.stops == Stops::Held) {
+            // One that is configured no more may still be on.
+            let count = counts.entry(brake.brake()).or_default();
+            *count = count.saturating_add(1);
+        }
+        self.telemetry.brakes(&counts);
     }
 
     /// How each queue stands: how many wait, since when, and whether anybody can answer them at all.

@@ -19,6 +19,7 @@ use crate::action::Owner;
 use crate::call::{Consent, FactValue};
 use crate::clock::Timestamp;
 use crate::contract::{Best, Contract, Over};
+use crate::decision::{Signal, Then};
 use crate::money::{Currency, MINOR_UNITS_MAX, Money};
 
 type Value = RestrictedExpression;
@@ -261,6 +262,12 @@ impl View<'_> {
         put("free_text", &|| Some(Value::new_bool(!own_words.is_empty())));
         put("commitment", &|| Some(Value::new_bool(own_words.iter().any(|t| promises(t)))));
         put("facts", &|| self.facts());
+        let named = |all: &mut dyn Iterator<Item = &Signal>| {
+            Some(Value::new_set(all.map(|signal| text(&signal.name))))
+        };
+        let holds = |signal: &&Signal| signal.then == Then::Hold;
+        put("signals", &|| named(&mut question.signals.iter()));
+        put("signals_hold", &|| named(&mut question.signals.iter().filter(holds)));
         if self.wants.has("customer") {
             pairs.push(("customer".to_owned(), self.customer(what_if.fresh)?));
         }

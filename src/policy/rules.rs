@@ -72,7 +72,7 @@ pub(super) type Rules = BTreeMap<PolicyId, Arc<Rule>>;
 const ANNOTATIONS: [&str; 7] = ["id", "reason", "tell", "hold", "step_up", "code", "remedy"];
 
 /// What the store itself holds for: an approval of one of these must not lift a policy.
-const RESERVED: [&str; 3] = ["budget.", "duplicates.", "approval."];
+const RESERVED: [&str; 4] = ["budget.", "duplicates.", "approval.", "brake."];
 
 /// Reads every file; collects every fault that does not hide another.
 ///

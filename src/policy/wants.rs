@@ -6,7 +6,7 @@ pub struct Wants(u32);
 
 /// Every attribute of `context`, and of `context.customer`, by the name a policy uses. Their order
 /// is the order of the bits of [`Wants`].
-const ATTRIBUTES: [&str; 26] = [
+const ATTRIBUTES: [&str; 28] = [
     "name",
     "now",
     "asked",
@@ -33,6 +33,8 @@ const ATTRIBUTES: [&str; 26] = [
     "customer.auth_time",
     "customer.consent_until",
     "customer.contacts",
+    "signals",
+    "signals_hold",
 ];
 
 impl Wants {
@@ -79,6 +81,8 @@ impl Wants {
             "facts",
             "customer.auth_time",
             "customer.consent_until",
+            "signals",
+            "signals_hold",
         ];
         per_call.iter().all(|name| !self.has(name))
     }

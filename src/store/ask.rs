@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::call::OperationId;
+use crate::call::{Kind, OperationId};
 use crate::clock::Timestamp;
 use crate::contract::Over;
 use crate::decision::Reason;
-use crate::money::Money;
+use crate::money::{Currency, Money};
 use crate::store::hold::{News, Quorum, Risk};
 use crate::store::record::{About, Name, Token};
 
@@ -57,6 +57,26 @@ pub struct RateUse {
     pub every: i64,
     /// How far that moment may lie ahead.
     pub burst: i64,
+}
+
+/// One call's part in a count of what is let go. It is charged when the call is, and given back with its
+/// room.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BrakeUse {
+    /// The id of a call past it: `brake.refund-spike`.
+    pub id: Box<str>,
+    /// The number of the brake, where it is on: see [`crate::store::Freeze::id`].
+    pub number: Box<str>,
+    /// What is counted, in words that are equal for the same. The store adds the tenant.
+    pub key: Box<str>,
+    /// Of what; `None` counts effects.
+    pub unit: Option<Currency>,
+    /// How much of it.
+    pub count: i64,
+    /// Over how long.
+    pub within: Duration,
+    /// So much is let go before a person looks; `None` only counts.
+    pub most: Option<i64>,
 }
 
 /// What other effects would be like this one.
@@ -124,6 +144,8 @@ pub struct Reserve {
     pub lease: Duration,
     /// What it is about.
     pub about: About,
+    /// What sorts of effects it has.
+    pub kinds: Vec<Kind>,
     /// The policies that hold it, as found **without** approvals; none = it may run.
     pub reasons: Vec<Reason>,
     /// Who is asked, when it is held.
@@ -136,6 +158,8 @@ pub struct Reserve {
     pub budgets: Vec<BudgetUse>,
     /// The rates that it counts in, of those that the store counts; all of them, or none.
     pub rates: Vec<RateUse>,
+    /// What is counted of it when it is let go, and the brakes that this may pass.
+    pub brakes: Vec<BrakeUse>,
     /// What the sweep needs to send it after an approval; sealed by the store.
     pub request: Bytes,
 }

@@ -97,6 +97,13 @@ impl Ledger {
             .fold(0_i64, i64::saturating_add)
     }
 
+    /// The same of every operation.
+    pub fn total(&self, unit: Option<Currency>, edge: Timestamp) -> i64 {
+        let open = self.open.iter().filter(|held| held.unit == unit).map(|held| held.count);
+        let spent = self.spent.iter().filter(|b| b.unit == unit && b.last >= edge);
+        open.chain(spent.map(|bucket| bucket.count)).fold(0_i64, i64::saturating_add)
+    }
+
     /// When `excess` of what was spent since `edge` will have left the window: the moment of the last
     /// spending that must leave. `None` when waiting alone never helps.
     pub fn frees(&self, unit: Option<Currency>, edge: Timestamp, excess: i64) -> Option<Timestamp> {

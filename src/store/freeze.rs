@@ -1,14 +1,48 @@
-//! What has a person stopped? A scope in words, and whether a call is in it.
+//! What has a person stopped, and what has a brake? A scope in words, and whether a call is in it.
 //!
 //! Never guesses a scope: a word that is not understood is an error, not a narrower freeze.
 
+mod names;
+
 use std::fmt;
 
-use crate::call::Class;
+pub use self::names::escaped;
+use crate::call::{Class, Kind};
 use crate::clock::Timestamp;
-use crate::store::codec::{Packed, Unread, packed};
+use crate::store::codec::{Packed, Unread};
 
-/// A person's stop.
+/// What becomes of a call that a stop matches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Stops {
+    /// It is refused: a person's freeze.
+    #[default]
+    Refused,
+    /// An effect waits for a person: a brake.
+    Held,
+    /// Nothing: a brake that was released. What came before it counts no more.
+    Nothing,
+}
+
+impl Stops {
+    /// Its name, for scripts and people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::Held => "held",
+            Self::Nothing => "nothing",
+        }
+    }
+
+    /// The one of that name.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Refused, Self::Held, Self::Nothing].into_iter().find(|one| one.name() == text)
+    }
+}
+
+/// What a brake's name follows, where a person's name would stand.
+const BRAKE: &str = "brake/";
+
+/// A person's stop, or a brake's.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Freeze {
     /// Its number, for `unfreeze`.
@@ -26,6 +60,8 @@ pub struct Freeze {
     /// A revocation: it stops no call, but tokens in its scope that were issued at this moment or before
     /// count no more.
     pub issued_before: Option<Timestamp>,
+    /// What becomes of a call in its scope.
+    pub stops: Stops,
 }
 
 /// How many replicas follow the list of freezes.
@@ -74,6 +110,7 @@ enum Part {
     Customer(Box<str>),
     Action(Box<str>),
     Upstream(Box<str>),
+    Kind(Kind),
     Jti(Box<str>),
 }
 
@@ -82,6 +119,8 @@ enum Part {
 pub struct Subject<'a> {
     /// Every class of the call's effects.
     pub classes: &'a [Class],
+    /// Every kind of the call's effects, as far as it is known.
+    pub kinds: &'a [Kind],
     /// The agent.
     pub agent: &'a str,
     /// The tenant.
@@ -95,7 +134,8 @@ pub struct Subject<'a> {
 }
 
 impl FreezeScope {
-    /// Reads `all`, or one or more of `class/ agent/ tenant/ customer/ action/ upstream/`.
+    /// Reads `all`, or one or more of `class/ kind/ agent/ tenant/ customer/ action/ upstream/`. In a name
+    /// `%20` is a blank and `%25` a per cent sign; `%` alone is the empty name.
     ///
     /// # Errors
     ///
@@ -116,6 +156,7 @@ impl FreezeScope {
     pub fn matches(&self, subject: &Subject<'_>) -> bool {
         self.parts.iter().all(|part| match part {
             Part::Class(class) => subject.classes.contains(class),
+            Part::Kind(kind) => subject.kinds.contains(kind),
             Part::Agent(name) => **name == *subject.agent,
             Part::Tenant(name) => **name == *subject.tenant,
             Part::Customer(name) => **name == *subject.customer,
@@ -168,7 +209,7 @@ impl FreezeScope {
             Part::Tenant(name) => **name == *bearer.tenant,
             Part::Customer(name) => **name == *bearer.customer,
             Part::Jti(name) => bearer.jti == Some(&**name),
-            Part::Class(_) | Part::Action(_) | Part::Upstream(_) => false,
+            Part::Class(_) | Part::Kind(_) | Part::Action(_) | Part::Upstream(_) => false,
         })
     }
 
@@ -177,6 +218,7 @@ impl FreezeScope {
         self.parts.iter().find_map(|part| match part {
             Part::Jti(name) => Some(&**name),
             Part::Class(_)
+            | Part::Kind(_)
             | Part::Agent(_)
             | Part::Tenant(_)
             | Part::Customer(_)
@@ -198,6 +240,7 @@ impl FreezeScope {
         self.parts.iter().find_map(|part| match part {
             Part::Tenant(name) => Some(&**name),
             Part::Class(_)
+            | Part::Kind(_)
             | Part::Agent(_)
             | Part::Customer(_)
             | Part::Action(_)
@@ -207,8 +250,8 @@ impl FreezeScope {
     }
 }
 
-const EXPECTED: &str = "`all`, or one or more of `class/` `agent/` `tenant/` `customer/` `action/` \
-                        `upstream/` with a name";
+const EXPECTED: &str = "`all`, or one or more of `class/` `kind/` `agent/` `tenant/` `customer/` \
+                        `action/` `upstream/` with a name";
 
 fn part(word: &str) -> Result<Part, String> {
     let fault = || format!("`{word}` is no scope; expected {EXPECTED}");
@@ -216,15 +259,20 @@ fn part(word: &str) -> Result<Part, String> {
     if name.is_empty() {
         return Err(fault());
     }
+    let named = || names::read(name);
     match kind {
+        "kind" => Kind::parse(name).map(Part::Kind).ok_or_else(|| {
+            let known = Kind::ALL.map(Kind::name).join(", ");
+            format!("`{name}` is no kind; expected one of {known}")
+        }),
         "class" => Class::parse(name).map(Part::Class).ok_or_else(|| {
             format!("`{name}` is no class; expected read, write, communication or financial")
         }),
-        "agent" => Ok(Part::Agent(name.into())),
-        "tenant" => Ok(Part::Tenant(name.into())),
-        "customer" => Ok(Part::Customer(name.into())),
-        "action" => Ok(Part::Action(name.into())),
-        "upstream" => Ok(Part::Upstream(name.into())),
+        "agent" => named().map(Part::Agent),
+        "tenant" => named().map(Part::Tenant),
+        "customer" => named().map(Part::Customer),
+        "action" => named().map(Part::Action),
+        "upstream" => named().map(Part::Upstream),
         _ => Err(fault()),
     }
 }
@@ -232,8 +280,9 @@ fn part(word: &str) -> Result<Part, String> {
 /// A part as it was written down.
 fn kept(word: &str) -> Option<Part> {
     match word.strip_prefix("jti/") {
-        Some(name) => Some(Part::Jti(name.into())),
-        None => part(word).ok(),
+        Some(name) => Some(Part::Jti(names::read(name).unwrap_or_else(|_| name.into()))),
+        // As people could write it before a per cent sign meant anything.
+        None => part(word).or_else(|_| part(&word.replace('%', "%25"))).ok(),
     }
 }
 
@@ -241,6 +290,7 @@ impl Part {
     fn words(&self) -> (&'static str, &str) {
         match self {
             Self::Class(class) => ("class", class.name()),
+            Self::Kind(kind) => ("kind", kind.name()),
             Self::Agent(name) => ("agent", name),
             Self::Tenant(name) => ("tenant", name),
             Self::Customer(name) => ("customer", name),
@@ -258,7 +308,8 @@ impl fmt::Display for FreezeScope {
         }
         for (index, part) in self.parts.iter().enumerate() {
             let (kind, name) = part.words();
-            write!(f, "{}{kind}/{name}", if index > 0 { " " } else { "" })?;
+            let blank = if index > 0 { " " } else { "" };
+            write!(f, "{blank}{kind}/{}", names::escaped(name))?;
         }
         Ok(())
     }
@@ -267,9 +318,32 @@ impl fmt::Display for FreezeScope {
 impl Freeze {
     /// Whether it stops a call now.
     pub fn stops(&self, subject: &Subject<'_>, now: Timestamp) -> bool {
-        self.issued_before.is_none()
-            && self.until.is_none_or(|until| now < until)
-            && self.scope.matches(subject)
+        self.stops == Stops::Refused && self.is_on(now) && self.scope.matches(subject)
+    }
+
+    /// Whether it holds a call now: a brake.
+    pub fn holds(&self, subject: &Subject<'_>, now: Timestamp) -> bool {
+        self.is_brake(now) && self.scope.matches(subject)
+    }
+
+    /// Whether it is a brake that is on.
+    pub fn is_brake(&self, now: Timestamp) -> bool {
+        self.stops == Stops::Held && self.is_on(now)
+    }
+
+    /// Whether it does anything to calls now.
+    fn is_on(&self, now: Timestamp) -> bool {
+        self.issued_before.is_none() && self.until.is_none_or(|until| now < until)
+    }
+
+    /// The name of the brake that made it; its own number for one that none did.
+    pub fn brake(&self) -> &str {
+        self.by.strip_prefix(BRAKE).unwrap_or(&self.id)
+    }
+
+    /// Who stopped it, when a brake did.
+    pub fn by_brake(name: &str) -> Box<str> {
+        format!("{BRAKE}{name}").into()
     }
 
     /// Whether it makes a token count no more.
@@ -286,7 +360,7 @@ impl Packed for FreezeScope {
             .iter()
             .map(|part| {
                 let (kind, name) = part.words();
-                format!("{kind}/{name}").into_boxed_str()
+                format!("{kind}/{}", names::escaped(name)).into_boxed_str()
             })
             .collect();
         words.pack(out);
@@ -297,7 +371,36 @@ impl Packed for FreezeScope {
     }
 }
 
-packed!(struct Freeze { id, scope, reason, by, at, until, issued_before });
+impl Packed for Freeze {
+    fn pack(&self, out: &mut Vec<u8>) {
+        let Self { id, scope, reason, by, at, until, issued_before, stops } = self;
+        (id.pack(out), scope.pack(out), reason.pack(out), by.pack(out));
+        (at.pack(out), until.pack(out), issued_before.pack(out));
+        // A person's stop is written as it was before there were brakes: the one at the end of a row.
+        match stops {
+            Stops::Refused => {}
+            Stops::Held => out.push(1),
+            Stops::Nothing => out.push(2),
+        }
+    }
+    fn unpack(from: &mut Unread<'_>) -> Option<Self> {
+        Some(Self {
+            id: Packed::unpack(from)?,
+            scope: Packed::unpack(from)?,
+            reason: Packed::unpack(from)?,
+            by: Packed::unpack(from)?,
+            at: Packed::unpack(from)?,
+            until: Packed::unpack(from)?,
+            issued_before: Packed::unpack(from)?,
+            stops: match from.take(1) {
+                None => Stops::Refused,
+                Some([1]) => Stops::Held,
+                Some([2]) => Stops::Nothing,
+                Some(_) => return None,
+            },
+        })
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -307,6 +410,7 @@ mod tests {
     fn stops(scope: &str, classes: &[Class]) -> bool {
         let subject = Subject {
             classes,
+            kinds: &[Kind::Refund],
             agent: "bot",
             tenant: "t",
             customer: "c",
@@ -323,6 +427,7 @@ mod tests {
         assert!(!stops("agent/bot class/financial", &[Class::Write]));
         assert!(!stops("agent/other class/financial", &[Class::Financial]));
         assert!(stops("action/stripe.refund.create upstream/stripe tenant/t customer/c", &[]));
+        assert!(stops("kind/refund", &[]) && !stops("kind/message", &[]));
         // A refund that also mails is stopped with all mails.
         assert!(stops("class/communication", &[Class::Financial, Class::Communication]));
     }
@@ -347,6 +452,7 @@ mod tests {
             at: Timestamp(0),
             until: None,
             issued_before: Some(Timestamp(10)),
+            stops: Stops::Refused,
         };
         for (parts, jti, issued_at, ends) in [
             (&[("agent", "bot")][..], None, 10, true),
@@ -368,6 +474,7 @@ mod tests {
         let (classes, action) = ([Class::Read], "a");
         let subject = Subject {
             classes: &classes,
+            kinds: &[],
             agent: "bot",
             tenant: "t",
             customer: "c",
@@ -385,7 +492,18 @@ mod tests {
 
     #[test]
     fn what_is_not_understood_is_no_scope() {
-        for wrong in ["", "financial", "class/", "class/money", "agents/bot", "all agent/bot"] {
+        for wrong in [
+            "",
+            "financial",
+            "class/",
+            "class/money",
+            "kind/money",
+            "agents/bot",
+            "all agent/bot",
+            "agent/100%",
+            "agent/a%2",
+            "agent/%ff",
+        ] {
             assert!(FreezeScope::parse([wrong]).is_err(), "{wrong}");
         }
     }
@@ -397,5 +515,51 @@ mod tests {
         assert_eq!(FreezeScope::parse([&*scope.to_string()]).unwrap(), scope);
         assert_eq!(FreezeScope::parse(["all"]).unwrap().to_string(), "all");
         assert_eq!(scope.kind(), "agent+class");
+        // A name may be anything that a token says, or nothing.
+        for name in ["", "a b", "100%", "a%20b", "a/b", "\t", "é\u{a0}x", "%"] {
+            let text = format!("agent/{} class/write", escaped(name));
+            let scope = FreezeScope::parse([&*text]).unwrap();
+            assert_eq!(scope.parts.first(), Some(&Part::Agent(name.into())), "{text}");
+            assert_eq!(scope.to_string(), text);
+            let packed = crate::store::codec::write(&scope);
+            assert_eq!(crate::store::codec::read::<FreezeScope>(&packed), Some(scope));
+        }
+    }
+
+    #[test]
+    fn a_brake_holds_and_stops_nothing_and_is_read_back() {
+        let (classes, now) = ([Class::Financial], Timestamp(5));
+        let subject = Subject {
+            classes: &classes,
+            kinds: &[Kind::Refund],
+            agent: "bot",
+            tenant: "t",
+            customer: "c",
+            action: "a",
+            upstream: "u",
+        };
+        for (stops, until, is_stopped, is_held) in [
+            (Stops::Refused, None, true, false),
+            (Stops::Held, None, false, true),
+            (Stops::Held, Some(Timestamp(6)), false, true),
+            (Stops::Held, Some(Timestamp(5)), false, false),
+            (Stops::Nothing, None, false, false),
+        ] {
+            let one = Freeze {
+                id: "br_1".into(),
+                scope: FreezeScope::parse(["kind/refund"]).unwrap(),
+                reason: "".into(),
+                by: Freeze::by_brake("spike"),
+                at: Timestamp(0),
+                until,
+                issued_before: None,
+                stops,
+            };
+            let seen = (one.stops(&subject, now), one.holds(&subject, now));
+            assert_eq!(seen, (is_stopped, is_held), "{stops:?} {until:?}");
+            assert_eq!(one.brake(), "spike");
+            let packed = crate::store::codec::write(&one);
+            assert_eq!(crate::store::codec::read::<Freeze>(&packed), Some(one));
+        }
     }
 }

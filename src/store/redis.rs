@@ -21,6 +21,7 @@ mod pack;
 mod reserve;
 mod script;
 mod sweep;
+mod tally;
 mod tasks;
 mod waiting;
 
@@ -228,9 +229,9 @@ impl Redis {
             }
             Event::Freeze(freeze) => {
                 let put = vec![("put", kept::freeze(&freeze))];
-                inside.change_freezes(put).await?;
-                Reply::Noted
+                Reply::Lifted(inside.change_freezes(put).await?)
             }
+            Event::Tally(tenant, all) => Reply::Tallied(inside.tally(&tenant, &all).await?),
             Event::Unfreeze(id) => {
                 Reply::Lifted(inside.change_freezes(vec![("lift", Item::from(&*id))]).await?)
             }

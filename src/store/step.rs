@@ -5,8 +5,10 @@
 //! never waits: what it needs comes in with the event.
 
 mod answer;
+pub(in crate::store) mod brakes;
 mod claim;
 mod crowd;
+mod freezing;
 mod post;
 pub(in crate::store) mod rates;
 pub(in crate::store) mod reasons;
@@ -15,6 +17,7 @@ pub(in crate::store) mod reserve;
 mod restore;
 mod settle;
 mod sweep;
+mod tally;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,6 +44,7 @@ use crate::store::freeze::Freeze;
 use crate::store::hold::News;
 use crate::store::record::{About, Charged, Name, Record, Slot, State};
 use crate::store::rows::{Alike, Changes, Key, OnResource, Row, Rows, key};
+use crate::store::tally::Tally;
 
 /// The moment of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -91,6 +95,8 @@ pub enum Event {
     Freeze(Box<Freeze>),
     /// No longer stop that.
     Unfreeze(Box<str>),
+    /// So much happened, of a tenant's.
+    Tally(Box<str>, Vec<Tally>),
     /// May I look for its outcome?
     Claim(Box<Claim>),
     /// The store is new, or was lost.
@@ -120,8 +126,10 @@ pub enum Reply {
     Posted(Posted),
     /// To [`Event::Restore`]: whether it had to be.
     Restored(bool),
-    /// To [`Event::Unfreeze`]: what was lifted.
+    /// To [`Event::Unfreeze`]: what was lifted. To [`Event::Freeze`]: what had its number before.
     Lifted(Option<Freeze>),
+    /// To [`Event::Tally`]: the totals, in order.
+    Tallied(Vec<i64>),
     /// To [`Event::Sweep`] and [`Event::Restarted`].
     Swept(Swept),
     /// To the others.
@@ -154,18 +162,9 @@ pub fn step<R: Rows + ?Sized>(
         Event::Restore(record) => Reply::Restored(restore::restore(&mut draft, record, now)?),
         Event::Post(post) => Reply::Posted(post::post(&mut draft, post, now)?),
         Event::Collected(op) => collected(&mut draft, *op, now)?,
-        Event::Freeze(freeze) => {
-            let row = Row::Freeze(Freeze { at: now.at, ..(**freeze).clone() });
-            draft.put(key::freeze(&freeze.id), Some(row));
-            Reply::Noted
-        }
-        Event::Unfreeze(id) => {
-            let lifted = draft.freezes()?.into_iter().find(|freeze| freeze.id == *id);
-            if lifted.is_some() {
-                draft.put(key::freeze(id), None);
-            }
-            Reply::Lifted(lifted)
-        }
+        Event::Freeze(freeze) => Reply::Lifted(freezing::freeze(&mut draft, freeze, now)?),
+        Event::Unfreeze(id) => Reply::Lifted(freezing::lift(&mut draft, id, now)?),
+        Event::Tally(tenant, all) => Reply::Tallied(tally::tally(&mut draft, (tenant, all), now)?),
         Event::Sweep(cursor, rows) => Reply::Swept(sweep::sweep(&mut draft, cursor, *rows, now)?),
         Event::Restarted => Reply::Swept(sweep::restarted(&mut draft, now)?),
     };

@@ -105,6 +105,16 @@ async fn single(world: Arc<World>, step: Node) -> Seen {
             );
             Seen::nothing()
         }
+        Some("release") => {
+            let name = said("release").unwrap();
+            let brakes = world.gate().store.brakes();
+            let on = |one: &&tollhouse::store::Freeze| {
+                one.brake() == name && one.is_brake(world.clock.now())
+            };
+            let one = brakes.iter().find(on).unwrap_or_else(|| panic!("no brake `{name}` is on"));
+            assert!(world.gate().unfreeze(&one.id, &operator("ops")).await.unwrap());
+            Seen::nothing()
+        }
         Some("nudge") => {
             world.gate().nudge().await;
             Seen::nothing()
@@ -281,6 +291,8 @@ async fn call(world: &World, step: &Node) -> Seen {
         world.calls.fetch_add(1, Ordering::SeqCst);
     }
     let answer = world.gate().handle(request).await;
+    // What a process does in the background, a moment later.
+    world.gate().count_pending().await;
     let body = check::whole(answer.body).await;
     let seen = Seen { status: answer.status, headers: answer.headers, body, ..Seen::nothing() };
     let operation = seen.header("tollhouse-operation").or_else(|| seen.member("/operation"));

@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use parking_lot::Mutex;
+use tollhouse::alarm::Alarms;
 use tollhouse::approval::{Approvals, Rules};
 use tollhouse::audit::Audit;
 use tollhouse::breaker::lanes::{self, Lanes};
@@ -61,6 +62,7 @@ struct Keeps {
     /// Whether the vendor is trusted to know our keys.
     trusted: bool,
     rates: Arc<Rates>,
+    alarms: Arc<Alarms>,
     breaker: Arc<Breaker>,
     lanes: Arc<Lanes>,
     process: Arc<Lanes>,
@@ -159,6 +161,7 @@ impl Keeps {
         let process = get(given, "process")
             .map(|node| lanes::Settings::read_process(&faults, node, "process"))
             .unwrap_or_else(lanes::Settings::process);
+        let alarms = Alarms::read(&faults.section(given, ""));
         assert!(faults.is_empty(), "{}", faults.into_errors());
         let headers = get(given, "site_headers").map(entries).unwrap_or_default().iter();
         let header = |(name, _, value): &(String, Place, Node)| {
@@ -173,6 +176,7 @@ impl Keeps {
             clock: clock.clone(),
             identity: Arc::new(identity),
             rates: Arc::new(Rates::new(limits, clock.clone(), None)),
+            alarms: Arc::new(alarms),
             breaker: Breaker::new(Arc::clone(&name), breaker, clock.clone()),
             lanes: Lanes::new(lanes, clock.clone()),
             process: Lanes::new(process, clock.clone()),
@@ -210,6 +214,7 @@ impl Keeps {
             catalog,
             freezes: Freezes::new(Arc::clone(&store), clock.clone()),
             rates: Arc::clone(&self.rates),
+            alarms: Arc::clone(&self.alarms),
             process: Arc::clone(&self.process),
             sites: HashMap::from([(Arc::clone(&self.name), self.site())]),
             lookups: self.lookups(),
@@ -299,6 +304,7 @@ impl Compiled {
         let lines: Vec<_> =
             said.map(|(name, _, node)| format!("{name}: {}\n", tree::yaml(node))).collect();
         let text = lines.concat();
+        let own_policies = tree::text(given, "policies").unwrap_or_default();
         let load = || {
             let contracts = if text.is_empty() {
                 Ok(Contracts::none())
@@ -306,10 +312,11 @@ impl Compiled {
                 Contracts::parse("contracts", &text)
             };
             let contracts = contracts.unwrap_or_else(|e| panic!("{e}\n{text}"));
+            let files = [("own.cedar".to_owned(), own_policies.clone())];
             let load = Load {
                 actions: catalog.actions().cloned().collect(),
                 contracts: &contracts,
-                files: &[],
+                files: if own_policies.is_empty() { &[] } else { &files },
                 queues: queues(given),
                 shipped: Shipped::Applied,
                 consent: ConsentRule::IfPresent,
@@ -318,7 +325,7 @@ impl Compiled {
         };
         Arc::clone(
             self.policies
-                .entry(format!("{pack}\n{:?}\n{text}", queues(given)))
+                .entry(format!("{pack}\n{:?}\n{text}\n{own_policies}", queues(given)))
                 .or_insert_with(load),
         )
     }

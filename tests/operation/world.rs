@@ -13,7 +13,7 @@ use tollhouse::store::rows::Tables;
 use tollhouse::store::step::{Event, Now, Reply, step};
 use tollhouse::store::{
     Answered, Claim, Claimed, Entry, Freeze, FreezeScope, HoldAnswer, Recalled, Reserve, Reserved,
-    Say, Settled, State, Token, Try, Witness,
+    Say, Settled, State, Stops, Token, Try, Witness,
 };
 
 use crate::asks::{HOUR, LEASE, START, ask, budget, hash, name, op, reason, settle};
@@ -736,6 +736,7 @@ impl World {
                 at: START,
                 until: None,
                 issued_before: None,
+                stops: Stops::Refused,
             };
             all.push((
                 "ana freezes".into(),

@@ -262,6 +262,7 @@ impl Given {
             tenant: self.tenant.as_deref(),
             now: NOW,
             asked: self.asked,
+            signals: &[],
         }
     }
 

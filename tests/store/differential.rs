@@ -19,10 +19,9 @@ use tollhouse::clock::Clock;
 use tollhouse::contract::Over;
 use tollhouse::refusal::{Code, Fault};
 use tollhouse::store::{
-    Answered, Blocked, BudgetUse, Claim, Claimed, Crowd, Entry, Freeze, FreezeScope, HoldAnswer,
+    Answered, Blocked, BrakeUse, BudgetUse, Claim, Claimed, Crowd, Entry, Freeze, FreezeScope, HoldAnswer,
     HoldTerms, Letter, Likeness, Listed, Name, News, Place, Post, Posted, Quorum, RateUse,
-    Recalled, Reserve, Reserved, Risk, Say, Settle, Settled, Store, StoredAnswer, Take, Token, Try,
-    Witness, Word,
+    Recalled, Reserve, Reserved, Risk, Say, Settle, Settled, Stops, Store, StoredAnswer, Take, Tally, Token, Try, Witness, Word,
 };
 
 use super::key;
@@ -39,7 +38,7 @@ const AMOUNTS: [Option<&str>; 7] = [
     Some("10000000000.00 USD"),
     None,
 ];
-const SCOPES: [&str; 7] = [
+const SCOPES: [&str; 8] = [
     "all",
     "class/financial",
     "agent/bot0",
@@ -47,6 +46,15 @@ const SCOPES: [&str; 7] = [
     "customer/c1 action/shop.refund.create",
     "upstream/elsewhere",
     "upstream/shop agent/bot1",
+    "kind/message class/write",
+];
+/// What a brake holds: of one tenant, whatever its name.
+const BRAKED: [&str; 5] = [
+    "tenant/t",
+    "tenant/% agent/bot0",
+    "tenant/{a}:b%25 class/financial",
+    "tenant/t kind/message",
+    "tenant/t action/shop.refund.create",
 ];
 /// How many people must say yes, and for which roles.
 const QUORUMS: [(u8, &[&str]); 6] =
@@ -87,6 +95,7 @@ struct What {
     nudge: Option<usize>,
     crowd: bool,
     rates: Vec<usize>,
+    brakes: Vec<usize>,
 }
 
 #[derive(Debug, Clone)]
@@ -107,6 +116,9 @@ enum Step {
     Claim { nth: usize, token: u64, send: bool },
     Freeze(usize, Option<usize>),
     Unfreeze(usize),
+    Brake(usize, usize, Option<usize>),
+    LetGo(usize),
+    Tally(usize, Vec<(usize, i64, usize)>),
     Sweep,
     Turn(usize),
     Leap(usize),
@@ -154,8 +166,10 @@ fn what() -> impl Strategy<Value = What> {
         (0..6_u64, any::<bool>(), 0..5_usize, 0..3_usize),
         (0..QUORUMS.len(), proptest::option::weighted(0.5, 0..6_usize), prop::bool::weighted(0.2)),
         proptest::sample::subsequence(vec![0_usize, 1, 2], 0..3),
+        proptest::sample::subsequence(vec![0_usize, 1, 2, 3], 0..3),
     )
-        .prop_map(|(a, b, c, d, rates)| What {
+        .prop_map(|(a, b, c, d, rates, brakes)| What {
+            brakes,
             amount: a.0,
             resource: a.1,
             class: a.2,
@@ -204,6 +218,11 @@ fn steps() -> impl Strategy<Value = Step> {
         1 => (0..SCOPES.len(), proptest::option::weighted(0.7, 0..14_usize))
             .prop_map(|(scope, until)| Step::Freeze(scope, until)),
         2 => (0..3_usize).prop_map(Step::Unfreeze),
+        2 => (0..4_usize, 0..BRAKED.len(), proptest::option::weighted(0.5, 0..14_usize))
+            .prop_map(|(number, scope, until)| Step::Brake(number, scope, until)),
+        2 => (0..4_usize).prop_map(Step::LetGo),
+        2 => (0..TENANTS.len(), proptest::collection::vec((0..4_usize, 0..3_i64, 0..14_usize), 1..4))
+            .prop_map(|(tenant, all)| Step::Tally(tenant, all)),
         2 => Just(Step::Sweep),
         5 => (0..14_usize).prop_map(Step::Turn),
         1 => (0..14_usize).prop_map(Step::Leap),
@@ -228,6 +247,28 @@ fn rate(at: usize) -> RateUse {
     let micros = |span: Duration| i64::try_from(span.as_micros()).unwrap();
     let name = format!("rate-{at}").into_boxed_str();
     RateUse { key: name.as_bytes().into(), name, every: micros(every), burst: micros(burst) }
+}
+
+/// What brakes count: at most two, at most so much, only counted; each with a number of its own.
+fn brake(what: &What, at: usize) -> BrakeUse {
+    let amount = money(AMOUNTS[what.amount].unwrap_or("500.00 USD"));
+    let currency = Some(amount.currency);
+    let (unit, count, within, most) = [
+        (None, 1, HOUR, Some(2)),
+        (currency, amount.minor, HOUR * 24, Some(150_00)),
+        (None, 1, HOUR * 24 * 31, None),
+        (None, 1, HOUR / 6, Some(1)),
+    ][at];
+    let (id, number) = (format!("brake.b{at}").into(), format!("br_{at}").into_boxed_str());
+    BrakeUse { id, key: number.clone(), number, unit, count, within, most }
+}
+
+/// A count of what brakes count as well, and of what nothing else does.
+fn tally((at, count, within): (usize, i64, usize)) -> Tally {
+    let key = ["br_0", "br_1", "br_2", "else"][at];
+    let unit = (at == 1).then(|| money("1.00 USD").currency);
+    let since = (within % 3 == 0).then(|| START.plus(HOUR * 24));
+    Tally { key: key.into(), unit, count, within: spans(within), since }
 }
 
 fn budget(what: &What, at: usize, over: usize) -> BudgetUse {
@@ -262,6 +303,8 @@ enum Told {
     Claimed(Claimed),
     Swept(Vec<Arc<tollhouse::store::Record>>),
     Lifted(Option<Freeze>),
+    Braked(Freeze, bool),
+    Tallied(Vec<i64>),
     Looked(String),
     Noted,
     Fault(String),
@@ -283,6 +326,7 @@ fn whichever(_: &Freeze) -> Freeze {
         at: START,
         until: None,
         issued_before: None,
+        stops: Stops::Refused,
     }
 }
 
@@ -350,6 +394,8 @@ impl Side {
                 near,
             }),
             rates: what.rates.iter().map(|at| rate(*at)).collect(),
+            brakes: what.brakes.iter().map(|at| brake(what, *at)).collect(),
+            kinds: if what.kind { vec![Kind::Refund, Kind::Message] } else { Vec::new() },
             budgets: what.budgets.iter().map(|(at, over)| budget(what, *at, *over)).collect(),
             request: if what.request { Bytes::from_static(b"POST /refunds") } else { Bytes::new() },
         }
@@ -480,6 +526,30 @@ impl Side {
                 let id = self.freezes.iter().rev().nth(*nth).cloned().unwrap_or("fz_none".into());
                 Told::Lifted(self.store.unfreeze(&id).await?.map(plain))
             }
+            Step::Brake(number, scope, until) => {
+                let (until, stops) = (until.map(|span| START.plus(spans(span))), Stops::Held);
+                let (brake, is_new) = self
+                    .store
+                    .brake(Freeze {
+                        id: format!("br_{number}").into(),
+                        scope: FreezeScope::parse([BRAKED[*scope]]).unwrap(),
+                        reason: format!("{scope} of {number}").into(),
+                        by: Freeze::by_brake(&format!("b{number}")),
+                        at: START,
+                        until,
+                        issued_before: None,
+                        stops,
+                    })
+                    .await?;
+                Told::Braked(brake, is_new)
+            }
+            Step::LetGo(number) => {
+                Told::Lifted(self.store.unfreeze(&format!("br_{number}")).await?)
+            }
+            Step::Tally(tenant, all) => {
+                let all = all.iter().map(|one| tally(*one)).collect();
+                Told::Tallied(self.store.tally(TENANTS[*tenant], all).await?)
+            }
             Step::Sweep => {
                 let mut swept = self.store.sweep().await?;
                 swept.sort_by_key(|record| record.op);
@@ -579,9 +649,12 @@ impl Side {
         let mut due: Vec<_> = self.store.post_due(500).await?.iter().map(|r| r.op).collect();
         due.sort();
         seen.push_str(&format!("{lines:?} {due:?}\n"));
-        let freezes: Vec<_> =
-            self.store.freezes().into_iter().map(|f| f.scope.to_string()).collect();
-        seen.push_str(&format!("{}\n", freezes.len()));
+        seen.push_str(&format!("{}\n", self.store.freezes().len()));
+        // What was released long ago goes with a sweep, sooner or later.
+        let now = self.store.now();
+        let mut brakes = self.store.brakes();
+        brakes.retain(|one| one.stops == Stops::Held || one.until.is_none_or(|until| now < until));
+        seen.push_str(&format!("{brakes:?}\n"));
         Ok(seen)
     }
 }
@@ -605,6 +678,9 @@ fn sort(told: &Told) -> String {
         Told::Reserved(Reserved::Blocked(blocked)) => format!("Blocked{blocked:?}"),
         Told::Reserved(Reserved::Held(record)) => {
             let hold = record.hold.as_ref().unwrap();
+            if hold.reasons.iter().all(|reason| reason.policy.starts_with("brake.")) {
+                return "HeldByBrake".into();
+            }
             format!("Held{}", if hold.changed.is_empty() { "" } else { "Anew" })
         }
         Told::Reserved(reply) => format!("{reply:?}"),
@@ -614,6 +690,8 @@ fn sort(told: &Told) -> String {
         Told::Posted(reply) => format!("Posted{reply:?}"),
         Told::Swept(changed) => format!("Swept{}", changed.len().min(2)),
         Told::Lifted(lifted) => format!("Lifted{}", lifted.is_some()),
+        Told::Braked(_, is_new) => format!("Braked{is_new}"),
+        Told::Tallied(totals) => format!("Tallied{}", totals.iter().any(|n| *n > 0)),
         Told::Looked(_) | Told::Noted => String::new(),
         Told::Fault(fault) => format!("Fault{fault}"),
     };
@@ -724,6 +802,11 @@ fn redis_says_what_memory_says() {
         "Swept2",
         "Liftedtrue",
         "Liftedfalse",
+        "Brakedtrue",
+        "Brakedfalse",
+        "Talliedtrue",
+        "Talliedfalse",
+        "HeldByBrake",
     ] {
         assert!(seen.get(sort).is_some_and(|count| *count >= 10), "hardly any {sort}: {seen:#?}");
     }
@@ -816,6 +899,7 @@ fn what_differed_once_is_alike() {
         nudge: None,
         crowd: false,
         rates: Vec::new(),
+        brakes: Vec::new(),
     };
     let settle = |by, outcome| Step::Settle {
         nth: 0,

@@ -6,16 +6,19 @@ use std::time::Duration;
 
 use super::kept;
 use super::pack::Item;
-use crate::call::{Class, OperationId, Outcome};
+use crate::call::{Class, Kind, OperationId, Outcome};
 use crate::contract::Over;
-use crate::money::MINOR_UNITS_MAX;
+use crate::money::{Currency, MINOR_UNITS_MAX};
 use crate::refusal::Fault;
-use crate::store::ask::{BudgetUse, HoldTerms, RateUse, Reserve, Take};
+use crate::store::ask::{BrakeUse, BudgetUse, HoldTerms, RateUse, Reserve, Take};
+use crate::store::freeze::{Subject, escaped};
 use crate::store::hold::{Hold, News, crowds};
 use crate::store::record::{About, Name, Record, Slot};
+use crate::store::step::brakes;
 use crate::store::step::rates::rate_slot;
 use crate::store::step::reserve::{alike_slot, charge, resource_slot};
 use crate::store::step::{AnswerIn, Claim, HoldAnswer, Post, Say, Settle, Try, Witness, Word};
+use crate::store::tally::Tally;
 
 /// Arguments of a script.
 pub type Args = Vec<(&'static str, Item)>;
@@ -35,6 +38,8 @@ pub fn reserve(ask: &Reserve) -> Result<Args, Fault> {
     let about = &ask.about;
     let budgets: Result<Vec<Item>, Fault> =
         ask.budgets.iter().map(|budget| budget_use(ask, budget)).collect();
+    let brakes: Result<Vec<Item>, Fault> =
+        ask.brakes.iter().map(|one| brake_use(&about.caller.tenant, one)).collect();
     if let Some(amount) = about.amount {
         exact(amount.minor)?;
     }
@@ -66,8 +71,9 @@ pub fn reserve(ask: &Reserve) -> Result<Args, Fault> {
         ("on", Item::maybe(resource_slot(about), slot)),
         ("budgets", Item::List(budgets?)),
         ("rates", Item::list(&ask.rates, |rate| rate_use(about, rate))),
+        ("brakes", Item::List(brakes?)),
         ("maker", slot(kept::maker(about))),
-        ("subject", subject(about)),
+        ("subject", subject(&ask.subject())),
     ]);
     Ok(args)
 }
@@ -88,16 +94,19 @@ fn hold_terms(terms: &HoldTerms, about: &About) -> Args {
     ]
 }
 
-/// What a freeze is compared with.
-fn subject(about: &About) -> Item {
+/// What a freeze is compared with; names as scopes are written.
+fn subject(subject: &Subject<'_>) -> Item {
     let class = |class: &Class| (class.name(), Item::Bool(true));
+    let kind = |kind: &Kind| (kind.name(), Item::Bool(true));
+    let name = |name: &str| Item::from(&*escaped(name));
     Item::map([
-        ("agent", Item::from(&*about.caller.agent)),
-        ("tenant", Item::from(&*about.caller.tenant)),
-        ("customer", Item::from(&*about.caller.customer)),
-        ("action", Item::from(&*about.action)),
-        ("upstream", Item::from(&*about.upstream)),
-        ("classes", Item::map(about.classes.iter().map(class))),
+        ("agent", name(subject.agent)),
+        ("tenant", name(subject.tenant)),
+        ("customer", name(subject.customer)),
+        ("action", name(subject.action)),
+        ("upstream", name(subject.upstream)),
+        ("classes", Item::map(subject.classes.iter().map(class))),
+        ("kinds", Item::map(subject.kinds.iter().map(kind))),
     ])
 }
 
@@ -113,7 +122,7 @@ pub fn claim(claim: &Claim, seen: &Record) -> Args {
         ("how", how.into()),
         ("lease", span(claim.lease)),
         ("seen", Item::bytes(kept::rest(&seen.about))),
-        ("subject", subject(&seen.about)),
+        ("subject", subject(&seen.about.subject())),
     ]
 }
 
@@ -136,13 +145,47 @@ fn budget_use(ask: &Reserve, budget: &BudgetUse) -> Result<Item, Fault> {
     Ok(Item::map([
         ("id", Item::from(&*budget.id)),
         ("slot", slot(charge.slot)),
-        ("unit", Item::from(charge.unit.as_ref().map_or("", |unit| unit.code()))),
+        ("unit", unit(charge.unit)),
         ("count", Item::Int(charge.count)),
         ("within", span(budget.within)),
         // The script lets no sum past 2^53 through: a room beyond that is no larger one.
         ("room", Item::maybe(room, Item::near)),
         ("over", over(budget.over)),
     ]))
+}
+
+fn brake_use(tenant: &str, one: &BrakeUse) -> Result<Item, Fault> {
+    let charge = brakes::charge(tenant, one);
+    exact(charge.count)?;
+    Ok(Item::map([
+        ("id", Item::from(&*one.id)),
+        ("number", Item::from(&*one.number)),
+        ("slot", slot(charge.slot)),
+        ("unit", unit(charge.unit)),
+        ("count", Item::Int(charge.count)),
+        ("within", span(one.within)),
+        ("room", Item::maybe(one.most, Item::near)),
+    ]))
+}
+
+/// Of counts that are added to and read.
+pub fn tally(tenant: &str, all: &[Tally]) -> Result<Args, Fault> {
+    let each = |one: &Tally| {
+        exact(one.count)?;
+        Ok(Item::map([
+            ("slot", slot(brakes::slot(tenant, &one.key))),
+            ("unit", unit(one.unit)),
+            ("count", Item::Int(one.count)),
+            ("within", span(one.within)),
+            ("after", Item::maybe(one.since, |since| Item::near(since.0))),
+        ]))
+    };
+    let all: Result<Vec<Item>, Fault> = all.iter().map(each).collect();
+    Ok(vec![("tallies", Item::List(all?))])
+}
+
+fn unit(unit: Option<Currency>) -> Item {
+    Item::from(unit.as_ref().map_or("", |unit| unit.code()))
 }
 
 /// SECURITY: never rounded. Above this a number is a mistake, and near it a script's sums and products

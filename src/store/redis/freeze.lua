@@ -4,19 +4,34 @@
 
 local raw, lifted = call('GET', P .. ':freezes'), nil
 local all = raw and unpack_row(raw) or { version = 0, list = {} }
+-- A stop does one of three things: a person's refuses, a brake holds, one that was released does nothing any more.
 local function gone(freeze)
-  if A.lift then return freeze.id == A.lift end
+  if A.lift then return freeze.id == A.lift and freeze.stops ~= 'nothing' end
   if A.put then return freeze.id == A.put.id end
-  return A.prune and freeze.ends and freeze.ends <= now.at
+  -- That a brake was released is put on record by whoever looks at brakes.
+  return A.prune and freeze.stops ~= 'held' and freeze.ends and freeze.ends <= now.at
 end
 local left = keep(all.list, function(freeze)
   if gone(freeze) then lifted = freeze end
   return not gone(freeze)
 end)
+local function add(freeze)
+  table.insert(left, freeze)
+  table.sort(left, function(a, b) return before(a.id, b.id) end)
+end
 if A.put then
   A.put.at = now.at
-  table.insert(left, A.put)
-  table.sort(left, function(a, b) return a.id < b.id end)
+  -- A brake that is on already stays what it is, since then: only its end is another.
+  local on = lifted and lifted.stops == 'held' and not (lifted.ends and lifted.ends <= now.at)
+  if on and A.put.stops == 'held' then A.put.at, A.put.reason = lifted.at, lifted.reason end
+  add(A.put)
+end
+-- Of a brake stays when it was released: it does not trip again by what came before.
+if A.lift and lifted and lifted.stops == 'held' then
+  add({
+    id = lifted.id, scope = lifted.scope, reason = lifted.reason, by = lifted.by, at = now.at,
+    ends = now.at + WITHIN_MAX, stops = 'nothing',
+  })
 end
 if lifted or A.put or not raw then
   -- A list that was lost begins anew, and is newer all the same.

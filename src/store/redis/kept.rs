@@ -13,7 +13,7 @@ use crate::money::{Currency, Money};
 use crate::refusal::Code;
 use crate::store::budget::{Bucket, Ledger, Reserved};
 use crate::store::codec::{packed, read, write};
-use crate::store::freeze::{Freeze, FreezeScope};
+use crate::store::freeze::{Freeze, FreezeScope, Stops};
 use crate::store::hold::{Approval, Hold, Letter, News, Quorum, Risk, Yes};
 use crate::store::record::{
     About, AnswerKept, Attempt, Charge, Charged, Look, Moment, Record, Said, Slot, State, Token,
@@ -254,6 +254,9 @@ fn reason(item: &Item) -> Option<Reason> {
         let (other, created) = (operation(like.at(0))?, moment(like.at(1))?);
         return Some(reasons::alike((other, created), like.at(2).text()?, like.at(3).text()?));
     }
+    if item.member("brake").there().is_some() {
+        return Some(reasons::brake(policy));
+    }
     let budget = item.member("budget").there();
     Some(if budget.is_some() { reasons::budget(policy) } else { reasons::changed() })
 }
@@ -305,6 +308,7 @@ pub fn freeze(freeze: &Freeze) -> Item {
         ("at", Item::near(freeze.at.0)),
         ("ends", Item::maybe(freeze.until, |until| Item::near(until.0))),
         ("before", Item::maybe(freeze.issued_before, |before| Item::near(before.0))),
+        ("stops", Item::from(freeze.stops.name())),
     ])
 }
 
@@ -318,6 +322,8 @@ pub fn read_freeze(item: &Item) -> Option<Freeze> {
         at: moment(item.member("at"))?,
         until: moment(item.member("ends")),
         issued_before: moment(item.member("before")),
+        // One from before there were brakes says nothing: a person's.
+        stops: item.member("stops").text().map_or(Some(Stops::Refused), Stops::parse)?,
     })
 }
 

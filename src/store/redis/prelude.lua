@@ -237,6 +237,11 @@ local function release(l, op, unit)
   end
 end
 
+local function prune(l)
+  local from = edge(WITHIN_MAX)
+  while l.spent[1] and l.spent[1] < from do drop_three(l.spent, 1) end
+end
+
 -- Past the bound the two nearest moments become one, which counts until the later of them leaves.
 local function merge(l)
   local all, best, first, second = l.spent, nil, nil, nil
@@ -294,8 +299,8 @@ end
 
 local function reserve_room(r)
   for _, charge in ipairs(r.charges) do
-    local l, from = ledger(charge[1]), edge(WITHIN_MAX)
-    while l.spent[1] and l.spent[1] < from do drop_three(l.spent, 1) end
+    local l = ledger(charge[1])
+    prune(l)
     release(l, r.op, charge[2])
     for _, value in ipairs({ r.op, charge[2], charge[3] }) do table.insert(l.open, value) end
     put_ledger(charge[1])
@@ -304,15 +309,30 @@ local function reserve_room(r)
   list_alike(r)
 end
 
+local function add_spent(l, unit, count)
+  local at = #l.spent + 1
+  while at > 1 and l.spent[at - 3] > now.at do at = at - 3 end
+  for i, value in ipairs({ now.at, unit, count }) do table.insert(l.spent, at + i - 1, value) end
+  if #l.spent > BUCKETS_MAX * 3 then merge(l) end
+end
+-- What is open, but for `own`, and what was spent from then on.
+local function used(l, unit, from, own)
+  local sum, open, spent = 0, l.open, l.spent
+  for i = 1, #open, 3 do
+    if open[i] ~= own and open[i + 1] == unit then sum = sum + open[i + 2] end
+  end
+  for i = 1, #spent, 3 do
+    if spent[i + 1] == unit and spent[i] >= from then sum = sum + spent[i + 2] end
+  end
+  return sum
+end
+
 local function spend(r)
   if r.charged == 'spent' then return end
   for _, charge in ipairs(r.charges) do
     local l = ledger(charge[1])
     release(l, r.op, charge[2])
-    local at = #l.spent + 1
-    while at > 1 and l.spent[at - 3] > now.at do at = at - 3 end
-    for i, value in ipairs({ now.at, charge[2], charge[3] }) do table.insert(l.spent, at + i - 1, value) end
-    if #l.spent > BUCKETS_MAX * 3 then merge(l) end
+    add_spent(l, charge[2], charge[3])
     put_ledger(charge[1])
   end
   r.charged, r.spent = 'spent', now.at
@@ -370,20 +390,27 @@ local function ripen(r)
   return refuse(r, 'approval_expired', 'nobody answered in time', '')
 end
 
+-- Whether a stop is on and matches: one that does `what`.
+local function stops(freeze, what)
+  -- One with a 'before' is of tokens: it stops no call.
+  if freeze.before or (freeze.stops or 'refused') ~= what then return false end
+  if freeze.ends and now.at >= freeze.ends then return false end
+  local parts = A.subject
+  for kind, name in freeze.scope:gmatch('(%l+)/(%S+)') do
+    if kind == 'class' then
+      if not parts.classes[name] then return false end
+    elseif kind == 'kind' then
+      if not parts.kinds[name] then return false end
+    elseif parts[kind] ~= name then
+      return false
+    end
+  end
+  return true
+end
 -- INVARIANT: I11, once a freeze is durable nothing that it matches enters submitted.
 local function frozen(freezes)
-  local parts = A.subject
   for _, freeze in ipairs(freezes) do
-    -- One with a 'before' is of tokens: it stops no call.
-    local stops = not freeze.before and (not freeze.ends or now.at < freeze.ends)
-    for kind, name in freeze.scope:gmatch('(%l+)/(%S+)') do
-      if kind == 'class' then
-        stops = stops and parts.classes[name] ~= nil
-      else
-        stops = stops and parts[kind] == name
-      end
-    end
-    if stops then return freeze end
+    if stops(freeze, 'refused') then return freeze end
   end
 end
 

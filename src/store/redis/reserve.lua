@@ -88,17 +88,11 @@ end
 -- Whether it is past a budget, and until when, where waiting helps.
 local function over(budget, own)
   if not budget.room then return true end
-  local l, from, used = ledger(budget.slot), edge(budget.within), 0
-  local open, spent = l.open, l.spent
-  for i = 1, #open, 3 do
-    if open[i] ~= own and open[i + 1] == budget.unit then used = used + open[i + 2] end
-  end
-  for i = 1, #spent, 3 do
-    if spent[i + 1] == budget.unit and spent[i] >= from then used = used + spent[i + 2] end
-  end
-  local excess = used + budget.count - budget.room
+  local l, from = ledger(budget.slot), edge(budget.within)
+  local spent, all = l.spent, used(l, budget.unit, from, own) + budget.count
+  local excess = all - budget.room
   -- Past 2^53 a sum is not exact any more: no room.
-  if excess <= 0 and used + budget.count < EXACT then return false end
+  if excess <= 0 and all < EXACT then return false end
   for i = 1, #spent, 3 do
     if spent[i + 1] == budget.unit and spent[i] >= from then
       excess = excess - spent[i + 2]
@@ -109,11 +103,39 @@ local function over(budget, own)
   return true
 end
 
+-- Which brakes hold it: those that are on, and those that it would pass. What a person has looked at goes.
+local function brakes(freezes, own)
+  local found, released = {}, {}
+  if A.approved then return found end
+  for _, freeze in ipairs(freezes) do
+    if stops(freeze, 'held') then found[#found + 1] = 'brake.' .. (freeze.by:match('^brake/(.*)$') or freeze.id) end
+    -- What came before a brake was released counts no more.
+    if freeze.stops == 'nothing' then released[freeze.id] = freeze.at + 1 end
+  end
+  for _, one in ipairs(A.brakes) do
+    local from = math.max(edge(one.within), released[one.number] or -math.huge)
+    local all = one.room and used(ledger(one.slot), one.unit, from, own) + one.count
+    if all and (all > one.room or all >= EXACT) then found[#found + 1] = one.id end
+  end
+  return found
+end
+
 local function sort(reasons)
   table.sort(reasons, function(a, b)
     if a.policy ~= b.policy then return before(a.policy, b.policy) end
     return before(a.why or '', b.why or '')
   end)
+end
+
+-- Two windows over one key: it is charged once.
+local function charge(r, uses)
+  local seen = {}
+  for _, own in ipairs(r.charges) do seen[own[1] .. own[2]] = true end
+  for _, use in ipairs(uses) do
+    local id = use.slot .. use.unit
+    if not seen[id] then r.charges[#r.charges + 1] = { use.slot, use.unit, use.count } end
+    seen[id] = true
+  end
 end
 
 local function blank(op, ordinal)
@@ -124,13 +146,7 @@ local function blank(op, ordinal)
     answer = 'none', collected = false, contradiction = false, aliases = 0, created = now.at, updated = now.at,
     timeline = {}, crowds = A.crowds, wants = A.wants, letters = {}, lettered = 0,
   }
-  local seen = {}
-  for _, budget in ipairs(A.budgets) do
-    -- Two windows over one key: it is charged once.
-    local id = budget.slot .. budget.unit
-    if not seen[id] then r.charges[#r.charges + 1] = { budget.slot, budget.unit, budget.count } end
-    seen[id] = true
-  end
+  charge(r, A.budgets)
   return r
 end
 
@@ -193,6 +209,8 @@ local function write(op, old, alias, ordinal, reasons)
     joined = old.hold and old.hold.joined or 0
   end
   join(r, alias)
+  -- INVARIANT: what a brake watches is what is let go: what waits for a person is no spike.
+  if #changed == 0 then charge(r, A.brakes) end
   reserve_room(r)
   if ordinal then call('SET', key('s', A.same), text(ordinal) .. ' ' .. op) end
   if A.request then call('SET', key('q', op), A.request) end
@@ -209,7 +227,8 @@ local function reserve()
   if answer then return answer end
   -- What came with it was sealed for another operation.
   if A.request and A.sealed_for ~= op then return reply('reseal', op) end
-  local freeze = frozen(unpack_row(freezes).list)
+  freezes = unpack_row(freezes).list
+  local freeze = frozen(freezes)
   if freeze then return reply('frozen', pack(freeze)) end
   local blocked = busy(op) or rated()
   if blocked then return blocked end
@@ -224,6 +243,7 @@ local function reserve()
     if past and budget.over == 'refuse' then return reply('over', budget.id, ends and text(ends) or '') end
     if past and budget.over == 'hold' then table.insert(reasons, { policy = budget.id, budget = true }) end
   end
+  for _, id in ipairs(brakes(freezes, op)) do table.insert(reasons, { policy = id, brake = true }) end
   sort(reasons)
   local last
   reasons = keep(reasons, function(reason)

@@ -69,6 +69,8 @@ scripts! {
     EPOCH: ["epoch.lua"];
     /// What it lost comes back.
     RESTORE: ["restore.lua"];
+    /// How often did something happen?
+    TALLY: ["tally.lua"];
     /// The fleet's freezes.
     FREEZE: ["freeze.lua"];
     /// A tenant's copy of them.

@@ -23,6 +23,15 @@ pub fn budget(id: &str) -> Reason {
     }
 }
 
+/// A brake is on, or this call would pass it.
+pub fn brake(id: &str) -> Reason {
+    Reason {
+        policy: id.into(),
+        why: "more of this than usual: a person looks at each until it is quiet again".into(),
+        tell: "this needs a colleague's approval".into(),
+    }
+}
+
 /// Not what was approved.
 pub fn changed() -> Reason {
     Reason {

@@ -15,13 +15,12 @@ use crate::store::freeze::{Freeze, Subject};
 use crate::store::hold::{Hold, News};
 use crate::store::record::{About, AnswerKept, Charge, Charged, Record, Slot, State, Token};
 use crate::store::rows::{Row, Rows, Same, key};
+use crate::store::step::brakes;
 use crate::store::step::crowd::{self, Whose};
 use crate::store::step::rates;
 use crate::store::step::reasons;
 use crate::store::step::recall::{Found, How, Known, find, join, known};
-use crate::store::step::{
-    Now, Open, free, freeze_on, keep_request, reserve_room, resource, ripen, touch,
-};
+use crate::store::step::{Now, Open, free, keep_request, reserve_room, resource, ripen, touch};
 
 /// What a reserve comes to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,8 +104,9 @@ pub(super) fn reserve<R: Rows + ?Sized>(
         return Ok(Reserved::Blocked(Blocked::Stale(draft.meta()?.settled)));
     }
     // INVARIANT: I11, once a freeze is durable nothing that it matches enters submitted.
-    if let Some(freeze) = freeze_on(draft, &ask.about, now)? {
-        return Ok(Reserved::Blocked(Blocked::Frozen(freeze)));
+    let (stops, subject) = (draft.freezes()?, ask.subject());
+    if let Some(freeze) = stops.iter().find(|freeze| freeze.stops(&subject, now.at)) {
+        return Ok(Reserved::Blocked(Blocked::Frozen(freeze.clone())));
     }
     if let Some(blocked) = busy(draft, ask, (place.op, now))? {
         return Ok(Reserved::Blocked(blocked));
@@ -137,6 +137,7 @@ pub(super) fn reserve<R: Rows + ?Sized>(
             Over::Allow => {}
         }
     }
+    found.extend(brakes::found(draft, ask, (&stops, place.op, now))?);
     found.sort();
     found.dedup_by(|a, b| a.policy == b.policy);
     write(draft, ask, place, found, now)
@@ -350,6 +351,13 @@ fn write<R: Rows + ?Sized>(
         carry(draft, old, &mut new)?;
     }
     join(draft, &mut new, place.alias);
+    if changed.is_empty() {
+        // INVARIANT: what a brake watches is what is let go: what waits for a person is no spike.
+        count(
+            &mut new.charges,
+            ask.brakes.iter().map(|one| brakes::charge(&ask.about.caller.tenant, one)),
+        );
+    }
     reserve_room(draft, &mut new, now)?;
     if let Some((slot, ordinal)) = place.same {
         let same = Same { op: new.op, ordinal, at: now.at };
@@ -407,14 +415,18 @@ fn held_words(reasons: &[Reason]) -> String {
     format!("held: {}", ids.join(", "))
 }
 
-fn blank(ask: &Reserve, place: &Place, now: Now) -> Record {
-    let mut charges: Vec<Charge> = Vec::with_capacity(ask.budgets.len());
-    for charge in ask.budgets.iter().map(|budget| charge(&ask.about, budget)) {
-        // Two windows over one key: it is charged once.
+/// Two windows over one key: it is charged once.
+fn count(charges: &mut Vec<Charge>, more: impl Iterator<Item = Charge>) {
+    for charge in more {
         if !charges.iter().any(|own| own.slot == charge.slot && own.unit == charge.unit) {
             charges.push(charge);
         }
     }
+}
+
+fn blank(ask: &Reserve, place: &Place, now: Now) -> Record {
+    let mut charges: Vec<Charge> = Vec::with_capacity(ask.budgets.len());
+    count(&mut charges, ask.budgets.iter().map(|budget| charge(&ask.about, budget)));
     Record {
         op: place.op,
         same: place.same.map_or(Slot([0; 16]), |(slot, _)| slot),
@@ -473,6 +485,7 @@ impl About {
     pub fn subject(&self) -> Subject<'_> {
         Subject {
             classes: &self.classes,
+            kinds: self.kind.as_slice(),
             agent: &self.caller.agent,
             tenant: &self.caller.tenant,
             customer: &self.caller.customer,

@@ -10,6 +10,7 @@ use crate::clock::Timestamp;
 use crate::refusal::Fault;
 use crate::store::budget::WITHIN_MAX_DAYS;
 use crate::store::draft::Draft;
+use crate::store::freeze::Stops;
 use crate::store::record::{AnswerKept, Record, State, Token};
 use crate::store::rows::{Key, Row, Rows, key};
 use crate::store::step::{Now, claim, ripen, unknown};
@@ -103,7 +104,10 @@ fn keep_or_drop<R: Rows + ?Sized>(
 ) -> Result<(), Fault> {
     match row {
         Row::Record(record) => return keep_record(draft, &record, now),
-        Row::Freeze(freeze) if freeze.until.is_some_and(|until| until <= now.at) => {
+        // That a brake was released is put on record by whoever looks at brakes.
+        Row::Freeze(freeze)
+            if freeze.stops != Stops::Held && freeze.until.is_some_and(|until| until <= now.at) =>
+        {
             draft.put(key, None);
         }
         Row::Resource(on) if on.open.is_none() && now.at.since(on.at) > KEEP_DONE => {
