@@ -14,6 +14,7 @@ use serde_json::Value as Json;
 use super::{DECISION, OPERATION, RATE, RATE_POLICY, put};
 use crate::action::ErrorShape;
 use crate::call::{Answer, Class, DecisionId};
+use crate::decision::Reason;
 use crate::refusal::{Code, Refusal, seconds, status_url};
 
 /// What the Stripe SDKs ask before they send again by themselves.
@@ -125,7 +126,7 @@ impl<'a> Problem<'a> {
             expires: refusal.expires.map(|expires| expires.to_string()),
             status_url: refusal.operation.map(status_url),
             operation: refusal.operation.map(|operation| operation.to_string()),
-            policies: refusal.reasons.iter().take(told).map(|reason| &*reason.policy).collect(),
+            policies: policies(refusal.reasons.get(..told).unwrap_or_default()),
             policy_digest: about.policy_digest,
             error: None,
         }
@@ -273,6 +274,25 @@ fn sdk_may_retry(refusal: &Refusal, class: Option<Class>) -> bool {
     }
 }
 
+/// SECURITY: what a brake or a signal saw is the operators'. A name such as `serial-refunds` would accuse the
+/// customer to the agent, and tell both what to stay below.
+const NOT_NAMED: [&str; 2] = ["brake.", "signals."];
+/// What stands in their place: a person is to look at it.
+const REVIEW: &str = "review";
+
+/// The deciding policies as an agent reads them, each once.
+fn policies(reasons: &[Reason]) -> Vec<&str> {
+    let mut ids: Vec<&str> = Vec::with_capacity(reasons.len());
+    for reason in reasons {
+        let hidden = NOT_NAMED.iter().any(|prefix| reason.policy.starts_with(prefix));
+        let id = if hidden { REVIEW } else { &reason.policy };
+        if !ids.contains(&id) {
+            ids.push(id);
+        }
+    }
+    ids
+}
+
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail loudly")]
@@ -283,7 +303,6 @@ mod tests {
 
     use crate::call::OperationId;
     use crate::clock::Timestamp;
-    use crate::decision::Reason;
     use crate::refusal::{Asked, RateFields};
 
     const OPERATION: OperationId = OperationId([7; 32]);

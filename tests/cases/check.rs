@@ -310,8 +310,35 @@ fn headers(wanted: &Node, sent: &Sent) -> Vec<String> {
     faults
 }
 
-async fn kept(world: &World, then: &Node) -> Vec<String> {
+/// What people read of what is held, and which brakes are on.
+async fn watched(world: &World, then: &Node) -> Vec<String> {
     let mut faults = Vec::new();
+    let records = world.gate().store.list(Some("held"), 1000).await.unwrap();
+    let reasons = records.iter().filter_map(|record| record.hold.as_ref());
+    let reasons = reasons.flat_map(|hold| &hold.reasons);
+    let reasons: Vec<String> =
+        reasons.map(|reason| format!("{}: {}", reason.policy, reason.why)).collect();
+    for wanted in get(then, "reason").map(tree::texts).unwrap_or_default() {
+        if !reasons.iter().any(|reason| reason.contains(&wanted)) {
+            faults.push(format!("no reason of a hold says `{wanted}`: {reasons:?}"));
+        }
+    }
+    if let Some(wanted) = get(then, "brakes") {
+        let now = world.gate().store.now();
+        let mut on = world.gate().store.brakes();
+        on.retain(|one| one.is_brake(now));
+        let mut found: Vec<_> =
+            on.iter().map(|one| format!("{}: {}", one.brake(), one.scope)).collect();
+        found.sort();
+        if found != tree::texts(wanted) {
+            faults.push(format!("brakes {found:?}, expected {:?}", tree::texts(wanted)));
+        }
+    }
+    faults
+}
+
+async fn kept(world: &World, then: &Node) -> Vec<String> {
+    let mut faults = watched(world, then).await;
     let mut records = world.gate().store.list(None, 1000).await.unwrap();
     records.sort_by_key(|record| record.created);
     if let Some(wanted) = get(then, "states") {

@@ -102,7 +102,6 @@ const THEN: &[&str] = &[
     "record",
     "brakes",
     "reason",
-    "reason_lacks",
     "states",
     "sent_headers",
     "asked_headers",

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use tollhouse::call::*;
 use tollhouse::clock::Timestamp;
-use tollhouse::decision::{Decision, Reason};
+use tollhouse::decision::{Decision, Reason, Then};
 use tollhouse::money::Money;
 use tollhouse::policy::{ConsentRule, Contracts, Policy, Release};
 use tollhouse::refusal::Refusal;
@@ -166,6 +166,8 @@ fn set(given: &mut Given, key: &str, node: &Node) {
         "reason" => given.call.context.reason = word(),
         "consent" => given.caller.consent_until = Consent::Until(moment(node)),
         "signed_in" => given.caller.auth_time = Some(moment(node)),
+        "signals" => boxed().iter().for_each(|name| given.signal(name, Then::Hold)),
+        "told" => boxed().iter().for_each(|name| given.signal(name, Then::Tell)),
         "asked" => given.asked = moment(node),
         "effect" => {
             let text = node.text().unwrap();

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use tollhouse::action::*;
 use tollhouse::call::*;
 use tollhouse::clock::Timestamp;
+use tollhouse::decision::{Signal, Then};
 use tollhouse::money::{Currency, Money};
 use tollhouse::policy::*;
 use tollhouse::value::{Payload, Pointer, Syntax, Value};
@@ -179,6 +180,7 @@ pub struct Given {
     pub resolved: Resolved,
     pub tenant: Option<Box<str>>,
     pub asked: Timestamp,
+    pub signals: Vec<Signal>,
 }
 
 impl Given {
@@ -248,6 +250,7 @@ impl Given {
             facts,
             resolved,
             tenant: None,
+            signals: Vec::new(),
             asked: NOW,
         }
     }
@@ -262,8 +265,13 @@ impl Given {
             tenant: self.tenant.as_deref(),
             now: NOW,
             asked: self.asked,
-            signals: &[],
+            signals: &self.signals,
         }
+    }
+
+    /// A signal that shows.
+    pub fn signal(&mut self, name: &str, then: Then) {
+        self.signals.push(Signal { name: name.into(), seen: "4 of them".into(), then });
     }
 
     /// Sets `charge.disputed`; `None` takes it away.

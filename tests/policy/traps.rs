@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tollhouse::call::{FactValue, Kind};
+use tollhouse::decision::Then;
 use tollhouse::decision::{Decision, Reason};
 use tollhouse::money::{Currency, Money};
 use tollhouse::policy::{Policy, Release, SHIPPED};
@@ -45,6 +46,7 @@ fn tripping() -> (Policy, Vec<Given>) {
         given.caller.trust = Some(3);
         given.caller.roles = vec!["admin".into()];
         given.call.context.confidence = Some(800);
+        given.signal("serial", Then::Hold);
         given.resolved.text = vec!["We will refund you".into()];
         for field in ["charge.disputed", "charge.remaining", "charge.purchased_at"] {
             if name.starts_with("everything") {
