@@ -336,7 +336,7 @@ impl Telemetry {
 
     /// Freezes in force, by their scopes as text: `all`, `class/financial agent/bot`.
     pub fn freezes(&self, scopes: impl IntoIterator<Item = impl Display>) {
-        let kinds = ["all", "class", "agent", "tenant", "customer", "action", "upstream"];
+        let kinds = ["all", "class", "kind", "agent", "tenant", "customer", "action", "upstream"];
         let mut counts: BTreeMap<&str, u64> = kinds.iter().map(|kind| (*kind, 0)).collect();
         for scope in scopes {
             for part in scope.to_string().split_whitespace() {

@@ -1,6 +1,7 @@
 //! The real binary, started as an operator starts it, before a shop that follows a script.
 
 pub mod answers;
+mod brakes;
 mod console;
 mod crash;
 mod disk;

@@ -8,7 +8,7 @@ use super::{Ended, shown};
 /// Stops a scope at once.
 #[derive(Debug, clap::Args)]
 pub struct FreezeArgs {
-    /// all, or one or more of class/X agent/X action/X tenant/X customer/X upstream/X, which must all match
+    /// all, or one or more of class/X kind/X agent/X action/X tenant/X customer/X upstream/X, which must all match
     #[arg(required = true)]
     scope: Vec<String>,
     /// Why; on record
@@ -21,7 +21,7 @@ pub struct FreezeArgs {
     reach: Reach,
 }
 
-/// Lifts a freeze.
+/// Lifts a freeze, or releases a brake.
 #[derive(Debug, clap::Args)]
 pub struct UnfreezeArgs {
     /// As `tollhouse freezes` names it
@@ -30,7 +30,7 @@ pub struct UnfreezeArgs {
     reach: Reach,
 }
 
-/// Freezes in force.
+/// Freezes in force, and brakes that are on.
 #[derive(Debug, clap::Args)]
 pub struct ListArgs {
     #[command(flatten)]
@@ -100,7 +100,7 @@ pub fn list(args: &ListArgs) -> anyhow::Result<Ended> {
         return Ok(Ended::Well);
     }
     let row = |freeze: &Value| {
-        let mut cells = ["/id", "/scope", "/reason", "/by", "/until"]
+        let mut cells = ["/id", "/scope", "/stops", "/reason", "/by", "/until"]
             .map(|p| shown::text(freeze, p).to_owned())
             .to_vec();
         cells.push(followed(freeze));
@@ -110,7 +110,7 @@ pub fn list(args: &ListArgs) -> anyhow::Result<Ended> {
     if rows.is_empty() {
         shown::line("Nothing is frozen.");
     } else {
-        shown::table(&["ID", "SCOPE", "REASON", "BY", "UNTIL", "FOLLOWED BY"], &rows);
+        shown::table(&["ID", "SCOPE", "CALLS ARE", "REASON", "BY", "UNTIL", "FOLLOWED BY"], &rows);
     }
     Ok(Ended::Well)
 }

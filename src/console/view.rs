@@ -115,6 +115,7 @@ pub fn freeze(freeze: &Freeze) -> Value {
     json!({
         "id": freeze.id,
         "scope": freeze.scope.to_string(),
+        "stops": freeze.stops.name(),
         "reason": freeze.reason,
         "by": freeze.by,
         "at": freeze.at.to_string(),

@@ -47,7 +47,7 @@ impl Signed {
                 // else's.
                 let kind = freeze.scope.kind();
                 let names_nobody =
-                    |part: &str| ["all", "class", "action", "upstream"].contains(&part);
+                    |part: &str| ["all", "class", "kind", "action", "upstream"].contains(&part);
                 if kind.split('+').all(names_nobody) { Theirs::Outline } else { Theirs::Nothing }
             }
         }

@@ -10,7 +10,7 @@ use super::parts::{
 };
 use crate::breaker::Shown;
 use crate::contract::{Budget, Over, Room};
-use crate::store::Freeze;
+use crate::store::{Freeze, Stops};
 
 /// What can be stopped, and what is.
 #[derive(Debug)]
@@ -52,15 +52,15 @@ pub fn controls(frame: &Frame, seen: &ControlsView) -> View {
         here: Here::Controls,
         title: "Controls".to_owned(),
         main: html!(
-            (page_head("Controls", &lede, frame.now)) (error) r#"<div id="controls" data-swap-idle>"# (figures(seen))
-            (freezes(frame, seen)) (breakers(seen)) (budgets(seen)) "</div>"
+            (page_head("Controls", &lede, frame.now)) (error) r#"<div id="controls" data-swap-idle>"# (figures(frame, seen))
+            (freezes(frame, seen)) (brakes(frame, seen)) (breakers(seen)) (budgets(seen)) "</div>"
         ),
         keys: Keys::Places,
     }
 }
 
-fn figures(seen: &ControlsView) -> Html {
-    let frozen = match seen.freezes.len() {
+fn figures(frame: &Frame, seen: &ControlsView) -> Html {
+    let frozen = match frame.frozen().count() {
         0 => html!("None <small>every scope runs</small>"),
         many => {
             html!((said(Status::Frozen, &html!((many) " frozen"))) " <small>until somebody lets it run</small>")
@@ -85,9 +85,8 @@ fn figures(seen: &ControlsView) -> Html {
 }
 
 fn freezes(frame: &Frame, seen: &ControlsView) -> Html {
-    let frozen = each(&seen.freezes, |(freeze, how)| frozen(frame, seen, freeze, *how));
-    let now: Vec<String> =
-        seen.freezes.iter().map(|(freeze, _)| freeze.scope.to_string()).collect();
+    let frozen = each(frame.frozen(), |(freeze, how)| stopped(frame, seen, freeze, *how));
+    let now: Vec<String> = frame.frozen().map(|(freeze, _)| freeze.scope.to_string()).collect();
     let running = each(seen.scopes.iter().filter(|scope| !now.contains(scope)), |scope| {
         let open = (seen.open.as_deref() == Some(scope)).then(|| stop_form(frame, scope));
         html!(
@@ -109,7 +108,22 @@ fn freezes(frame: &Frame, seen: &ControlsView) -> Html {
     )
 }
 
-fn frozen(frame: &Frame, seen: &ControlsView, freeze: &Freeze, how: Seen) -> Html {
+/// What brakes hold, if any do.
+fn brakes(frame: &Frame, seen: &ControlsView) -> Option<Html> {
+    let on = |one: &&(Freeze, Seen)| one.0.stops == Stops::Held;
+    seen.freezes.iter().find(on)?;
+    let held = each(seen.freezes.iter().filter(on), |(one, how)| stopped(frame, seen, one, *how));
+    Some(html!(
+        r#"<section class="block" aria-labelledby="bk"><div class="block-head"><h2 id="bk">Brakes</h2><p>more was asked for "#
+        "than usual: every effect in these scopes waits for a person, reads go on, and what people approve is sent</p></div>"
+        r#"<div class="card"><table class="table stack"><thead><tr><th scope="col">Scope</th><th scope="col">State</th>"#
+        r#"<th scope="col">Since, by, why</th><th scope="col" class="num">Action</th></tr></thead><tbody>"# (held)
+        "</tbody></table></div></section>"
+    ))
+}
+
+/// One stop: a person's, or a brake's.
+fn stopped(frame: &Frame, seen: &ControlsView, freeze: &Freeze, how: Seen) -> Html {
     let why = match how {
         Seen::Whole => html!(
             (recent(freeze.at, frame.now)) ", " (name(&freeze.by)) r#"<br><span class="sub">"# (sentence(&freeze.reason))
@@ -117,23 +131,37 @@ fn frozen(frame: &Frame, seen: &ControlsView, freeze: &Freeze, how: Seen) -> Htm
         ),
         Seen::Outline => html!((recent(freeze.at, frame.now))),
     };
-    let until = freeze
-        .until
-        .map(|until| html!(r#" <span class="sub">until "# (minute(until, frame.now)) "</span>"));
+    let holds = freeze.stops == Stops::Held;
+    let until = match (freeze.until, holds) {
+        (None, false) => Html::new(),
+        (None, true) => html!(r#" <span class="sub">until a person releases it</span>"#),
+        (Some(until), false) => {
+            html!(r#" <span class="sub">until "# (minute(until, frame.now)) "</span>")
+        }
+        (Some(until), true) => {
+            html!(r#" <span class="sub">until "# (minute(until, frame.now)) ", if it is quiet until then</span>")
+        }
+    };
+    let (state, again, nobody) = match holds {
+        false => {
+            (tinted(Status::Frozen, &"Frozen"), "Let it run again…", "an operator lets it run")
+        }
+        true => (tinted(Status::Waiting, &"Held"), "Release…", "an operator releases it"),
+    };
     let may = seen.may_lift && how == Seen::Whole;
     let action = if may {
         html!(
             "<a class=\"button\" href=\"/controls?lift=" (super::address(&freeze.id)) "#lift-form\">"
-            (icon(Icon::Running)) "Let it run again…</a>"
+            (icon(Icon::Running)) (again) "</a>"
         )
     } else {
-        html!(r#"<span class="sub">an operator lets it run</span>"#)
+        html!(r#"<span class="sub">"# (nobody) "</span>")
     };
     let open =
         (may && seen.lifting.as_deref() == Some(&*freeze.id)).then(|| lift_form(frame, freeze));
     html!(
         "<tr id=\"" (freeze.id.as_ref()) r#""><th scope="row">"# (scope(freeze)) r#"</th><td data-label="State">"#
-        (tinted(Status::Frozen, &"Frozen")) (until) r#"</td><td data-label="Since">"# (why) r#"</td><td class="num">"#
+        (state) (until) r#"</td><td data-label="Since">"# (why) r#"</td><td class="num">"#
         (action) "</td></tr>" (open)
     )
 }
@@ -211,12 +239,22 @@ fn other_form(frame: &Frame) -> Html {
         r#"placeholder="agent/returns-bot"></div>"# (reason_and_span()) r#"<button class="button button-stop">"#
         (icon(Icon::Stopped)) r#"Stop this scope now</button><a class="button" href="/controls">Keep running</a></div>"#
         r#"<p class="hint" id="scope-hint"><code>agent/</code>, <code>customer/</code>, <code>tenant/</code>, "#
-        r#"<code>action/</code>, <code>class/</code> or <code>upstream/</code> and a name; several with blanks between, "#
+        r#"<code>action/</code>, <code>kind/</code>, <code>class/</code> or <code>upstream/</code> and a name; several with blanks between, "#
         "and a call must be in all of them.</p></form></td></tr>"
     )
 }
 
 fn lift_form(frame: &Frame, freeze: &Freeze) -> Html {
+    if freeze.stops == Stops::Held {
+        return html!(
+            "<tr><td class=\"act-cell\" colspan=\"4\"><form class=\"act-form act-form-go\" id=\"lift-form\" method=\"post\" "
+            "action=\"/freezes/" (freeze.id.as_ref()) "/lift\" autocomplete=\"off\">" (csrf(frame)) "<h3>"
+            (shape(Status::Running)) " Release it?</h3><p>" (scope(freeze)) " held for "
+            (span(frame.now.since(freeze.at))) ". Calls go without a person again, on every replica, and are counted from "
+            r#"now on. What waits stays waiting.</p><div class="act-form-in"><button class="button">"# (icon(Icon::Running))
+            r#"Release it</button><a class="button" href="/controls">Keep it on</a></div></form></td></tr>"#
+        );
+    }
     html!(
         "<tr><td class=\"act-cell\" colspan=\"4\"><form class=\"act-form act-form-go\" id=\"lift-form\" method=\"post\" "
         "action=\"/freezes/" (freeze.id.as_ref()) "/lift\" autocomplete=\"off\">" (csrf(frame)) "<h3>"

@@ -5,7 +5,7 @@ use super::controls::Seen;
 use super::html::{Html, Part, each, html};
 use super::parts::{Icon, Status, clock, count, icon, id, minute, name, sentence, status};
 use crate::clock::Timestamp;
-use crate::store::Freeze;
+use crate::store::{Freeze, Stops};
 
 /// Which of the four places a view is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,9 +112,10 @@ fn bar(frame: &Frame, here: Here) -> Html {
             r#"<span class="count-word"> unknown</span></span>"#
         )
     });
-    let stopped = (!frame.freezes.is_empty()).then(|| {
+    let frozen = frame.frozen().count();
+    let stopped = (frozen > 0).then(|| {
         html!(
-            r#" <span class="count count-stop">"# (icon(Icon::Stopped)) (frame.freezes.len())
+            r#" <span class="count count-stop">"# (icon(Icon::Stopped)) (frozen)
             r#"<span class="count-word"> frozen</span></span>"#
         )
     });
@@ -150,14 +151,21 @@ pub fn csrf(frame: &Frame) -> Html {
     html!("<input type=\"hidden\" name=\"csrf\" value=\"" (frame.csrf.as_str()) "\">")
 }
 
+impl Frame {
+    /// What people stopped; what brakes hold goes on, past a person.
+    pub fn frozen(&self) -> impl Iterator<Item = &(Freeze, Seen)> {
+        self.freezes.iter().filter(|(freeze, _)| freeze.stops == Stops::Refused)
+    }
+}
+
 /// What is frozen now, on every view for as long as it is.
 fn notice(frame: &Frame) -> Html {
-    let Some((latest, how)) = frame.freezes.iter().max_by_key(|(freeze, _)| freeze.at) else {
+    let Some((latest, how)) = frame.frozen().max_by_key(|(freeze, _)| freeze.at) else {
         return html!(
             r#"<aside class="notice" id="notice" aria-label="Frozen now" hidden></aside>"#
         );
     };
-    let others = frame.freezes.len().saturating_sub(1);
+    let others = frame.frozen().count().saturating_sub(1);
     let others = (others > 0).then(|| html!(" <span>And " (others) " more.</span>"));
     let why = (*how == Seen::Whole).then(|| {
         html!(r#"<span class="more"> "# (name(&latest.by)) ": “" (sentence(&latest.reason)) "”.</span>")

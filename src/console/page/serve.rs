@@ -340,16 +340,21 @@ fn call(line: &serde_json::Value) -> Option<Call> {
         "verify" => (Status::Verify, None),
         "refused" | "refused_more" => (Status::Refused, None),
         "replayed" => (Status::Allowed, Some("Replayed")),
+        "braked" => (Status::Waiting, Some("Brake on")),
+        "released" => (Status::Running, Some("Brake released")),
         _ => return None,
     };
+    // No call, but what became of the next ones.
+    let brake = matches!(text("kind")?, "braked" | "released");
+    let (action, agent) = if brake { ("by", "note") } else { ("action", "agent") };
     let amount = line.get("amount").and_then(|amount| {
         let minor = amount.get("minor")?.as_i64()?;
         Some(Money { minor, currency: Currency::parse(amount.get("currency")?.as_str()?)? })
     });
     Some(Call {
         at: Timestamp::parse(text("timestamp")?)?,
-        action: text("action").unwrap_or("not understood").to_owned(),
-        agent: text("agent").unwrap_or("unknown").to_owned(),
+        action: text(action).unwrap_or("not understood").to_owned(),
+        agent: text(agent).unwrap_or("unknown").to_owned(),
         status,
         word: word.map(str::to_owned),
         amount,
