@@ -6,6 +6,7 @@
 
 mod pending;
 mod read;
+mod shown;
 mod signal;
 mod subject;
 

@@ -71,7 +71,7 @@ impl Alarms {
     }
 
     /// The signals that show; each once.
-    pub fn shown(
+    pub fn signalled(
         &self,
         seen: &[Seen],
         amount: Option<Money>,

@@ -134,4 +134,8 @@ fn tell(explained: &Value) {
         let (id, why) = (shown::text(reason, "/policy"), shown::text(reason, "/why"));
         shown::line(&format!("{:<12} {id}: {why}", "policy"));
     }
+    for one in explained.get("alarms").and_then(Value::as_array).into_iter().flatten() {
+        let [sort, name, words] = ["/sort", "/name", "/words"].map(|at| shown::text(one, at));
+        shown::line(&format!("{sort:<12} {name}: {words}"));
+    }
 }

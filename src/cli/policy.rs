@@ -61,11 +61,25 @@ pub fn run(args: &Args) -> anyhow::Result<Ended> {
     match checked.gate.policy.show(action) {
         Some(text) => {
             shown::line(text.to_string().trim_end());
+            tell_alarms(&checked.gate, action);
             Ok(Ended::Well)
         }
         None => {
             shown::line(&format!("{action}: no pack knows it"));
             Ok(Ended::WithFinding)
         }
+    }
+}
+
+/// The brakes and signals that the action meets, if there are any.
+fn tell_alarms(gate: &crate::gate::Gate, action: &str) {
+    let Some(action) = gate.catalog.actions().find(|one| *one.name == *action) else { return };
+    let alarms = gate.alarms.shown(action.class, action.kind);
+    if alarms.is_empty() {
+        return;
+    }
+    shown::line("\nbrakes and signals");
+    for (sort, name, words) in alarms {
+        shown::line(&format!("  {sort:<7} {name}: {words}"));
     }
 }

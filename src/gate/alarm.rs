@@ -282,7 +282,7 @@ impl Gate {
         if asked.seen.is_empty() {
             return Vec::new();
         }
-        self.alarms.shown(&asked.seen, resolved.amount, cap(asked, resolved))
+        self.alarms.signalled(&asked.seen, resolved.amount, cap(asked, resolved))
     }
 
     /// What policy is asked, and what it answers.

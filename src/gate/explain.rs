@@ -99,6 +99,8 @@ impl Gate {
             Err(refusal) => return refused(&refusal, seen),
         };
         put_resolved(&mut seen, &resolved);
+        put(&mut seen, "alarms", self.alarms_of(asked));
+        // Nothing is counted here: no signal shows, and no brake is on.
         match self.policy.decide(&self.policy_question(asked, &facts, &resolved)) {
             Ok(Decision::Run) => put(&mut seen, "decision", json!("allow")),
             Ok(Decision::Hold { reasons, queue }) => {
@@ -113,6 +115,15 @@ impl Gate {
             Err(refusal) => return refused(&refusal, seen),
         }
         seen
+    }
+}
+
+impl Gate {
+    /// The brakes and signals that count or hold such a call.
+    fn alarms_of(&self, asked: &Asked) -> Value {
+        let kind = asked.call.effects.iter().find_map(|effect| effect.kind);
+        let each = |(sort, name, words): (&str, String, String)| json!({ "sort": sort, "name": name, "words": words });
+        json!(self.alarms.shown(asked.call.class, kind).into_iter().map(each).collect::<Vec<_>>())
     }
 }
 

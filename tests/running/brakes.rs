@@ -92,7 +92,8 @@ fn of_fifty_at_once_twenty_go_and_the_rest_is_held_on_every_replica_until_it_is_
     let sum = |name| metric(&here, name) + metric(&there, name);
     assert_eq!((sum("tollhouse_brake_trips_total"), sum("tollhouse_brakes")), (1, 2));
     let told = |house: &House| house.console(Call::new("GET", "/v1/records?last=500")).body;
-    let records = told(&here).matches("\"braked\"").count() + told(&there).matches("\"braked\"").count();
+    let records =
+        told(&here).matches("\"braked\"").count() + told(&there).matches("\"braked\"").count();
     assert_eq!(records, 1);
 
     // Whatever else that agent does waits; reads go on; what a person looked at goes.
