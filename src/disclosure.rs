@@ -129,13 +129,21 @@ pub fn mark(answer: &mut Answer, operation: Option<(OperationId, Ran)>, rate: Op
             headers.insert(DEDUP, HeaderValue::from_static("same"));
         }
     }
+    // Both are lists (RFC 9651 s3.1): ours stands beside what the upstream said of its own, so that a client
+    // that heeds every member never takes it for looser.
     if let Some(rate) = rate {
-        put(headers, RATE_POLICY, &rate.policy);
-        put(headers, RATE, &rate.state);
+        add(headers, RATE_POLICY, &rate.policy);
+        add(headers, RATE, &rate.state);
     }
 }
 
 /// Sets a header; a text that is none is left out.
+fn add(headers: &mut HeaderMap, name: HeaderName, text: &str) {
+    if let Ok(value) = HeaderValue::from_str(text) {
+        headers.append(name, value);
+    }
+}
+
 fn put(headers: &mut HeaderMap, name: HeaderName, text: &str) {
     if let Ok(value) = HeaderValue::from_str(text) {
         headers.insert(name, value);

@@ -17,6 +17,7 @@ mod explain;
 mod halt;
 mod known;
 mod lasting;
+mod lend;
 mod loss;
 mod named;
 mod nudge;
@@ -226,7 +227,7 @@ impl Gate {
             Recall::Known(replay) => return Ok(Admission::Replay(replay)),
         };
         self.freezes.check(&asked.call, &asked.caller)?;
-        evidence.taken = Some(self.rates.take(&asked.call, &asked.caller)?);
+        evidence.taken = Some(self.take_rates(&asked).await?);
         let (mut road, mut early) = match early {
             Some(Early { road, facts }) => (road, Some(facts)),
             None => (self.open_road(&asked).await?, None),

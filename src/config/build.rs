@@ -269,6 +269,8 @@ pub fn gate(config: Config, vault: Vault, keep: Keep, clock: Clock) -> Result<Ga
         Keep::Nothing => in_memory(&clock)?,
     };
     let store = Arc::new(store);
+    let rates = Rates::new(config.limits, clock.clone(), None);
+    let rates = if store.lends() { rates.borrowing() } else { rates };
     let notify = notify(config.destinations, &config.operator);
     let rules = Rules {
         queues: config.queues.into_iter().collect(),
@@ -290,7 +292,7 @@ pub fn gate(config: Config, vault: Vault, keep: Keep, clock: Clock) -> Result<Ga
         identity: Arc::new(identity),
         catalog,
         freezes: Freezes::new(Arc::clone(&store), clock.clone()),
-        rates: Arc::new(Rates::new(config.limits, clock.clone(), None)),
+        rates: Arc::new(rates),
         process: Lanes::new(config.process, clock.clone()),
         sites: config.upstreams.iter().map(|one| site(one, &clock)).collect(),
         lookups,

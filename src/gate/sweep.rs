@@ -52,6 +52,7 @@ impl Gate {
             Box::pin(self.lead_until_closed()),
             Box::pin(self.end_until_closed()),
             Box::pin(self.nudge_until_closed()),
+            Box::pin(self.borrow_until_closed()),
             Box::pin(self.post_until_closed()),
             Box::pin(self.run_until_closed()),
             Box::pin(self.seek_until_closed()),
