@@ -7,6 +7,7 @@ mod disk;
 mod faults;
 mod fleet;
 mod http2;
+mod lend;
 mod notify;
 mod people;
 mod races;
