@@ -56,7 +56,7 @@ pub use reconcile::Watched;
 pub use record::Unsettled;
 pub use road::Road;
 pub use room::BudgetSeen;
-pub use views::{Opened, ShownRequest};
+pub use views::{Opened, RoadSeen, ShownRequest};
 
 use crate::approval::Approvals;
 use crate::audit::Audit;

@@ -397,7 +397,7 @@ mod tests {
                         let wishes = fleet.replicas[who].wishes();
                         fleet.ask(who, wishes, delay);
                     }
-                    _ => (0..=burst / 10).for_each(|_| drop(fleet.call(who))),
+                    _ => (0..=burst / 10).for_each(|_| { fleet.call(who); }),
                 }
                 fleet.turn(micros);
             }

@@ -182,8 +182,13 @@ pub async fn freeze(State(console): Shared, signed: Signed, form: Form) -> Said 
         console.forbidden(&signed, "freeze").await;
         return Err(again(super::hold::capital(&why)).await);
     }
+    let begun = console.gate.clock.steady();
     match console.gate.freeze(scope, span, reason, signed.operator()).await {
-        Ok(freeze) => Ok(see_other(&format!("/controls#{}", address(&freeze.id)))),
+        Ok(freeze) => {
+            // The page that follows says who follows: it waits for them as long as the command does.
+            console.gate.reach(&freeze.scope, begun).await;
+            Ok(see_other(&format!("/controls#{}", address(&freeze.id))))
+        }
         Err(_) => Err(console.instead(&signed, StatusCode::SERVICE_UNAVAILABLE).await),
     }
 }

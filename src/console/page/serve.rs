@@ -376,6 +376,9 @@ pub async fn all_controls(
     Ok(controls_page(&console, &signed, open, None).await)
 }
 
+/// BOUND: freezes whose reach is counted for one view.
+const REACHES_MAX: usize = 8;
+
 /// The controls, with a form open or an error said.
 pub(super) async fn controls_page(
     console: &Console,
@@ -390,11 +393,16 @@ pub(super) async fn controls_page(
         scopes.extend(
             ["all", "class/financial", "class/communication", "class/write"].map(str::to_owned),
         );
-        scopes.extend(gate.roads().iter().map(|(name, _)| format!("upstream/{name}")));
+        scopes.extend(gate.roads().iter().map(|road| format!("upstream/{}", road.name)));
     } else if let crate::approval::Tenants::These(names) = &signed.operator().tenants {
         scopes.extend(names.iter().map(|name| format!("tenant/{name}")));
     }
-    let roads = gate.roads().into_iter().map(|(name, shown)| (name.to_string(), shown)).collect();
+    let mut reaches = Vec::new();
+    // BOUND: as many are counted as anybody reads; one more costs three lists of the store.
+    let whole = frame.freezes.iter().filter(|(_, how)| *how == Seen::Whole).take(REACHES_MAX);
+    for (freeze, _) in whole {
+        reaches.push((freeze.id.clone(), gate.reach_now(freeze).await.to_string()));
+    }
     let budgets =
         gate.budgets().into_iter().map(|(name, budget)| (name.to_string(), budget)).collect();
     let roles = console.operator_roles();
@@ -404,7 +412,8 @@ pub(super) async fn controls_page(
         open: open.stop,
         lifting: open.lift,
         may_lift: signed.operator().roles.iter().any(|own| roles.contains(own)),
-        roads,
+        reaches,
+        roads: gate.roads(),
         budgets,
         error,
     };
