@@ -4,6 +4,8 @@
 //! rates are taken before facts are read, budgets in the store's one step.
 
 mod budget;
+mod cells;
+mod counted;
 mod lease;
 mod rate;
 mod rule;

@@ -12,6 +12,7 @@ mod notify;
 mod people;
 mod races;
 mod reach;
+mod reload;
 mod road;
 mod serving;
 mod stops;

@@ -4,38 +4,23 @@
 //! governor computes; the state is ours, because its own stores can neither give back what another
 //! rate refused, nor be bounded.
 
-use std::cell::Cell;
-use std::collections::HashMap;
-use std::fmt;
-use std::hash::{Hash, Hasher};
-use std::num::NonZeroU32;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use governor::middleware::StateInformationMiddleware;
-use governor::nanos::Nanos;
-use governor::state::StateStore;
-use governor::{Quota, RateLimiter};
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
-use crate::call::{Call, Caller, Class};
+use super::cells::{Cells, Next, SWEEP_EVERY, Seen, Wants};
+use super::counted::Counted;
+use super::lease::{Leftovers, Wish};
+use super::rule::{Asked, Rule, Way};
+use crate::call::{Call, Caller};
 use crate::clock::Clock;
-use crate::limits::lease::{Leases, Leftovers, Look, Terms, Wish};
-use crate::limits::rule::{Asked, Rule, Way, refill};
 use crate::refusal::{RateFields, Refusal, seconds};
 use crate::store::{Lent, RateUse};
-
-/// BOUND: keys that are not idle, some 120 bytes each: 12 MB at worst.
-const KEYS_MAX: usize = 100_000;
-/// BOUND: a full map is searched for idle keys at most this often.
-const SWEEP_EVERY: Duration = Duration::from_secs(1);
-
-type Limiter = RateLimiter<Slot, Staging, Dial, StateInformationMiddleware>;
 
 /// The rates of one configuration.
 #[derive(Debug)]
@@ -44,19 +29,6 @@ pub struct Rates {
     cells: Arc<Mutex<Cells>>,
     news: Arc<News>,
     clock: Clock,
-}
-
-#[derive(Debug)]
-struct Counted {
-    rule: Rule,
-    limiter: Limiter,
-    /// How it is counted here: one process alone borrows from nobody.
-    way: Way,
-    terms: Terms,
-    /// `"agent";q=600;w=60`
-    policy: String,
-    /// From empty to full: no cell is owed more.
-    span: u64,
 }
 
 /// What was taken, told by the rate with the least room; `None` when no rate applied.
@@ -70,25 +42,12 @@ struct Room {
     full_in: Duration,
 }
 
-/// What survives a reload: when each key's room is whole again, in nanoseconds of the steady clock,
-/// which nobody can set.
-struct Cells {
-    dial: Dial,
-    full_at: HashMap<Box<[u8]>, u64>,
-    /// What is borrowed from the fleet.
-    leases: Leases,
-    swept: Option<Duration>,
-    scratch: Vec<u8>,
-}
-
-impl fmt::Debug for Cells {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Cells").field("keys", &self.full_at.len()).finish_non_exhaustive()
-    }
-}
-
 /// Why a call has no room.
 #[derive(Debug, Clone)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "refused is what many are in a flood: no allocation for it"
+)]
 pub enum NoRoom {
     /// There is none; this is what it is told.
     Full(Refusal),
@@ -99,44 +58,6 @@ pub enum NoRoom {
 enum Short {
     Full(Full),
     Asked(Wants),
-}
-
-/// Whether the store is to be asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Wants {
-    Nothing,
-    ToBorrow,
-}
-
-/// What one rate says.
-enum Seen {
-    /// Room for it, and for so many after it, and when all room is back.
-    Room(Next, (u32, Duration)),
-    Full(Duration),
-    Asked,
-}
-
-/// What is written once all rates have room.
-#[derive(Debug, Clone, Copy)]
-enum Next {
-    /// When the room of a key that was there, or was not, is whole again.
-    At(u64, Known),
-    /// One of those that were borrowed.
-    Lent(Terms),
-    /// None: the store is asked first.
-    Asked,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Known {
-    Yes,
-    No,
-}
-
-impl Next {
-    fn is_new(self) -> bool {
-        matches!(self, Self::At(_, Known::No))
-    }
 }
 
 /// Who waits for whom.
@@ -156,7 +77,7 @@ impl Rates {
         let news = before.map_or_else(Arc::default, |rates| Arc::clone(&rates.news));
         // governor counts from the moment that a limiter is made; all of ours count from the clock's zero.
         let held = cells.lock();
-        held.dial.0.store(0, Ordering::Relaxed);
+        held.dial.zero();
         let rules = rules.into_iter().map(|rule| Counted::new(rule, held.dial.clone())).collect();
         drop(held);
         Self { rules, cells, news, clock }
@@ -166,7 +87,7 @@ impl Rates {
     #[must_use]
     pub fn borrowing(mut self) -> Self {
         let held = self.cells.lock();
-        held.dial.0.store(0, Ordering::Relaxed);
+        held.dial.zero();
         self.rules.iter_mut().for_each(|counted| counted.borrow(&held.dial));
         drop(held);
         self
@@ -307,7 +228,7 @@ impl Rates {
     /// How many keys are remembered.
     pub fn keys(&self) -> usize {
         let cells = self.cells.lock();
-        cells.full_at.len().saturating_add(cells.leases.keys())
+        cells.keys().saturating_add(cells.leases.keys())
     }
 
     fn want(&self, wants: Wants) {
@@ -362,217 +283,17 @@ struct Full {
     wait: Duration,
 }
 
-impl Cells {
-    fn new() -> Self {
-        let (full_at, leases) = (HashMap::new(), Leases::default());
-        Self { dial: Dial::default(), full_at, leases, swept: None, scratch: Vec::new() }
-    }
-
-    /// Turns governor's clock to `now`.
-    fn set(&self, now: Duration) -> u64 {
-        let nanos = nanos(now);
-        self.dial.0.store(nanos, Ordering::Relaxed);
-        nanos
-    }
-
-    fn has_room_for(&mut self, new: usize, now: Duration) -> bool {
-        let fits = |len: usize| len.saturating_add(new) <= KEYS_MAX;
-        let long_ago = |swept: Duration| now.saturating_sub(swept) >= SWEEP_EVERY;
-        if !fits(self.full_at.len()) && self.swept.is_none_or(long_ago) {
-            let nanos = self.set(now);
-            self.swept = Some(now);
-            // An idle key has all its room: forgetting it changes nothing.
-            self.full_at.retain(|_, full_at| *full_at > nanos);
-        }
-        new == 0 || fits(self.full_at.len())
-    }
-
-    /// When the room of `key` is whole again. No later than `most`: when the rule became faster,
-    /// nothing is owed beyond empty, and that is kept, or it would not pass for as long as before.
-    fn known(&mut self, key: &[u8], most: u64) -> Option<u64> {
-        let full_at = self.full_at.get_mut(key)?;
-        *full_at = most.min(*full_at);
-        Some(*full_at)
-    }
-
-    /// Takes of every rate.
-    fn take<'k>(&mut self, staged: impl Iterator<Item = (&'k [u8], Next)>, now: Duration) -> Wants {
-        let mut wants = Wants::Nothing;
-        for (key, next) in staged {
-            match next {
-                Next::At(full_at, _) => self.keep(key, full_at),
-                Next::Lent(terms) if self.leases.take(key, terms, now) => wants = Wants::ToBorrow,
-                Next::Lent(_) | Next::Asked => {}
-            }
-        }
-        wants
-    }
-
-    /// Takes of none; those that the store is asked for are told that somebody waits.
-    fn wait<'k>(&mut self, staged: impl Iterator<Item = (&'k [u8], Next)>) -> Wants {
-        let mut wants = Wants::Nothing;
-        for (key, next) in staged {
-            match next {
-                Next::Asked if self.leases.wait(key) => wants = Wants::ToBorrow,
-                Next::Asked | Next::At(..) | Next::Lent(_) => {}
-            }
-        }
-        wants
-    }
-
-    fn keep(&mut self, key: &[u8], full_at: u64) {
-        match self.full_at.get_mut(key) {
-            Some(known) => *known = full_at,
-            None => {
-                self.full_at.insert(key.into(), full_at);
-            }
-        }
-    }
-}
-
-impl Counted {
-    fn new(rule: Rule, dial: Dial) -> Self {
-        let each = rule.within.checked_div(rule.count.get()).unwrap_or(rule.within);
-        let limiter = limiter((rule.count, rule.burst), rule.within, dial);
-        let policy =
-            format!("\"{}\";q={};w={}", rule.name, rule.count, rule.within.as_secs().max(1));
-        let full = refill(rule.count, rule.within, rule.burst);
-        let terms = Terms::new(each, full, rule.burst.get());
-        let span = nanos(full);
-        let way = match rule.way() {
-            Way::Here | Way::Lent => Way::Here,
-            Way::Reserved => Way::Reserved,
-        };
-        Self { rule, limiter, way, terms, policy, span }
-    }
-
-    /// Borrowed from now on; what is counted here is what is left while the store does not answer.
-    fn borrow(&mut self, dial: &Dial) {
-        if self.rule.way() != Way::Lent {
-            return;
-        }
-        self.way = Way::Lent;
-        if let Some((count, burst)) = self.rule.alone() {
-            self.limiter = limiter((count, burst), self.rule.within, dial.clone());
-            self.span = nanos(refill(count, self.rule.within, burst));
-        }
-    }
-
-    /// Whether it counts calls of a class before facts are read.
-    fn applies(&self, class: Class) -> bool {
-        self.way != Way::Reserved && self.rule.names(class)
-    }
-
-    fn look(&self, cells: &mut Cells, key: &[u8], now: Duration) -> Seen {
-        if self.way == Way::Lent && !cells.leases.is_alone() {
-            return match cells.leases.look(key, self.terms, now) {
-                Look::Room(remaining) => {
-                    let used = self.rule.burst.get().saturating_sub(remaining);
-                    Seen::Room(Next::Lent(self.terms), (remaining, self.terms.span_of(used)))
-                }
-                Look::Dry(wait) => Seen::Full(wait),
-                Look::Asked => Seen::Asked,
-            };
-        }
-        if self.way == Way::Lent && self.rule.alone().is_none() {
-            return Seen::Full(SWEEP_EVERY);
-        }
-        let now = nanos(now);
-        let known = cells.known(key, now.saturating_add(self.span));
-        let slot = Slot { known, next: Cell::new(now) };
-        match self.limiter.check_key(&slot) {
-            Ok(state) => {
-                let next = slot.next.get();
-                let full_in = Duration::from_nanos(next.saturating_sub(now));
-                let known = if known.is_some() { Known::Yes } else { Known::No };
-                Seen::Room(Next::At(next, known), (state.remaining_burst_capacity(), full_in))
-            }
-            Err(until) => Seen::Full(until.wait_time_from(Nanos::from(now))),
-        }
-    }
-
-    /// One call of it, as the store counts.
-    fn shared(&self, asked: &Asked<'_>) -> RateUse {
-        let rule = &self.rule;
-        let mut key = Vec::with_capacity(64);
-        rule.key(asked, &mut key);
-        let micros = |span: Duration| i64::try_from(span.as_micros()).unwrap_or(i64::MAX);
-        let each = rule.within.checked_div(rule.count.get()).unwrap_or(rule.within);
-        let (every, burst) =
-            (micros(each).max(1), micros(refill(rule.count, rule.within, rule.burst)));
-        RateUse { name: rule.name.clone(), key: key.into(), every, burst }
-    }
-}
-
-/// BOUND: 146 years, so that governor's sums never overflow.
-fn nanos(span: Duration) -> u64 {
-    u64::try_from(span.as_nanos().min(u128::from(u64::MAX / 4))).unwrap_or(0)
-}
-
-fn limiter((count, burst): (NonZeroU32, NonZeroU32), within: Duration, dial: Dial) -> Limiter {
-    let each = within.checked_div(count.get()).unwrap_or(within);
-    let quota = Quota::with_period(each).unwrap_or_else(|| Quota::per_second(NonZeroU32::MIN));
-    Limiter::new(quota.allow_burst(burst), Staging, dial)
-}
-
-/// The state of one key while all rates are asked; kept only when all agree.
-#[derive(Debug, Clone)]
-struct Slot {
-    known: Option<u64>,
-    next: Cell<u64>,
-}
-
-impl PartialEq for Slot {
-    fn eq(&self, other: &Self) -> bool {
-        self.known == other.known
-    }
-}
-
-impl Eq for Slot {}
-
-impl Hash for Slot {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.known.hash(state);
-    }
-}
-
-/// governor's view of the state: read from the slot, written back to the slot.
-#[derive(Debug)]
-struct Staging;
-
-impl StateStore for Staging {
-    type Key = Slot;
-
-    fn measure_and_replace<T, F, E>(&self, slot: &Slot, f: F) -> Result<T, E>
-    where
-        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
-    {
-        let (told, next) = f(slot.known.map(Nanos::from))?;
-        slot.next.set(next.into());
-        Ok(told)
-    }
-}
-
-/// governor's clock: nanoseconds since the cells' epoch, set once for all rates of a call.
-#[derive(Debug, Clone, Default)]
-struct Dial(Arc<AtomicU64>);
-
-impl governor::clock::Clock for Dial {
-    type Instant = Nanos;
-
-    fn now(&self) -> Nanos {
-        Nanos::from(self.0.load(Ordering::Relaxed))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+    use std::sync::atomic::Ordering;
+
     use super::*;
     use crate::action::Owner;
     use crate::call::Class;
     use crate::call::sample;
     use crate::clock::Timestamp;
+    use crate::limits::cells::KEYS_MAX;
     use crate::limits::rule::read;
     use crate::refusal::Code;
     use crate::yaml;
@@ -598,10 +319,8 @@ mod tests {
     }
 
     fn refused(result: Result<Taken, NoRoom>) -> Refusal {
-        match result.unwrap_err() {
-            NoRoom::Full(refusal) => refusal,
-            NoRoom::Asked => panic!("nothing is borrowed here"),
-        }
+        let NoRoom::Full(refusal) = result.unwrap_err() else { unreachable!() };
+        refusal
     }
 
     fn seconds_to_wait(result: Result<Taken, NoRoom>) -> u64 {
