@@ -290,5 +290,11 @@ mod tests {
         mark(&mut read, None, Some(&rate));
         assert!(read.headers.get(OPERATION).is_none());
         assert_eq!(read.headers.get(RATE).unwrap(), "\"a\";r=0;t=1");
+        // What the upstream allows is said beside it: ours is never taken for all there is.
+        let mut read = Answer { headers: HeaderMap::new(), ..read };
+        read.headers.insert(RATE, HeaderValue::from_static("\"vendor\";r=1;t=60"));
+        mark(&mut read, None, Some(&rate));
+        let both: Vec<_> = read.headers.get_all(RATE).iter().collect();
+        assert_eq!(both, ["\"vendor\";r=1;t=60", "\"a\";r=0;t=1"]);
     }
 }

@@ -76,12 +76,14 @@ impl Cells {
     }
 
     /// Turns governor's clock to `now`.
+    #[inline]
     pub(super) fn set(&self, now: Duration) -> u64 {
         let nanos = nanos(now);
         self.dial.set(nanos);
         nanos
     }
 
+    #[inline]
     pub(super) fn has_room_for(&mut self, new: usize, now: Duration) -> bool {
         let fits = |len: usize| len.saturating_add(new) <= KEYS_MAX;
         let long_ago = |swept: Duration| now.saturating_sub(swept) >= SWEEP_EVERY;
@@ -96,6 +98,7 @@ impl Cells {
 
     /// When the room of `key` is whole again. No later than `most`: when the rule became faster,
     /// nothing is owed beyond empty, and that is kept, or it would not pass for as long as before.
+    #[inline]
     pub(super) fn known(&mut self, key: &[u8], most: u64) -> Option<u64> {
         let full_at = self.full_at.get_mut(key)?;
         *full_at = most.min(*full_at);
@@ -108,6 +111,7 @@ impl Cells {
     }
 
     /// Takes of every rate.
+    #[inline]
     pub(super) fn take<'k>(
         &mut self,
         staged: impl Iterator<Item = (&'k [u8], Next)>,
@@ -136,6 +140,7 @@ impl Cells {
         wants
     }
 
+    #[inline]
     pub(super) fn keep(&mut self, key: &[u8], full_at: u64) {
         match self.full_at.get_mut(key) {
             Some(known) => *known = full_at,

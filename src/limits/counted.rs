@@ -62,10 +62,12 @@ impl Counted {
     }
 
     /// Whether it counts calls of a class before facts are read.
+    #[inline]
     pub(super) fn applies(&self, class: Class) -> bool {
         self.way != Way::Reserved && self.rule.names(class)
     }
 
+    #[inline]
     pub(super) fn look(&self, cells: &mut Cells, key: &[u8], now: Duration) -> Seen {
         if self.way == Way::Lent && !cells.leases.is_alone() {
             return match cells.leases.look(key, self.terms, now) {
@@ -108,6 +110,7 @@ impl Counted {
 }
 
 /// BOUND: 146 years, so that governor's sums never overflow.
+#[inline]
 pub(super) fn nanos(span: Duration) -> u64 {
     u64::try_from(span.as_nanos().min(u128::from(u64::MAX / 4))).unwrap_or(0)
 }
@@ -165,6 +168,7 @@ impl StateStore for Staging {
 pub(super) struct Dial(Arc<AtomicU64>);
 
 impl Dial {
+    #[inline]
     pub(super) fn set(&self, nanos: u64) {
         self.0.store(nanos, Ordering::Relaxed);
     }
