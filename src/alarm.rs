@@ -158,14 +158,21 @@ pub struct Brake {
 pub struct Alarms {
     brakes: Vec<Brake>,
     signals: Vec<Signal>,
-    /// What happened and is not counted yet.
-    pub pending: Pending,
+    /// What happened and is not counted yet, under whatever configuration.
+    pub pending: Arc<Pending>,
 }
 
 impl Alarms {
     /// Those of a configuration.
     pub fn new(brakes: Vec<Brake>, signals: Vec<Signal>) -> Self {
-        Self { brakes, signals, pending: Pending::default() }
+        Self { brakes, signals, pending: Arc::default() }
+    }
+
+    /// The same in the place of others: what they have not counted yet is counted.
+    #[must_use]
+    pub fn after(self, before: Option<&Self>) -> Self {
+        let pending = before.map_or(self.pending, |before| Arc::clone(&before.pending));
+        Self { pending, ..self }
     }
 
     /// The brakes, as they are configured.

@@ -4,23 +4,27 @@
 //! never ignored. `tollhouse check` runs exactly this.
 
 mod build;
+mod ground;
 mod load;
 mod notify;
 mod operator;
 mod people;
 mod quick;
 mod redis;
+mod reload;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use build::{Checked, Keep, check, checked, fault, fetch, gate, vault};
+pub use build::{Checked, check, checked, fault, fetch, gate, vault};
+pub use ground::Keep;
 pub use load::load;
 pub use operator::{OidcSection, OperatorSection, OperatorToken, client_secret, people};
 pub use people::read as read_people;
 pub use quick::{Quick, quick};
+pub use reload::Fixed;
 
 use crate::outbound::Upstream;
 

@@ -31,7 +31,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::approval::{Objection, Operator};
 use crate::audit::Event;
 use crate::clock::Clock;
-use crate::gate::Gate;
+use crate::gate::{Current, Gate};
 use crate::identity::People;
 use crate::money::Money;
 use guard::Reached;
@@ -79,7 +79,7 @@ pub struct Settings {
 #[derive(Debug)]
 pub struct Console {
     /// What it shows.
-    gate: Arc<Gate>,
+    current: Arc<Current>,
     public_url: Option<PublicUrl>,
     operators: Vec<Box<str>>,
     confirm_over: Vec<Money>,
@@ -93,18 +93,19 @@ pub struct Console {
 }
 
 impl Console {
-    /// The console of `gate`.
+    /// The console of what counts now.
     ///
     /// # Errors
     ///
     /// When the system gives no random numbers.
-    pub fn new(gate: Arc<Gate>, settings: Settings) -> Result<Self, String> {
+    pub fn new(current: Arc<Current>, settings: Settings) -> Result<Self, String> {
+        let gate = current.now();
         let (public_url, operators) = (settings.public_url.clone(), settings.operators.clone());
         let confirm_over = settings.confirm_over.clone();
         let guesses = sign_in::Throttle::new(gate.clock.clone());
         let sign_in = SignIn::new(&gate, settings)?;
         let (pulse, streams) = (Pulse::default(), Arc::new(Semaphore::new(STREAMS_MAX)));
-        Ok(Self { gate, public_url, operators, confirm_over, sign_in, guesses, pulse, streams })
+        Ok(Self { current, public_url, operators, confirm_over, sign_in, guesses, pulse, streams })
     }
 
     /// Serves the console until `stop` is true.
@@ -135,10 +136,10 @@ impl Console {
         while !*stop.borrow_and_update() {
             turn.tick().await;
             // A store that does not answer is told elsewhere; the last number stands.
-            if let Ok(lines) = self.gate.store.lines().await {
+            if let Ok(lines) = self.gate().store.lines().await {
                 waiting = lines.iter().fold(0, |sum, line| sum.saturating_add(line.count));
             }
-            self.pulse.look(self.gate.telemetry.totals(), waiting, self.gate.clock.now());
+            self.pulse.look(self.gate().telemetry.totals(), waiting, self.gate().clock.now());
         }
     }
 
@@ -155,6 +156,11 @@ impl Console {
         serve(routes::only_probes(self), door, stop).await
     }
 
+    /// The snapshot that counts now.
+    fn gate(&self) -> Arc<Gate> {
+        self.current.now()
+    }
+
     fn public_url(&self) -> Option<&PublicUrl> {
         self.public_url.as_ref()
     }
@@ -166,7 +172,7 @@ impl Console {
     /// Puts on record that somebody known asked for what is not theirs.
     async fn turned_away(&self, operator: &Operator, method: &Method, path: Option<&str>) {
         let asked = guard::asked(method, path);
-        self.gate.turned_away(Event::Forbidden, "route", (Some(&operator.name), &asked)).await;
+        self.gate().turned_away(Event::Forbidden, "route", (Some(&operator.name), &asked)).await;
     }
 }
 

@@ -129,13 +129,21 @@ pub fn mark(answer: &mut Answer, operation: Option<(OperationId, Ran)>, rate: Op
             headers.insert(DEDUP, HeaderValue::from_static("same"));
         }
     }
+    // Both are lists (RFC 9651 s3.1): ours stands beside what the upstream said of its own, so that a client
+    // that heeds every member never takes it for looser.
     if let Some(rate) = rate {
-        put(headers, RATE_POLICY, &rate.policy);
-        put(headers, RATE, &rate.state);
+        add(headers, RATE_POLICY, &rate.policy);
+        add(headers, RATE, &rate.state);
     }
 }
 
 /// Sets a header; a text that is none is left out.
+fn add(headers: &mut HeaderMap, name: HeaderName, text: &str) {
+    if let Ok(value) = HeaderValue::from_str(text) {
+        headers.append(name, value);
+    }
+}
+
 fn put(headers: &mut HeaderMap, name: HeaderName, text: &str) {
     if let Ok(value) = HeaderValue::from_str(text) {
         headers.insert(name, value);
@@ -282,5 +290,11 @@ mod tests {
         mark(&mut read, None, Some(&rate));
         assert!(read.headers.get(OPERATION).is_none());
         assert_eq!(read.headers.get(RATE).unwrap(), "\"a\";r=0;t=1");
+        // What the upstream allows is said beside it: ours is never taken for all there is.
+        let mut read = Answer { headers: HeaderMap::new(), ..read };
+        read.headers.insert(RATE, HeaderValue::from_static("\"vendor\";r=1;t=60"));
+        mark(&mut read, None, Some(&rate));
+        let both: Vec<_> = read.headers.get_all(RATE).iter().collect();
+        assert_eq!(both, ["\"vendor\";r=1;t=60", "\"a\";r=0;t=1"]);
     }
 }

@@ -11,6 +11,7 @@ mod alarm;
 mod ask;
 mod callback;
 mod complete;
+mod current;
 mod door;
 mod evidence;
 mod execute;
@@ -18,6 +19,7 @@ mod explain;
 mod halt;
 mod known;
 mod lasting;
+mod lend;
 mod loss;
 mod named;
 mod nudge;
@@ -32,6 +34,7 @@ mod record;
 mod reserve;
 mod road;
 mod room;
+mod standing;
 mod streamed;
 mod sweep;
 mod told;
@@ -39,11 +42,11 @@ mod views;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 pub use ask::Asked;
 pub use callback::NotTaken;
 pub use complete::Unrecorded;
+pub use current::{Build, Current, Reloaded, Work};
 pub use door::AtDoor;
 pub use evidence::Evidence;
 pub use explain::{FactOverride, Lookup};
@@ -56,7 +59,8 @@ pub use reconcile::Watched;
 pub use record::Unsettled;
 pub use road::Road;
 pub use room::BudgetSeen;
-pub use views::{Opened, ShownRequest};
+pub use standing::Standing;
+pub use views::{Opened, RoadSeen, ShownRequest};
 
 use crate::alarm::Alarms;
 use crate::approval::Approvals;
@@ -93,7 +97,7 @@ pub struct Gate {
     /// What must outlive a call.
     pub store: Arc<Store>,
     /// Has a person stopped this?
-    pub freezes: Freezes,
+    pub freezes: Arc<Freezes>,
     /// What happens too often?
     pub alarms: Arc<Alarms>,
     /// Is there room right now?
@@ -126,19 +130,10 @@ pub struct Gate {
     pub policy_digest: Arc<str>,
     /// Whether a person said that the store is new.
     pub store_is_new: bool,
-    /// Since when this process knows of attempts whose outcome is looked for.
-    pub watched: Watched,
-    /// Outcomes that the store did not take yet.
-    pub unsettled: Unsettled,
-    /// Operations whose end may be missing in the log.
-    pub unrecorded: Unrecorded,
-    /// Who was turned away at the console and is not on record yet.
-    pub at_door: AtDoor,
-    /// Whether this replica looks for what is over and unknown, for its fleet.
-    pub leads: AtomicBool,
-    /// An approval wakes the sweep at once.
-    pub wake: Arc<tokio::sync::Notify>,
-    /// The process is asked to stop: nobody is waited for any more, and no approved call is begun.
+    /// What outlives this snapshot, but for the stages above that do.
+    pub standing: Arc<Standing>,
+    /// Another snapshot has taken its place, or the process stops: what it does by itself ends. Calls that
+    /// began with it go on with it.
     pub closing: tokio_util::sync::CancellationToken,
 }
 
@@ -230,7 +225,7 @@ impl Gate {
             Recall::Known(replay) => return Ok(Admission::Replay(replay)),
         };
         self.freezes.check(&asked.call, &asked.caller)?;
-        evidence.taken = Some(self.rates.take(&asked.call, &asked.caller)?);
+        evidence.taken = Some(self.take_rates(&asked).await?);
         let (mut road, mut early) = match early {
             Some(Early { road, facts }) => (road, Some(facts)),
             None => (self.open_road(&asked).await?, None),

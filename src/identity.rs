@@ -63,7 +63,7 @@ pub struct Identity {
     clock: Clock,
     cache: Cache<Box<str>, Arc<Verified>, Bytes>,
     epoch: AtomicU64,
-    throttle: Throttle,
+    throttle: Arc<Throttle>,
     used: Arc<Used>,
 }
 
@@ -105,8 +105,8 @@ impl Weighter<Box<str>, Arc<Verified>> for Bytes {
 }
 
 impl Identity {
-    /// An identity that trusts the issuers of `config`. What `before` knows of their keys, and of
-    /// tokens that were used up, is kept over a reload.
+    /// An identity that trusts the issuers of `config`. What `before` knows of their keys, of tokens that
+    /// were used up and of who fails too often, is kept over a reload.
     pub fn new(config: Config, fetch: Fetch, clock: Clock, before: Option<&Self>) -> Self {
         let known = |issuer: &Issuer| {
             let trusted = &before?.issuers;
@@ -127,7 +127,7 @@ impl Identity {
             clock,
             cache: Cache::with_weighter(2_000, CACHE_BYTES_MAX, Bytes),
             epoch: AtomicU64::new(0),
-            throttle: Throttle::default(),
+            throttle: before.map_or_else(Arc::default, |before| Arc::clone(&before.throttle)),
             used: before.map_or_else(Arc::default, |before| Arc::clone(&before.used)),
         }
     }

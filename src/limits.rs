@@ -4,9 +4,13 @@
 //! rates are taken before facts are read, budgets in the store's one step.
 
 mod budget;
+mod cells;
+mod counted;
+mod lease;
 mod rate;
 mod rule;
 
 pub use budget::budgets;
-pub use rate::{Rates, Taken};
+pub use lease::{Leftovers, Wish};
+pub use rate::{NoRoom, Rates, Taken};
 pub use rule::{Across, Per, Rule, read};

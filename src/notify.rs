@@ -39,7 +39,7 @@ pub struct Notify {
     /// Where people find the console; without it no message has a link.
     pub page: Option<Box<str>>,
     /// Letters that this process knows to wait, and since when; for the gauge.
-    pub waiting: Mutex<HashMap<(OperationId, u32), Timestamp>>,
+    pub waiting: Arc<Mutex<HashMap<(OperationId, u32), Timestamp>>>,
 }
 
 /// One who is told.

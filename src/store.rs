@@ -11,6 +11,7 @@ pub mod draft;
 pub mod embedded;
 pub mod freeze;
 pub mod hold;
+mod lend;
 mod look;
 pub mod loss;
 pub mod memory;
@@ -38,8 +39,11 @@ pub use self::ask::{
 };
 pub use self::freeze::{Bearer, Following, Freeze, FreezeScope, Stops, Subject};
 pub use self::hold::{Approval, Hold, Letter, News, Place, Quorum, Risk, Yes};
+pub use self::lend::{Lent, Loan, lend};
 pub use self::look::Listed;
-pub use self::record::{About, AnswerKept, Moment, Name, Record, Said, State, StoredAnswer, Token};
+pub use self::record::{
+    About, AnswerKept, Moment, Name, Record, Said, Slot, State, StoredAnswer, Token,
+};
 pub use self::seal::SealingKey;
 use self::shared::Shared;
 pub use self::step::{

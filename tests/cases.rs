@@ -34,6 +34,7 @@
 //!
 //! `CASES=money/caps cargo test --test main cases` plays only what is at that place.
 
+mod alarm;
 mod check;
 mod last;
 mod plan;

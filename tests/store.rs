@@ -4,6 +4,7 @@ mod alone;
 mod crash;
 mod differential;
 mod fleet;
+mod lend;
 mod roads;
 
 use std::sync::Arc;

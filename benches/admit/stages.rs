@@ -1,6 +1,7 @@
 //! What does each stage of a warm owned read cost alone, in the order a call meets them? And what does the
 //! record's writer spend on it, on its own thread?
 
+use std::cell::Cell;
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,13 +13,17 @@ use tollhouse::audit::{Audit, Event};
 use tollhouse::breaker::lanes::Wants;
 use tollhouse::breaker::{First, Own};
 use tollhouse::call::{Call, Caller, Facts, Request};
+use tollhouse::clock::Clock;
 use tollhouse::decision::Verdict;
 use tollhouse::disclosure;
 use tollhouse::gate::{Evidence, Gate};
+use tollhouse::limits::{self, Rates, Wish};
 use tollhouse::outbound::Reply;
 use tollhouse::policy;
 use tollhouse::resolve::{self, Scope};
+use tollhouse::store::lend;
 use tollhouse::value::Value as Parsed;
+use tollhouse::yaml::{self, Faults};
 
 use super::counted::{Mark, Spans};
 use super::inside::{self, Inside, request};
@@ -98,6 +103,43 @@ async fn asking(gate: &Gate, read: &Request, rounds: usize) -> Result<Vec<Value>
     ])
 }
 
+/// Rates that are borrowed, and a store that answers at once whenever one runs low.
+struct Fleet {
+    rates: Rates,
+    full_at: Cell<i64>,
+    clock: Clock,
+}
+
+impl Fleet {
+    fn new(gate: &Gate) -> Result<Self, String> {
+        let rate = |per| format!("{{ name: {per}, per: {per}, rate: 1000000/s, across: fleet }}");
+        let rules = format!("[{}]", ["agent", "customer", "upstream"].map(rate).join(","));
+        let node = yaml::read("rates", &rules).map_err(|e| format!("{e:?}"))?;
+        let faults = Faults::of("rates");
+        let rules = limits::read(&faults, &node, "limits");
+        let rules = faults.finish(Some(rules)).map_err(|e| format!("{e:?}"))?;
+        let clock = gate.clock.clone();
+        let rates = Rates::new(rules, clock.clone(), None).borrowing();
+        Ok(Self { rates, full_at: Cell::new(0), clock })
+    }
+
+    fn take(&self, call: &Call, caller: &Caller) -> bool {
+        let taken = self.rates.take(call, caller).is_ok();
+        if !taken {
+            let wishes = self.rates.wishes();
+            let now = i64::try_from(self.clock.steady().as_micros()).unwrap_or(i64::MAX);
+            let answer = |wish: &Wish| {
+                let (full_at, lent) = lend(self.full_at.get(), now, &wish.loan());
+                self.full_at.set(full_at);
+                lent
+            };
+            let lent: Vec<_> = wishes.iter().map(answer).collect();
+            self.rates.answered(&wishes, Some(&lent));
+        }
+        taken
+    }
+}
+
 fn judging(
     gate: &Gate,
     (call, caller): (&Call, &Caller),
@@ -120,12 +162,14 @@ fn judging(
     };
     gate.policy.decide(&question).map_err(|e| e.why)?;
     let site = gate.sites.get(&call.upstream).ok_or("no site")?;
+    let lent = Fleet::new(gate)?;
     Ok(vec![
         batches("contract", rounds, || {
             gate.policy.contract(&call.action, call.class, &caller.agent)
         }),
         batches("frozen?", rounds, || gate.freezes.check(call, caller)),
         batches("three rates", rounds, || gate.rates.take(call, caller)),
+        batches("three rates of a fleet", rounds, || lent.take(call, caller)),
         batches("road open?", rounds, || {
             let own = Own { name: &call.action.name, first: First::Read };
             (site.breaker.admit(First::Read, Some(own)), site.lanes.try_enter(Wants::Read))

@@ -11,7 +11,7 @@ use http::{HeaderValue, Method};
 use serde_json::{Value, json};
 
 use super::demo_shop::{KEY, Shop};
-use super::serving::Running;
+use super::serving::{Origin, Running};
 use super::{Ended, run, shown};
 use crate::clock::Clock;
 use crate::config::{self, Quick};
@@ -61,7 +61,7 @@ async fn play(args: Args) -> anyhow::Result<Ended> {
         Ok(config) => config,
         Err(errors) => anyhow::bail!("{errors}"),
     };
-    let running = Running::start(config, Some(&args.state)).await?;
+    let running = Running::start(config, Origin::Quick(&args.state)).await?;
     let agent = Agent::new(running.agents_url(), &args.state)?;
     agent.follow_script(&shop, &args.state).await?;
     hints(&running, &agent, &args.state);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
-use super::serving::Running;
+use super::serving::{Origin, Running};
 use super::{Ended, shown};
 use crate::config::{self, Config, Quick};
 
@@ -48,7 +48,6 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> anyhow::Result<Ended> {
-    let quick = args.config.is_none();
     let read = match (args.config.clone(), &args.pack, &args.upstream) {
         (Some(path), _, _) => std::thread::spawn(move || config::load(&path)).join(),
         (None, Some(pack), Some(upstream)) => {
@@ -69,8 +68,10 @@ pub fn run(args: Args) -> anyhow::Result<Ended> {
             return Ok(Ended::WithFinding);
         }
     };
-    let state = quick.then(|| args.state.clone());
-    serve(config, state.as_deref())
+    match &args.config {
+        Some(file) => serve(config, Origin::File(file)),
+        None => serve(config, Origin::Quick(&args.state)),
+    }
 }
 
 fn quick_of(args: &Args, pack: &str, upstream: &str) -> Quick {
@@ -87,12 +88,16 @@ fn quick_of(args: &Args, pack: &str, upstream: &str) -> Quick {
     }
 }
 
-/// Serves `config` until a signal; `state` is the folder of quick mode.
-pub fn serve(config: Config, state: Option<&Path>) -> anyhow::Result<Ended> {
+/// Serves `config` until a signal.
+fn serve(config: Config, from: Origin<'_>) -> anyhow::Result<Ended> {
+    let state = match from {
+        Origin::Quick(state) => Some(state),
+        Origin::File(_) => None,
+    };
     // RUNTIME: one thread; more cost CPU and gained nothing on two cores.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let running = match Running::start(config, state).await {
+        let running = match Running::start(config, from).await {
             Ok(running) => running,
             Err(errors) => {
                 shown::note(&errors.to_string());

@@ -1,19 +1,20 @@
 //! A gate that serves: listeners bound, the sweep at work, everything stopped together.
 
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use crate::approval::{Answers, Operator, Tenants};
 use crate::clock::Clock;
-use crate::config::{self, Config, ConsoleListen, OperatorSection, OperatorToken, fault};
+use crate::config::{self, Config, ConsoleListen, Fixed, OperatorSection, OperatorToken, fault};
 use crate::console::{self, Console, Door, Lasts, OidcSettings, PublicUrl, Settings};
-use crate::gate::Gate;
+use crate::gate::{Build, Current, Gate, Work};
 use crate::identity::{Wish, mint};
 use crate::proxy::{Bounds, Drained, Hosts, Listener, Server, Service};
 use crate::yaml::ConfigErrors;
@@ -21,7 +22,7 @@ use crate::yaml::ConfigErrors;
 /// Everything that serves one configuration.
 #[derive(Debug)]
 pub struct Running {
-    gate: Arc<Gate>,
+    current: Arc<Current>,
     server: Server,
     stop: watch::Sender<bool>,
     tasks: JoinSet<()>,
@@ -31,14 +32,27 @@ pub struct Running {
     sign_in_link: Option<String>,
 }
 
+/// Where a configuration comes from.
+#[derive(Debug, Clone, Copy)]
+pub enum Origin<'p> {
+    /// Quick mode: its state folder, which gets the console's address and token.
+    Quick(&'p Path),
+    /// A file, which a reload reads again.
+    File(&'p Path),
+}
+
 impl Running {
-    /// Starts to serve; in quick mode `state` gets the console's address and token.
+    /// Starts to serve.
     ///
     /// # Errors
     ///
     /// What cannot be opened, bound or read.
-    pub async fn start(config: Config, state: Option<&Path>) -> Result<Self, ConfigErrors> {
+    pub async fn start(config: Config, from: Origin<'_>) -> Result<Self, ConfigErrors> {
         let clock = Clock::System;
+        let (state, build) = match from {
+            Origin::Quick(state) => (Some(state), None),
+            Origin::File(file) => (None, Some(rebuild(file, &config))),
+        };
         let wanted = Wanted::of(&config);
         let operator = Arc::clone(&config.operator);
         let vault = config::vault(&config)?;
@@ -46,6 +60,7 @@ impl Running {
         let freeze_file = config.freeze_file.clone();
         // From here on the signal stops calls instead of the process.
         let usr1 = signal(SignalKind::user_defined1()).map_err(|e| fault("", &e.to_string()))?;
+        let hup = signal(SignalKind::hangup()).map_err(|e| fault("", &e.to_string()))?;
         // On a thread of its own, which ends: what reading and compiling needed goes back to the system.
         let runtime = tokio::runtime::Handle::current();
         let built = std::thread::spawn(move || {
@@ -78,7 +93,8 @@ impl Running {
         if let (Some(state), Some(url)) = (state, &console_url) {
             settings.tokens.push(quick_operator(state, url).map_err(|e| fault("--state", &e))?);
         }
-        let console = Console::new(Arc::clone(&gate), settings);
+        let current = Arc::new(Current::new(Arc::clone(&gate), build));
+        let console = Console::new(Arc::clone(&current), settings);
         let console = Arc::new(console.map_err(|e| fault("operator", &e))?);
         let sign_in_link = state.and_then(|_| console.sign_in_link(QUICK));
         for (door, all) in [(console_door, true), (probes_door, false)] {
@@ -93,20 +109,19 @@ impl Running {
                 drop(served);
             });
         }
-        if let Some(path) = freeze_file {
+        if let Some(path) = &freeze_file {
             // Before anybody is served: what it stops was stopped before this process began.
-            gate.look_at_freeze_file(&path).await;
-            let gate = Arc::clone(&gate);
-            tasks.spawn(async move { gate.follow_freeze_file(&path).await });
+            gate.look_at_freeze_file(path).await;
         }
-        tasks.spawn(freeze_at_signal(Arc::clone(&gate), usr1));
-        let sweeper = Arc::clone(&gate);
-        tasks.spawn(async move { sweeper.sweep_until_closed().await });
-        let server = Server::start(listeners, service(&gate), Bounds::default())
+        tasks.spawn(freeze_at_signal(Arc::clone(&current), usr1));
+        tasks.spawn(reload_at_signal(Arc::clone(&current), hup));
+        let working = Arc::clone(&current);
+        tasks.spawn(async move { working.run(|gate| work(gate, freeze_file.clone())).await });
+        let server = Server::start(listeners, service(&current), Bounds::default())
             .map_err(|e| fault("listen", &e.to_string()))?;
         let agents_url = server.addresses().first().map(|at| format!("http://{at}"));
         let agents_url = agents_url.unwrap_or_default();
-        Ok(Self { gate, server, stop, tasks, drain, agents_url, console_url, sign_in_link })
+        Ok(Self { current, server, stop, tasks, drain, agents_url, console_url, sign_in_link })
     }
 
     /// What agents use as their base URL.
@@ -126,7 +141,7 @@ impl Running {
             };
             Some((what, format!("http://{address}{prefix}")))
         };
-        self.gate.catalog.roads().iter().filter_map(at).collect()
+        self.current.now().catalog.roads().iter().filter_map(at).collect()
     }
 
     /// Where the console is, if anywhere.
@@ -145,7 +160,7 @@ impl Running {
     ///
     /// When the state folder cannot be read.
     pub fn sample_token(&self, state: &Path) -> anyhow::Result<String> {
-        let now = self.gate.clock.now();
+        let now = self.current.now().clock.now();
         let day = Duration::from_secs(24 * 60 * 60);
         let wish = Wish {
             agent: "agent".to_owned(),
@@ -159,16 +174,19 @@ impl Running {
 
     /// Answers what is in flight, then stops; false when time ran out before all was answered.
     pub async fn stop(mut self) -> bool {
-        self.gate.closing.cancel();
+        let gate = self.current.now();
+        gate.standing.stopping.cancel();
         self.stop.send_replace(true);
         let tasks = async { while self.tasks.join_next().await.is_some() {} };
         // What a person approved is in flight like any other call, though no agent waits for it.
         let (drained, ended) =
             tokio::join!(self.server.stop(self.drain), tokio::time::timeout(self.drain, tasks));
         self.tasks.shutdown().await;
+        // What the last calls were is counted, where the store is there.
+        let _counted = tokio::time::timeout(TELL_WITHIN, gate.count_pending()).await.is_ok();
         // Nobody waits for it to follow; a store that is away forgets it by itself.
-        let _told = tokio::time::timeout(TELL_WITHIN, self.gate.store.leave()).await.is_ok();
-        self.gate.audit.close();
+        let _told = tokio::time::timeout(TELL_WITHIN, gate.store.leave()).await.is_ok();
+        gate.audit.close();
         drained == Drained::All && ended.is_ok()
     }
 }
@@ -177,26 +195,69 @@ impl Running {
 const TELL_WITHIN: Duration = Duration::from_secs(1);
 
 /// SIGUSR1 stops everything, as often as it comes.
-async fn freeze_at_signal(gate: Arc<Gate>, mut usr1: Signal) {
-    loop {
-        tokio::select! {
-            come = usr1.recv() => match come {
-                Some(()) => gate.freeze_by_signal().await,
-                None => return,
-            },
-            () = gate.closing.cancelled() => return,
-        }
+async fn freeze_at_signal(current: Arc<Current>, mut usr1: Signal) {
+    let stopping = current.now().standing.stopping.clone();
+    while come(&mut usr1, &stopping).await {
+        current.now().freeze_by_signal().await;
     }
 }
 
-fn service(gate: &Arc<Gate>) -> Service {
-    let (serving, refusing) = (Arc::clone(gate), Arc::clone(gate));
+/// SIGHUP reads the configuration again.
+async fn reload_at_signal(current: Arc<Current>, mut hup: Signal) {
+    let stopping = current.now().standing.stopping.clone();
+    while come(&mut hup, &stopping).await {
+        current.reload("SIGHUP").await;
+    }
+}
+
+/// Whether a signal came before the end.
+async fn come(signal: &mut Signal, stopping: &CancellationToken) -> bool {
+    tokio::select! {
+        come = signal.recv() => come.is_some(),
+        () = stopping.cancelled() => false,
+    }
+}
+
+/// What follows a gate when its configuration is read again.
+fn rebuild(file: &Path, config: &Config) -> Build {
+    let (file, fixed) = (file.to_owned(), Fixed::of(config));
+    Arc::new(move |before| {
+        let config = config::load(&file).map_err(|e| e.to_string())?;
+        let changed = fixed.differs(&Fixed::of(&config));
+        if !changed.is_empty() {
+            let keys = changed.join("`, `");
+            return Err(format!(
+                "{}: what changed under `{keys}` counts only after a restart: restart, or take it back",
+                file.display()
+            ));
+        }
+        let vault = config::vault(&config).map_err(|e| e.to_string())?;
+        let gate = config::gate(config, vault, config::Keep::After(before), before.clock.clone());
+        gate.map_err(|e| e.to_string())
+    })
+}
+
+/// What a gate does by itself.
+fn work(gate: Arc<Gate>, freeze_file: Option<PathBuf>) -> Work {
+    Box::pin(async move {
+        let follow = async {
+            if let Some(path) = freeze_file {
+                gate.follow_freeze_file(&path).await;
+            }
+        };
+        tokio::join!(gate.sweep_until_closed(), follow);
+    })
+}
+
+fn service(current: &Arc<Current>) -> Service {
+    let (serving, refusing) = (Arc::clone(current), Arc::clone(current));
     Service {
+        // A call keeps the snapshot that it began with.
         handle: Arc::new(move |request| {
-            let gate = Arc::clone(&serving);
+            let gate = serving.now();
             Box::pin(async move { gate.handle(request).await })
         }),
-        turn_back: Arc::new(move |refusal, _origin| refusing.turn_back_unread(refusal)),
+        turn_back: Arc::new(move |refusal, _origin| refusing.now().turn_back_unread(refusal)),
     }
 }
 

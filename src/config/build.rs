@@ -2,28 +2,25 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
+use super::ground::{Ground, Keep, open_store};
 use super::{Config, StorePlace, UpstreamSection};
 use crate::approval::{Answerers, Approvals, Rules};
-use crate::audit::Audit;
 use crate::breaker::Breaker;
-use crate::breaker::lanes::Lanes;
+use crate::breaker::lanes::{self, Lanes};
 use crate::call::{Class, Digest};
 use crate::catalog::{Catalog, Road};
 use crate::clock::Clock;
-use crate::credentials::{ReadOnly, Reference, Vault};
+use crate::credentials::{ReadOnly, Vault};
 use crate::facts::{self, Lookups};
-use crate::freeze::Freezes;
-use crate::gate::{AtDoor, Gate, Lasting, Site, Unrecorded, Unsettled, Watched};
+use crate::gate::{Gate, Lasting, Site};
 use crate::identity::{self, Identity};
 use crate::limits::Rates;
 use crate::notify::{Destination, Notify};
 use crate::outbound::{Addresses, Connection, Exchange, Network, Outbound, Outgoing, Upstream};
 use crate::policy::{self, Policy, Shipped};
+use crate::store::Needs;
 use crate::store::record::sha256;
-use crate::store::{Needs, SealingKey, Store};
-use crate::telemetry::Telemetry;
 use crate::value::piece;
 use crate::yaml::{ConfigErrors, Faults, Place};
 
@@ -38,15 +35,6 @@ pub struct Checked {
     pub operator: Arc<super::OperatorSection>,
     /// The store that is named, not opened.
     place: StorePlace,
-}
-
-/// Where a gate keeps what outlives a call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Keep {
-    /// In the store and the log that the configuration names; opened once all else is sound.
-    Configured,
-    /// In memory, to be looked at.
-    Nothing,
 }
 
 /// Builds a gate as start-up does, with a store in memory.
@@ -166,12 +154,6 @@ impl Checked {
     }
 }
 
-fn in_memory(clock: &Clock) -> Result<(Store, Audit), ConfigErrors> {
-    let store = Store::memory(clock.clone()).map_err(|e| fault("store", &e.to_string()))?;
-    let audit = Audit::in_memory(clock.clone()).map_err(|e| fault("audit", &e.to_string()))?;
-    Ok((store, audit))
-}
-
 /// The secrets that the configuration names, read once.
 ///
 /// # Errors
@@ -183,69 +165,17 @@ pub fn vault(config: &Config) -> Result<Vault, ConfigErrors> {
     Vault::load(references.collect(), &super::environment, Clock::System).map_err(faults)
 }
 
-/// Opens the store and the log that the configuration names.
-fn open(config: &Config, clock: &Clock) -> Result<(Store, Audit), ConfigErrors> {
-    let store = open_store(&config.store, clock).map_err(|why| fault("store", &why))?;
-    let audit = Audit::open(&config.audit_dir, clock.clone());
-    Ok((store, audit.map_err(|e| fault("audit", &e.to_string()))?))
-}
-
-fn open_store(place: &StorePlace, clock: &Clock) -> Result<Store, String> {
-    let store = match place {
-        StorePlace::Memory => Store::memory(clock.clone()),
-        StorePlace::Embedded { dir, key } => {
-            Store::embedded(dir, sealing_key(dir, key.as_ref())?, clock.clone())
-        }
-        StorePlace::Redis(place) => {
-            let seal = |key: &Reference| sealing_key(Path::new(""), Some(key));
-            return super::redis::open(place, seal, clock);
-        }
-    };
-    store.map_err(|fault| fault.to_string())
-}
-
-/// The named key, or one kept beside the store and made with it.
-fn sealing_key(
-    dir: &Path,
-    named: Option<&crate::credentials::Reference>,
-) -> Result<SealingKey, String> {
-    use base64::Engine;
-    use base64::engine::general_purpose::STANDARD;
-    let coded = match named {
-        Some(reference) => reference.read(&super::environment)?.expose(<[u8]>::to_vec),
-        None => beside(dir)?,
-    };
-    let bytes = STANDARD.decode(coded.trim_ascii()).map_err(|_| "the sealing key is not base64")?;
-    let bytes: [u8; 32] =
-        bytes.try_into().map_err(|_| "the sealing key is not 32 bytes in base64")?;
-    SealingKey::new(bytes).map_err(|e| e.to_string())
-}
-
-fn beside(dir: &Path) -> Result<Vec<u8>, String> {
-    use base64::Engine;
-    use base64::engine::general_purpose::STANDARD;
-    use ring::rand::{SecureRandom, SystemRandom};
-    let path = dir.join("seal.key");
-    let told = |e: std::io::Error| format!("{}: {e}", path.display());
-    match std::fs::read(&path) {
-        Ok(bytes) => return Ok(bytes),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
-        Err(e) => return Err(told(e)),
-    }
-    std::fs::create_dir_all(dir).map_err(told)?;
-    let mut bytes = [0_u8; 32];
-    SystemRandom::new().fill(&mut bytes).map_err(|_| "the system gives no random numbers")?;
-    let coded = STANDARD.encode(bytes);
-    super::write_secret(&path, coded.as_bytes()).map_err(told)?;
-    Ok(coded.into_bytes())
-}
-
 /// All stages together.
 ///
 /// # Errors
 ///
 /// All faults of packs, contracts and policies; with any, nothing is opened or made.
-pub fn gate(config: Config, vault: Vault, keep: Keep, clock: Clock) -> Result<Gate, ConfigErrors> {
+pub fn gate(
+    config: Config,
+    vault: Vault,
+    keep: Keep<'_>,
+    clock: Clock,
+) -> Result<Gate, ConfigErrors> {
     let vault = Arc::new(vault);
     let authorities = config.upstreams.iter().filter_map(|one| one.upstream.ca.as_deref());
     let told = config.destinations.iter().filter_map(|one| one.place.authorities());
@@ -264,12 +194,11 @@ pub fn gate(config: Config, vault: Vault, keep: Keep, clock: Clock) -> Result<Ga
         shipped: if config.default_policies { Shipped::Applied } else { Shipped::LeftOut },
         consent,
     })?;
-    let (store, audit) = match keep {
-        Keep::Configured => open(&config, &clock)?,
-        Keep::Nothing => in_memory(&clock)?,
-    };
-    let store = Arc::new(store);
-    let notify = notify(config.destinations, &config.operator);
+    let Ground { store, audit, telemetry, freezes, standing } = Ground::of(&config, keep, &clock)?;
+    let before = keep.before();
+    let rates = Rates::new(config.limits, clock.clone(), before.map(|before| &*before.rates));
+    let rates = if store.lends() { rates.borrowing() } else { rates };
+    let notify = notify(config.destinations, &config.operator, before);
     let rules = Rules {
         queues: config.queues.into_iter().collect(),
         limits: config.operator.limits.iter().cloned().collect(),
@@ -278,7 +207,8 @@ pub fn gate(config: Config, vault: Vault, keep: Keep, clock: Clock) -> Result<Ga
         answerers: answerers(&config.operator, &notify),
     };
     let fetch = fetch(Arc::clone(&outbound));
-    let identity = Identity::new(config.identity, fetch, clock.clone(), None);
+    let known = before.map(|before| &*before.identity);
+    let identity = Identity::new(config.identity, fetch, clock.clone(), known);
     let read_only = ReadOnly::of(Arc::clone(&vault));
     let lookups = Lookups::new(
         config.upstreams.iter().map(fact_site).collect(),
@@ -289,11 +219,11 @@ pub fn gate(config: Config, vault: Vault, keep: Keep, clock: Clock) -> Result<Ga
     Ok(Gate {
         identity: Arc::new(identity),
         catalog,
-        freezes: Freezes::new(Arc::clone(&store), clock.clone()),
-        alarms: Arc::new(config.alarms),
-        rates: Arc::new(Rates::new(config.limits, clock.clone(), None)),
-        process: Lanes::new(config.process, clock.clone()),
-        sites: config.upstreams.iter().map(|one| site(one, &clock)).collect(),
+        freezes,
+        alarms: Arc::new(config.alarms.after(before.map(|before| &*before.alarms))),
+        rates: Arc::new(rates),
+        process: lanes(config.process, before.map(|before| &before.process), &clock),
+        sites: config.upstreams.iter().map(|one| site(one, before, &clock)).collect(),
         lookups,
         policy_digest: Arc::clone(policy.digest()),
         policy: Arc::new(policy),
@@ -302,28 +232,27 @@ pub fn gate(config: Config, vault: Vault, keep: Keep, clock: Clock) -> Result<Ga
         notify,
         vault,
         outbound,
-        audit: Arc::new(audit),
+        audit,
         audit_dir: Some(config.audit_dir),
-        telemetry: Arc::new(Telemetry::new(config.log)),
+        telemetry,
         store_is_new: config.init_store,
-        watched: Watched::default(),
-        unsettled: Unsettled::default(),
-        unrecorded: Unrecorded::default(),
-        at_door: AtDoor::default(),
-        leads: AtomicBool::new(true),
-        wake: Arc::default(),
-        closing: tokio_util::sync::CancellationToken::new(),
+        closing: standing.stopping.child_token(),
+        standing,
         store,
         clock,
     })
 }
 
 /// Who outside is told.
-fn notify(destinations: Vec<Destination>, operator: &super::OperatorSection) -> Notify {
+fn notify(
+    destinations: Vec<Destination>,
+    operator: &super::OperatorSection,
+    before: Option<&Gate>,
+) -> Notify {
     Notify {
+        waiting: before.map_or_else(Arc::default, |before| Arc::clone(&before.notify.waiting)),
         destinations: destinations.into_iter().map(Arc::new).collect(),
         page: operator.public_url.as_ref().map(|url| url.to_string().into()),
-        ..Notify::default()
     }
 }
 
@@ -367,12 +296,34 @@ fn fact_site(one: &UpstreamSection) -> (Arc<str>, facts::Site) {
     (Arc::clone(&one.name), site)
 }
 
-fn site(one: &UpstreamSection, clock: &Clock) -> (Arc<str>, Site) {
+/// Lanes with these settings: those that were there, with whoever is on them, or new ones.
+fn lanes(settings: lanes::Settings, before: Option<&Arc<Lanes>>, clock: &Clock) -> Arc<Lanes> {
+    match before {
+        Some(lanes) => {
+            lanes.adjust(settings);
+            Arc::clone(lanes)
+        }
+        None => Lanes::new(settings, clock.clone()),
+    }
+}
+
+fn site(one: &UpstreamSection, before: Option<&Gate>, clock: &Clock) -> (Arc<str>, Site) {
+    let origin = origin(one);
+    // What is known of an upstream goes on while it is the same one.
+    let known = before.and_then(|before| before.sites.get(&one.name));
+    let known = known.filter(|site| site.upstream.url == one.upstream.url);
+    let breaker = match known {
+        Some(site) => {
+            site.breaker.adjust(one.breaker);
+            Arc::clone(&site.breaker)
+        }
+        None => Breaker::new(Arc::clone(&one.name), one.breaker, clock.clone()),
+    };
     let site = Site {
-        origin: origin(one),
+        origin,
         upstream: one.upstream.clone(),
-        breaker: Breaker::new(Arc::clone(&one.name), one.breaker, clock.clone()),
-        lanes: Lanes::new(one.lanes, clock.clone()),
+        breaker,
+        lanes: lanes(one.lanes, known.map(|site| &site.lanes), clock),
         trusted: one.trusted,
         headers: one.headers.clone(),
     };

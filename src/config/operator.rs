@@ -18,7 +18,7 @@ use crate::outbound::{Origin, Scheme};
 use crate::yaml::{Node, Section, Shape};
 
 /// The `operator:` section, without where it listens.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct OperatorSection {
     /// Tokens of machines, and of people without an issuer.
     pub tokens: Vec<OperatorToken>,
@@ -62,7 +62,7 @@ impl OperatorSection {
 }
 
 /// `operator.oidc`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct OidcSection {
     /// The issuer; its endpoints are found from there.
     pub issuer: Box<str>,
@@ -77,7 +77,7 @@ pub struct OidcSection {
 }
 
 /// A machine's token for the console.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct OperatorToken {
     /// Who it is, on record.
     pub name: String,

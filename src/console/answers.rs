@@ -24,7 +24,7 @@ pub async fn take(
     let body = axum::body::to_bytes(body, BODY_BYTES_MAX).await;
     let body = body.map_err(|_| problem(413, "an answer is at most 64 KiB"))?;
     let sent = sent(&parts.headers, &body);
-    match console.gate.answer_from_outside(&sent).await {
+    match console.gate().answer_from_outside(&sent).await {
         Ok(record) => {
             let said = json!({ "operation": record.op.to_string(), "state": record.state.name() });
             Ok(Json(said).into_response())

@@ -14,7 +14,7 @@ use super::ask::{self, Asked, Named, Said};
 use super::guard::{Signed, Theirs};
 use super::{Console, problem, view};
 use crate::call::Digest;
-use crate::gate::{Happened, Word};
+use crate::gate::{Happened, Reloaded, Word};
 use crate::store::FreezeScope;
 
 type Answered = Result<Response, Response>;
@@ -22,8 +22,8 @@ type Shared = State<Arc<Console>>;
 
 pub async fn hold(State(console): Shared, signed: Signed, Named(op): Named) -> Answered {
     let record = console.operation(&signed, &op).await?;
-    console.gate.viewed(&record, &signed.operator().name).await;
-    let request = console.gate.held_request(record.op).await;
+    console.gate().viewed(&record, &signed.operator().name).await;
+    let request = console.gate().held_request(record.op).await;
     Ok(Json(view::hold_with(&record, request.as_ref())).into_response())
 }
 
@@ -46,7 +46,7 @@ pub async fn approve(
         .ok_or_else(|| problem(400, "digest: expected `sha256:` and 64 hexadecimal digits"))?;
     let reason = yes.reason.unwrap_or_default();
     ask::words(&reason)?;
-    let said = console.gate.approve(op, signed.operator(), digest, &reason).await;
+    let said = console.gate().approve(op, signed.operator(), digest, &reason).await;
     let record = console.on_record(&signed, "approve", said).await?;
     Ok(Json(view::hold(&record)).into_response())
 }
@@ -66,14 +66,14 @@ pub async fn deny(
 ) -> Answered {
     let op = console.operation(&signed, &op).await?.op;
     ask::reason(&no.reason, "why; the agent reads it")?;
-    let said = console.gate.deny(op, signed.operator(), &no.reason).await;
+    let said = console.gate().deny(op, signed.operator(), &no.reason).await;
     let record = console.on_record(&signed, "deny", said).await?;
     Ok(Json(view::hold(&record)).into_response())
 }
 
 pub async fn freezes(State(console): Shared, signed: Signed) -> Answered {
     let (freezes, theirs): (Vec<_>, Vec<_>) = console.freezes(&signed).into_iter().unzip();
-    let following = console.gate.following(&freezes).await;
+    let following = console.gate().following(&freezes).await;
     let each = freezes.iter().zip(theirs).zip(following);
     let shown = each.map(|((one, theirs), follow)| view::freeze_as(one, theirs, follow));
     Ok(Json(shown.collect::<Vec<_>>()).into_response())
@@ -100,13 +100,13 @@ pub async fn freeze(State(console): Shared, signed: Signed, Said(asked): Said<Fr
     }
     let span = asked.span.as_deref().map(humantime::parse_duration).transpose();
     let span = span.map_err(|_| problem(400, "for: expected a duration such as `2h`"))?;
-    let begun = console.gate.clock.steady();
+    let begun = console.gate().clock.steady();
     let freeze = console
-        .gate
+        .gate()
         .freeze(scope, span, &asked.reason, signed.operator())
         .await
         .map_err(|e| problem(503, &e.to_string()))?;
-    let reach = console.gate.reach(&freeze.scope, begun).await;
+    let reach = console.gate().reach(&freeze.scope, begun).await;
     Ok((StatusCode::CREATED, Json(view::frozen(&freeze, &reach))).into_response())
 }
 
@@ -123,7 +123,7 @@ pub async fn unfreeze(State(console): Shared, signed: Signed, Named(id): Named) 
         }
         Some(Theirs::Nothing) | None => return Err(none()),
     }
-    match console.gate.unfreeze(&id, signed.operator()).await {
+    match console.gate().unfreeze(&id, signed.operator()).await {
         Ok(true) => Ok(Json(json!({ "id": id })).into_response()),
         Ok(false) => Err(none()),
         Err(e) => Err(problem(503, &e.to_string())),
@@ -148,7 +148,7 @@ pub async fn operations(
 
 pub async fn operation(State(console): Shared, signed: Signed, Named(op): Named) -> Answered {
     let record = console.operation(&signed, &op).await?;
-    console.gate.viewed(&record, &signed.operator().name).await;
+    console.gate().viewed(&record, &signed.operator().name).await;
     Ok(Json(view::operation(&record)).into_response())
 }
 
@@ -185,13 +185,13 @@ pub async fn resolve(
     };
     let (reason, made) = (said.reason.as_str().into(), said.upstream_id.map(Into::into));
     let word = Word { happened, reason, made, is_forced: said.force };
-    let said = console.gate.resolve(op, signed.operator(), &word).await;
+    let said = console.gate().resolve(op, signed.operator(), &word).await;
     let record = console.on_record(&signed, "resolve", said).await?;
     Ok(Json(view::operation(&record)).into_response())
 }
 
 pub async fn store(State(console): Shared) -> Answered {
-    let lost = console.gate.store.lost().map_err(|e| problem(503, &e.to_string()))?;
+    let lost = console.gate().store.lost().map_err(|e| problem(503, &e.to_string()))?;
     Ok(Json(json!({ "lost": lost.map(|at| at.to_string()) })).into_response())
 }
 
@@ -208,7 +208,7 @@ pub async fn clear_loss(
     Said(said): Said<Clear>,
 ) -> Answered {
     ask::reason(&said.reason, "what you did; it is put on record")?;
-    let cleared = console.gate.clear_loss(signed.operator(), &said.reason).await;
+    let cleared = console.gate().clear_loss(signed.operator(), &said.reason).await;
     console.on_record(&signed, "clear the store's loss", cleared).await?;
     Ok(Json(json!({ "lost": Value::Null })).into_response())
 }
@@ -229,12 +229,24 @@ pub async fn records(State(console): Shared, signed: Signed, Asked(last): Asked<
         return Err(problem(400, "last: expected at most 1000"));
     }
     let read = if signed.is_bound_to_no_tenant() { count } else { LAST_MAX };
-    let mut records = console.gate.records(read).map_err(|e| problem(503, &e.to_string()))?;
+    let mut records = console.gate().records(read).map_err(|e| problem(503, &e.to_string()))?;
     records.retain(|line| signed.sees_line(line));
     let older = records.len().saturating_sub(count);
     Ok(Json(records.split_off(older)).into_response())
 }
 
 pub async fn config(State(console): Shared) -> Answered {
-    Ok(Json(console.gate.described()).into_response())
+    let mut described = console.gate().described();
+    if let Value::Object(members) = &mut described {
+        members.insert("configuration".to_owned(), console.current.described());
+    }
+    Ok(Json(described).into_response())
+}
+
+/// Reads the configuration again. What does not read or fit changes nothing: 422 says why.
+pub async fn reload(State(console): Shared, signed: Signed) -> Answered {
+    match console.current.reload(&signed.operator().name).await {
+        Reloaded::Now(digest) => Ok(Json(json!({ "policy_digest": &*digest })).into_response()),
+        Reloaded::Kept(why) => Err(problem(422, &why)),
+    }
 }

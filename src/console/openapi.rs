@@ -131,6 +131,13 @@ const SAID: &[Said] = &[
         One("Loss"),
     ),
     said(
+        ("POST", "/v1/reload"),
+        "Read the configuration again and use it, whole or not at all (422 says why not)",
+        &[],
+        None,
+        One("Reloaded"),
+    ),
+    said(
         ("POST", "/v1/store/clear"),
         "Say that a lost store was seen to",
         &[],

@@ -23,6 +23,7 @@ mod parts;
 mod plots;
 mod pulse;
 mod queue;
+mod roads;
 #[cfg(test)]
 mod sample;
 mod sentence;

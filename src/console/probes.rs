@@ -13,7 +13,7 @@ pub async fn alive() -> &'static str {
 }
 
 pub async fn ready(State(console): State<Arc<Console>>) -> Response {
-    match console.gate.ready() {
+    match console.gate().ready() {
         Ok(()) => "ready\n".into_response(),
         Err(why) => {
             (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")).into_response()
@@ -22,6 +22,6 @@ pub async fn ready(State(console): State<Arc<Console>>) -> Response {
 }
 
 pub async fn metrics(State(console): State<Arc<Console>>) -> Response {
-    let text = console.gate.metrics().await;
+    let text = console.gate().metrics().await;
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
 }

@@ -36,7 +36,7 @@ pub struct Revocation {
 
 /// `GET /v1/revocations`.
 pub async fn list(State(console): Shared, signed: Signed) -> Answered {
-    let all = console.gate.store.revocations();
+    let all = console.gate().store.revocations();
     let theirs = all.iter().filter(|one| is_theirs(&signed, one));
     Ok(Json(theirs.map(view::revocation).collect::<Vec<_>>()).into_response())
 }
@@ -71,11 +71,11 @@ pub async fn revoke(
         Some(before) => before,
         None => None,
     };
-    if console.gate.store.revocations().len() >= REVOCATIONS_MAX {
+    if console.gate().store.revocations().len() >= REVOCATIONS_MAX {
         let why = "too many revocations are in force: take those of tokens that have ended back";
         return Err(problem(429, why));
     }
-    let revoked = console.gate.revoke(scope, before, &asked.reason, signed.operator()).await;
+    let revoked = console.gate().revoke(scope, before, &asked.reason, signed.operator()).await;
     let revoked = revoked.map_err(|e| problem(503, &e.to_string()))?;
     Ok((StatusCode::CREATED, Json(view::revocation(&revoked))).into_response())
 }
@@ -83,9 +83,9 @@ pub async fn revoke(
 /// `DELETE /v1/revocations/{id}`.
 pub async fn restore(State(console): Shared, signed: Signed, Named(id): Named) -> Answered {
     let none = || problem(404, "no revocation of that id is in force");
-    let all = console.gate.store.revocations();
+    let all = console.gate().store.revocations();
     let one = all.iter().find(|one| *one.id == *id && is_theirs(&signed, one)).ok_or_else(none)?;
-    match console.gate.unfreeze(&one.id, signed.operator()).await {
+    match console.gate().unfreeze(&one.id, signed.operator()).await {
         Ok(true) => Ok(Json(json!({ "id": id })).into_response()),
         Ok(false) => Err(none()),
         Err(e) => Err(problem(503, &e.to_string())),

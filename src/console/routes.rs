@@ -130,6 +130,7 @@ pub static ROUTES: &[Route] = &[
     api((GET, "/v1/operations/{op}"), Access::SignedIn, || get(api::operation)),
     api((POST, "/v1/operations/{op}/resolve"), Access::Operates, || post(api::resolve)),
     api((GET, "/v1/store"), Access::SignedIn, || get(api::store)),
+    api((POST, "/v1/reload"), Access::OperatesFleet, || post(api::reload)),
     api((POST, "/v1/store/clear"), Access::OperatesFleet, || post(api::clear_loss)),
     api((GET, "/v1/records"), Access::SignedIn, || get(api::records)),
     api((GET, "/v1/config"), Access::OperatesFleet, || get(api::config)),

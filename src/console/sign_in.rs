@@ -146,7 +146,7 @@ impl Console {
                 Ok(Signed::by_issuer(Arc::new(operator(person)), until))
             }
             Err(refusal) => {
-                self.gate.turned_away(Event::SignInFailed, "jwt", (None, &refusal.why)).await;
+                self.gate().turned_away(Event::SignInFailed, "jwt", (None, &refusal.why)).await;
                 if refusal.code == RefusalCode::Undecidable {
                     return Err(problem(503, "the issuer's keys cannot be read"));
                 }
@@ -183,7 +183,7 @@ impl Console {
     /// Counts a failure, and answers it.
     async fn failed(&self, how: &'static str, peer: Option<IpAddr>) -> Response {
         self.sign_in.throttle.failed(peer);
-        self.gate.turned_away(Event::SignInFailed, how, (None, "")).await;
+        self.gate().turned_away(Event::SignInFailed, how, (None, "")).await;
         self.sign_in.throttle.wait(peer).map_or_else(guard::unknown, too_many)
     }
 

@@ -64,7 +64,7 @@ pub async fn holds(
     };
     let (operator, queue) = (signed.operator(), filter.queue.as_deref());
     let more = limit.saturating_add(1);
-    let found = console.gate.approvals.waiting(operator, queue, after.as_ref(), more).await;
+    let found = console.gate().approvals.waiting(operator, queue, after.as_ref(), more).await;
     let mut found = found.map_err(objection)?;
     let is_more = found.len() > limit;
     found.truncate(limit);
@@ -85,7 +85,7 @@ pub async fn holds(
 
 /// `GET /v1/queues`: how many wait where.
 pub async fn queues(State(console): Shared, signed: Signed) -> Answered {
-    let lines = console.gate.approvals.lines(signed.operator()).await.map_err(objection)?;
+    let lines = console.gate().approvals.lines(signed.operator()).await.map_err(objection)?;
     let shown = lines
         .iter()
         .map(|line| json!({ "queue": line.queue, "tenant": line.tenant, "waiting": line.count }));
@@ -124,7 +124,7 @@ pub(super) async fn deny_one(
     reason: &str,
 ) -> Result<Arc<Record>, Response> {
     let op = console.operation(signed, id).await?.op;
-    let said = console.gate.deny(op, signed.operator(), reason).await;
+    let said = console.gate().deny(op, signed.operator(), reason).await;
     console.on_record(signed, "deny", said).await
 }
 

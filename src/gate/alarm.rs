@@ -139,7 +139,7 @@ impl Gate {
 
     pub(super) async fn brakes_until_closed(&self) {
         while !self.closing.is_cancelled() {
-            if self.leads.load(Ordering::Acquire) {
+            if self.standing.leads.load(Ordering::Acquire) {
                 self.look_at_brakes().await;
             }
             tokio::select! {

@@ -59,7 +59,10 @@ impl Gate {
             let reading = tokio::task::spawn_blocking(move || audit::intents_before(&dir));
             match reading.await {
                 Ok(Ok(intents)) => {
-                    intents.open.iter().for_each(|intent| self.unrecorded.keep(intent.operation));
+                    intents
+                        .open
+                        .iter()
+                        .for_each(|intent| self.standing.unrecorded.keep(intent.operation));
                     return;
                 }
                 Ok(Err(why)) => {
@@ -73,11 +76,11 @@ impl Gate {
 
     /// Writes down the ends that are missing; what is still open is written down by whoever ends it.
     pub(super) async fn record_again(&self) {
-        for op in self.unrecorded.take() {
+        for op in self.standing.unrecorded.take() {
             match self.store.show(op).await {
                 Ok(Some(record)) if is_over(record.state) => self.end_on_record(&record).await,
                 Ok(_) => {}
-                Err(_) => self.unrecorded.keep(op),
+                Err(_) => self.standing.unrecorded.keep(op),
             }
         }
     }
@@ -89,7 +92,7 @@ impl Gate {
         if let Err(fault) = self.audit.record(entry).await {
             self.tell_evidence_gap();
             self.tell_fault("an outcome could not be put on record", &fault);
-            self.unrecorded.keep(record.op);
+            self.standing.unrecorded.keep(record.op);
         }
     }
 
@@ -118,7 +121,7 @@ impl Gate {
     ///
     /// When log or store cannot be read.
     pub(super) async fn is_missing_effects(&self, since: Option<Timestamp>) -> Result<bool, Fault> {
-        if self.unrecorded.is_compared.load(Ordering::Acquire) {
+        if self.standing.unrecorded.is_compared.load(Ordering::Acquire) {
             return Ok(false);
         }
         let Some((dir, since)) = self.audit_dir.clone().zip(since) else { return Ok(false) };
@@ -130,7 +133,7 @@ impl Gate {
                 return Ok(true);
             }
         }
-        self.unrecorded.is_compared.store(true, Ordering::Release);
+        self.standing.unrecorded.is_compared.store(true, Ordering::Release);
         Ok(false)
     }
 }

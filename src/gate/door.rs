@@ -72,7 +72,7 @@ impl Gate {
     pub async fn viewed(&self, record: &Record, by: &str) {
         let now = self.clock.now();
         {
-            let mut looks = self.at_door.viewed.lock();
+            let mut looks = self.standing.at_door.viewed.lock();
             let look = (Box::from(by), record.op);
             if looks.get(&look).is_some_and(|last| now.since(*last) < LOOK) {
                 return;
@@ -104,7 +104,7 @@ impl Gate {
         let now = self.clock.now();
         let taken = match by {
             Some(by) => {
-                let mut forbidden = self.at_door.forbidden.lock();
+                let mut forbidden = self.standing.at_door.forbidden.lock();
                 if forbidden.len() >= NAMES_MAX && !forbidden.contains_key(by) {
                     forbidden.retain(|_, bucket| bucket.waiting > 0 || bucket.is_recent(now));
                 }
@@ -114,7 +114,7 @@ impl Gate {
                     false => Some(1),
                 }
             }
-            None => self.at_door.failed.lock().taken(now),
+            None => self.standing.at_door.failed.lock().taken(now),
         };
         let Some(count) = taken else { return self.telemetry.at_door_again(event.name(), how) };
         self.telemetry.at_door(event.name(), how, (by, note));

@@ -60,7 +60,7 @@ impl Gate {
             tenants: Tenants::All,
             answers: Answers::Nothing,
         };
-        while !self.closing.is_cancelled() {
+        while !self.standing.stopping.is_cancelled() {
             match self.freeze(everything.clone(), None, "SIGUSR1", &operator).await {
                 // From now on it is lifted like any other.
                 Ok(_) => {
@@ -76,7 +76,7 @@ impl Gate {
             }
             tokio::select! {
                 () = tokio::time::sleep(LOOK_EVERY) => {}
-                () = self.closing.cancelled() => {}
+                () = self.standing.stopping.cancelled() => {}
             }
         }
     }
@@ -102,7 +102,7 @@ impl Gate {
             );
         }
         if changed == freeze::Event::Lifted {
-            self.wake.notify_one();
+            self.standing.wake.notify_one();
         }
     }
 }

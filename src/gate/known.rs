@@ -135,7 +135,7 @@ impl Gate {
         tokio::select! {
             () = self.wait_until(op, span, over) => {}
             // People take longer than a stop may: how it stands now is the answer.
-            () = self.closing.cancelled() => {}
+            () = self.standing.stopping.cancelled() => {}
         }
     }
 

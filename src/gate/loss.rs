@@ -101,7 +101,7 @@ impl Gate {
             write().map_err(|e| Fault::Audit(format!("{}: {e}", file.display())))?;
         }
         // What it is taken for now, it is held to from now on.
-        self.unrecorded.is_compared.store(true, Ordering::Release);
+        self.standing.unrecorded.is_compared.store(true, Ordering::Release);
         self.store.accept(known);
         Ok(())
     }

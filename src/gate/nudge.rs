@@ -18,7 +18,7 @@ const DUE_MAX: usize = 256;
 impl Gate {
     pub(super) async fn nudge_until_closed(&self) {
         while !self.closing.is_cancelled() {
-            if self.leads.load(Ordering::Acquire) {
+            if self.standing.leads.load(Ordering::Acquire) {
                 self.nudge().await;
             }
             tokio::select! {

@@ -66,7 +66,7 @@ impl Gate {
         self.not_from_a_chat_before(op, operator).await?;
         let record = self.approvals.approve(op, operator, shown, reason).await?;
         self.said_on_record(Event::Approved, &record, operator, reason).await?;
-        self.wake.notify_one();
+        self.standing.wake.notify_one();
         Ok(record)
     }
 
@@ -213,7 +213,7 @@ impl Gate {
             None => Event::Unfrozen,
         };
         self.freeze_on_record(event, &freeze, operator).await?;
-        self.wake.notify_one();
+        self.standing.wake.notify_one();
         Ok(true)
     }
 

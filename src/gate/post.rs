@@ -57,7 +57,7 @@ impl Gate {
         let mut running = FuturesUnordered::new();
         let mut begun: HashSet<(OperationId, u32)> = HashSet::new();
         while !self.closing.is_cancelled() {
-            if self.leads.load(Ordering::Acquire) {
+            if self.standing.leads.load(Ordering::Acquire) {
                 for (record, letter) in
                     self.letters_due(RUNNING_MAX.saturating_sub(running.len())).await
                 {
@@ -294,7 +294,7 @@ impl Gate {
 
     /// Letters that this process could not deliver yet, and how old the oldest is.
     pub(super) fn count_letters(&self) {
-        let (now, leads) = (self.clock.now(), self.leads.load(Ordering::Acquire));
+        let (now, leads) = (self.clock.now(), self.standing.leads.load(Ordering::Acquire));
         let mut waiting = self.notify.waiting.lock();
         // Who does not deliver does not know; and a letter that made room for a newer one was never noted.
         waiting.retain(|_, at| leads && now.since(*at) <= notify::GIVE_UP.saturating_mul(2));

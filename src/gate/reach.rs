@@ -2,6 +2,7 @@
 //!
 //! Never says that a replica follows before its memory has the freeze; what cannot be read is not guessed.
 
+use std::fmt;
 use std::time::Duration;
 
 use crate::gate::Gate;
@@ -26,6 +27,22 @@ pub struct Reach {
     pub in_flight: Option<Counted>,
     /// What waits for a person, or was approved and waits for the freeze to end.
     pub waiting: Option<Counted>,
+}
+
+impl fmt::Display for Reach {
+    /// `followed by 4 of 4; 3 in flight will finish, 12 wait`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.replicas {
+            Some(all) => write!(f, "followed by {} of {}", all.following, all.of)?,
+            None => f.write_str("the store does not say who follows")?,
+        }
+        let count = |counted: Option<Counted>| match counted {
+            Some(Counted { count, is_whole: true }) => count.to_string(),
+            Some(Counted { count, is_whole: false }) => format!("{count} or more"),
+            None => "an unknown number".to_owned(),
+        };
+        write!(f, "; {} in flight will finish, {} wait", count(self.in_flight), count(self.waiting))
+    }
 }
 
 /// How many operations are in a scope.
@@ -54,6 +71,23 @@ impl Gate {
         // Who does not follow in time is said not to.
         let _in_time = tokio::time::timeout(FOLLOW_WITHIN, follow).await.is_ok();
         let took = self.clock.steady().saturating_sub(begun);
+        self.counted(scope, (replicas, took)).await
+    }
+
+    /// How far a freeze reaches by now.
+    pub async fn reach_now(&self, freeze: &Freeze) -> Reach {
+        let mut replicas = self.store.following().await.ok();
+        if self.freezes.is_of_this_process(&freeze.id) {
+            replicas = replicas.map(|all| Following { following: 1, ..all });
+        }
+        self.counted(&freeze.scope, (replicas, Duration::ZERO)).await
+    }
+
+    async fn counted(
+        &self,
+        scope: &FreezeScope,
+        (replicas, took): (Option<Following>, Duration),
+    ) -> Reach {
         let in_flight = self.in_scope(scope, Listed::Submitted).await.ok();
         let held = self.in_scope(scope, Listed::Held).await;
         let approved = self.in_scope(scope, Listed::Approved).await;

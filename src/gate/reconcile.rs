@@ -340,7 +340,7 @@ impl Gate {
     /// possible: this process has known of the attempt for as long by its steady clock, too.
     fn is_ripe(&self, record: &Record, site: &Site, lookup: &Lookup) -> bool {
         let steady = self.clock.steady();
-        let known = steady.saturating_sub(self.watched.since(record, steady));
+        let known = steady.saturating_sub(self.standing.watched.since(record, steady));
         let needed = lease(site).saturating_add(settle(Some(lookup)));
         known >= needed && self.clock.now() >= self.ripe(record, site, Some(lookup))
     }

@@ -62,7 +62,7 @@ impl Gate {
         let end = settling(&Told::new(ticket, Outcome::NotSent, note));
         if let Err(fault) = self.store.settle(end.clone(), None).await {
             self.tell_fault("room could not be given back yet", &fault);
-            self.unsettled.keep(end, None);
+            self.standing.unsettled.keep(end, None);
         }
     }
 
@@ -88,7 +88,7 @@ impl Gate {
         if let Err(fault) = &settled {
             // What is known of it goes on record below; the sweep tells the store again.
             self.tell_fault("an outcome could not be written down yet", fault);
-            self.unsettled.keep(end, told.answer);
+            self.standing.unsettled.keep(end, told.answer);
         }
         let is_kept = matches!(settled, Ok(Settled::Ok(_) | Settled::Fenced(_)));
         self.tell_settled(settled, told.outcome);
@@ -102,7 +102,7 @@ impl Gate {
         if let Err(fault) = written {
             self.tell_evidence_gap();
             self.tell_fault("an outcome could not be put on record", &fault);
-            self.unrecorded.keep(told.operation);
+            self.standing.unrecorded.keep(told.operation);
         }
     }
 
@@ -125,13 +125,13 @@ impl Gate {
 
     /// Tells the store the outcomes that it did not take; what it does not take now waits on.
     pub(super) async fn settle_again(&self) {
-        for (end, answer) in self.unsettled.take() {
+        for (end, answer) in self.standing.unsettled.take() {
             match self.store.settle(end.clone(), answer.as_ref()).await {
                 Ok(settled) => {
                     self.tell_settled(Ok(settled), end.outcome);
-                    self.unrecorded.keep(end.op);
+                    self.standing.unrecorded.keep(end.op);
                 }
-                Err(_) => self.unsettled.keep(end, answer),
+                Err(_) => self.standing.unsettled.keep(end, answer),
             }
         }
     }

@@ -69,7 +69,7 @@ impl Gate {
     ) -> impl FnOnce(Ended) + Send + 'static + use<> {
         let mut entry = evidence.entry(Event::Ended, Verdict::Allow, &self.policy_digest);
         let (audit, telemetry) = (self.audit.clone(), self.telemetry.clone());
-        let (clock, closing) = (self.clock.clone(), self.closing.clone());
+        let (clock, closing) = (self.clock.clone(), self.standing.stopping.clone());
         let upstream = evidence.upstream_name.clone().unwrap_or_default();
         move |ended| {
             // At the end of the process its agents are let go, and do not leave.

@@ -53,6 +53,7 @@ impl Gate {
             Box::pin(self.lead_until_closed()),
             Box::pin(self.end_until_closed()),
             Box::pin(self.nudge_until_closed()),
+            Box::pin(self.borrow_until_closed()),
             Box::pin(self.post_until_closed()),
             Box::pin(self.run_until_closed()),
             Box::pin(self.seek_until_closed()),
@@ -64,7 +65,7 @@ impl Gate {
 
     async fn seek_until_closed(&self) {
         while !self.closing.is_cancelled() {
-            if self.leads.load(Ordering::Acquire) {
+            if self.standing.leads.load(Ordering::Acquire) {
                 self.seek().await;
             }
             tokio::select! {
@@ -84,7 +85,7 @@ impl Gate {
             let leads = self.store.leads().await.unwrap_or(true);
             turn = if leads { 0 } else { turn.wrapping_add(1) };
             let is_due = turn.is_multiple_of(LOOK_ALL_THE_SAME);
-            self.leads.store(leads || is_due, Ordering::Release);
+            self.standing.leads.store(leads || is_due, Ordering::Release);
             tokio::select! {
                 () = tokio::time::sleep(SWEEP_EVERY) => {}
                 () = self.closing.cancelled() => {}
@@ -96,7 +97,7 @@ impl Gate {
         while !self.closing.is_cancelled() {
             self.settle_again().await;
             self.record_again().await;
-            if self.leads.load(Ordering::Acquire) {
+            if self.standing.leads.load(Ordering::Acquire) {
                 self.end_what_is_over().await;
             }
             tokio::select! {
@@ -124,13 +125,14 @@ impl Gate {
         let (mut told, mut is_woken) = (HashMap::new(), true);
         while !self.closing.is_cancelled() {
             // Whoever took an approval runs it; what then waits is the turn of the one that looks.
-            let looks = std::mem::take(&mut is_woken) || self.leads.load(Ordering::Acquire);
+            let looks =
+                std::mem::take(&mut is_woken) || self.standing.leads.load(Ordering::Acquire);
             let mut waiting =
                 VecDeque::from(if looks { self.approved().await } else { Vec::new() });
             told.retain(|op, _| waiting.iter().any(|record| record.op == *op));
             waiting.retain(|record| !begun.contains(&record.op));
             // A turn that nobody asked for is due after a second.
-            let due = tokio::time::timeout(SWEEP_EVERY, self.wake.notified());
+            let due = tokio::time::timeout(SWEEP_EVERY, self.standing.wake.notified());
             tokio::pin!(due);
             loop {
                 while running.len() < RUNNING_MAX

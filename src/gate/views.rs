@@ -41,6 +41,19 @@ pub struct Opened {
     pub facts: Facts,
 }
 
+/// The road to an upstream, as an operator looks at it.
+#[derive(Debug, Clone)]
+pub struct RoadSeen {
+    /// Which upstream.
+    pub name: Arc<str>,
+    /// What its breaker says.
+    pub shown: Shown,
+    /// Its actions whose own breaker is not closed.
+    pub shut: Vec<(Arc<str>, Shown)>,
+    /// How many calls are on it.
+    pub lanes: crate::breaker::lanes::Seen,
+}
+
 impl Gate {
     /// What a held call would send, and who asked; `None` when it is not kept any more.
     pub async fn opened(&self, op: OperationId) -> Option<Opened> {
@@ -76,13 +89,16 @@ impl Gate {
         self.sites.get(upstream).map(|site| site.breaker.shown())
     }
 
-    /// Every upstream and its breaker, by name.
-    pub fn roads(&self) -> Vec<(Arc<str>, Shown)> {
-        let shown = |(name, site): (&Arc<str>, &crate::gate::Site)| {
-            (Arc::clone(name), site.breaker.shown())
+    /// Every upstream's road, by name.
+    pub fn roads(&self) -> Vec<RoadSeen> {
+        let seen = |(name, site): (&Arc<str>, &crate::gate::Site)| RoadSeen {
+            name: Arc::clone(name),
+            shown: site.breaker.shown(),
+            shut: site.breaker.actions_shown(),
+            lanes: site.lanes.seen(),
         };
-        let mut roads: Vec<_> = self.sites.iter().map(shown).collect();
-        roads.sort_by(|one, other| one.0.cmp(&other.0));
+        let mut roads: Vec<_> = self.sites.iter().map(seen).collect();
+        roads.sort_by(|one, other| one.name.cmp(&other.name));
         roads
     }
 

@@ -4,51 +4,31 @@
 //! governor computes; the state is ours, because its own stores can neither give back what another
 //! rate refused, nor be bounded.
 
-use std::cell::Cell;
-use std::collections::HashMap;
-use std::fmt;
-use std::hash::{Hash, Hasher};
-use std::num::NonZeroU32;
+use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use governor::middleware::StateInformationMiddleware;
-use governor::nanos::Nanos;
-use governor::state::StateStore;
-use governor::{Quota, RateLimiter};
 use parking_lot::Mutex;
 use smallvec::SmallVec;
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 
+use super::cells::{Cells, Next, SWEEP_EVERY, Seen, Wants};
+use super::counted::Counted;
+use super::lease::{Leftovers, Wish};
+use super::rule::{Asked, Rule, Way};
 use crate::call::{Call, Caller};
 use crate::clock::Clock;
-use crate::limits::rule::{Across, Asked, Rule, refill};
 use crate::refusal::{RateFields, Refusal, seconds};
-use crate::store::RateUse;
-
-/// BOUND: keys that are not idle, some 120 bytes each: 12 MB at worst.
-const KEYS_MAX: usize = 100_000;
-/// BOUND: a full map is searched for idle keys at most this often.
-const SWEEP_EVERY: Duration = Duration::from_secs(1);
-
-type Limiter = RateLimiter<Slot, Staging, Dial, StateInformationMiddleware>;
+use crate::store::{Lent, RateUse};
 
 /// The rates of one configuration.
 #[derive(Debug)]
 pub struct Rates {
     rules: Vec<Counted>,
     cells: Arc<Mutex<Cells>>,
+    news: Arc<News>,
     clock: Clock,
-}
-
-#[derive(Debug)]
-struct Counted {
-    rule: Rule,
-    limiter: Limiter,
-    /// `"agent";q=600;w=60`
-    policy: String,
-    /// From empty to full: no cell is owed more.
-    span: u64,
 }
 
 /// What was taken, told by the rate with the least room; `None` when no rate applied.
@@ -62,19 +42,31 @@ struct Room {
     full_in: Duration,
 }
 
-/// What survives a reload: when each key's room is whole again, in nanoseconds of the steady clock,
-/// which nobody can set.
-struct Cells {
-    dial: Dial,
-    full_at: HashMap<Box<[u8]>, u64>,
-    swept: Option<Duration>,
-    scratch: Vec<u8>,
+/// Why a call has no room.
+#[derive(Debug, Clone)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "refused is what many are in a flood: no allocation for it"
+)]
+pub enum NoRoom {
+    /// There is none; this is what it is told.
+    Full(Refusal),
+    /// The store is being asked: [`Rates::heard`] tells when it has answered.
+    Asked,
 }
 
-impl fmt::Debug for Cells {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Cells").field("keys", &self.full_at.len()).finish_non_exhaustive()
-    }
+enum Short {
+    Full(Full),
+    Asked(Wants),
+}
+
+/// Who waits for whom.
+#[derive(Debug, Default)]
+struct News {
+    /// The store is to be asked.
+    wants: Notify,
+    /// It has answered.
+    heard: Notify,
 }
 
 impl Rates {
@@ -82,20 +74,31 @@ impl Rates {
     pub fn new(rules: Vec<Rule>, clock: Clock, before: Option<&Self>) -> Self {
         let cells = before
             .map_or_else(|| Arc::new(Mutex::new(Cells::new())), |rates| Arc::clone(&rates.cells));
+        let news = before.map_or_else(Arc::default, |rates| Arc::clone(&rates.news));
         // governor counts from the moment that a limiter is made; all of ours count from the clock's zero.
         let held = cells.lock();
-        held.dial.0.store(0, Ordering::Relaxed);
+        held.dial.zero();
         let rules = rules.into_iter().map(|rule| Counted::new(rule, held.dial.clone())).collect();
         drop(held);
-        Self { rules, cells, clock }
+        Self { rules, cells, news, clock }
+    }
+
+    /// With others: what a fleet counts is borrowed from the store, not counted here.
+    #[must_use]
+    pub fn borrowing(mut self) -> Self {
+        let held = self.cells.lock();
+        held.dial.zero();
+        self.rules.iter_mut().for_each(|counted| counted.borrow(&held.dial));
+        drop(held);
+        self
     }
 
     /// Takes one call's room from every rate that applies, or from none.
     ///
     /// # Errors
     ///
-    /// `rate_limited`, for as long as the slowest of them needs.
-    pub fn take(&self, call: &Call, caller: &Caller) -> Result<Taken, Refusal> {
+    /// [`NoRoom`]: `rate_limited`, for as long as the slowest of them needs, or the store is being asked.
+    pub fn take(&self, call: &Call, caller: &Caller) -> Result<Taken, NoRoom> {
         if self.rules.is_empty() {
             return Ok(Taken::default());
         }
@@ -105,14 +108,24 @@ impl Rates {
         let result = self.take_locked(&mut cells, &mut scratch, now, &Asked { call, caller });
         cells.scratch = scratch;
         drop(cells);
-        result.map(Taken).map_err(|full| self.refusal(full))
+        match result {
+            Ok((least, wants)) => {
+                self.want(wants);
+                Ok(Taken(least))
+            }
+            Err(Short::Full(full)) => Err(NoRoom::Full(self.refusal(full))),
+            Err(Short::Asked(wants)) => {
+                self.want(wants);
+                Err(NoRoom::Asked)
+            }
+        }
     }
 
-    /// What an effect takes from the rates that the store counts.
+    /// What an effect takes from the rates that the store counts with its reservation.
     pub fn shared(&self, call: &Call, caller: &Caller) -> Vec<RateUse> {
         let asked = Asked { call, caller };
         let shared = self.rules.iter().filter(|counted| {
-            counted.rule.across == Across::Fleet && counted.rule.names(call.class)
+            counted.rule.way() == Way::Reserved && counted.rule.names(call.class)
         });
         shared.map(|counted| counted.shared(&asked)).collect()
     }
@@ -128,12 +141,12 @@ impl Rates {
     /// Whether there is room for a call now; nothing is taken.
     pub fn has_room(&self, call: &Call, caller: &Caller) -> bool {
         let (mut cells, mut key) = (self.cells.lock(), Vec::new());
-        let now = cells.set(self.clock.steady());
-        self.rules.iter().filter(|counted| counted.rule.applies(call.class)).all(|counted| {
+        let now = self.clock.steady();
+        cells.set(now);
+        self.rules.iter().filter(|counted| counted.applies(call.class)).all(|counted| {
             key.clear();
             counted.rule.key(&Asked { call, caller }, &mut key);
-            let known = cells.known(&key, now.saturating_add(counted.span));
-            counted.limiter.check_key(&Slot { known, next: Cell::new(now) }).is_ok()
+            matches!(counted.look(&mut cells, &key, now), Seen::Room(..))
         })
     }
 
@@ -143,53 +156,52 @@ impl Rates {
         scratch: &mut Vec<u8>,
         now: Duration,
         asked: &Asked<'_>,
-    ) -> Result<Option<Room>, Full> {
-        let now_nanos = cells.set(now);
+    ) -> Result<(Option<Room>, Wants), Short> {
+        cells.set(now);
         scratch.clear();
-        let mut staged: SmallVec<[(std::ops::Range<usize>, u64); 8]> = SmallVec::new();
+        let mut staged: SmallVec<[(Range<usize>, Next); 8]> = SmallVec::new();
         let (mut least, mut full): (Option<Room>, Option<Full>) = (None, None);
-        let mut new = 0_usize;
-        for (index, counted) in self.rules.iter().enumerate() {
-            if !counted.rule.applies(asked.call.class) {
+        let (mut new, mut is_asked) = (0_usize, false);
+        for (rule, counted) in self.rules.iter().enumerate() {
+            if !counted.applies(asked.call.class) {
                 continue;
             }
             let begin = scratch.len();
             counted.rule.key(asked, scratch);
             let key = begin..scratch.len();
-            let most = now_nanos.saturating_add(counted.span);
-            let known = scratch.get(key.clone()).and_then(|key| cells.known(key, most));
-            let slot = Slot { known, next: Cell::new(now_nanos) };
-            match counted.limiter.check_key(&slot) {
-                Ok(state) => {
-                    let next = slot.next.get();
+            match counted.look(cells, scratch.get(key.clone()).unwrap_or_default(), now) {
+                Seen::Room(next, (remaining, full_in)) => {
+                    new = new.saturating_add(usize::from(next.is_new()));
                     staged.push((key, next));
-                    new = new.saturating_add(usize::from(known.is_none()));
-                    let full_in = Duration::from_nanos(next.saturating_sub(now_nanos));
-                    let remaining = state.remaining_burst_capacity();
-                    let room = Room { rule: index, remaining, full_in };
-                    if least.is_none_or(|other| room.remaining < other.remaining) {
-                        least = Some(room);
+                    if least.is_none_or(|other| remaining < other.remaining) {
+                        least = Some(Room { rule, remaining, full_in });
                     }
                 }
-                Err(until) => {
-                    let wait = until.wait_time_from(Nanos::from(now_nanos));
+                Seen::Full(wait) => {
                     if full.is_none_or(|other| wait > other.wait) {
-                        full = Some(Full { rule: index, wait });
+                        full = Some(Full { rule, wait });
                     }
+                }
+                Seen::Asked => {
+                    is_asked = true;
+                    staged.push((key, Next::Asked));
                 }
             }
         }
         if let Some(full) = full {
-            return Err(full);
+            return Err(Short::Full(full));
+        }
+        if !cells.has_room_for(new, now) {
+            // Whoever is new waits; nobody who is counted is forgotten.
+            let rule = least.map_or(0, |room| room.rule);
+            return Err(Short::Full(Full { rule, wait: SWEEP_EVERY }));
         }
         let staged =
             staged.iter().filter_map(|(key, next)| Some((scratch.get(key.clone())?, *next)));
-        if !cells.has_room_for(new, now) {
-            // Whoever is new waits; nobody who is counted is forgotten.
-            return Err(Full { rule: least.map_or(0, |room| room.rule), wait: SWEEP_EVERY });
+        match is_asked {
+            true => Err(Short::Asked(cells.wait(staged))),
+            false => Ok((least, cells.take(staged, now))),
         }
-        staged.for_each(|(key, next)| cells.keep(key, next));
-        Ok(least)
     }
 
     fn refusal(&self, full: Full) -> Refusal {
@@ -215,7 +227,53 @@ impl Rates {
 
     /// How many keys are remembered.
     pub fn keys(&self) -> usize {
-        self.cells.lock().full_at.len()
+        let cells = self.cells.lock();
+        cells.keys().saturating_add(cells.leases.keys())
+    }
+
+    fn want(&self, wants: Wants) {
+        match wants {
+            Wants::Nothing => {}
+            Wants::ToBorrow => self.news.wants.notify_one(),
+        }
+    }
+
+    /// Whether any rate is borrowed.
+    pub fn borrows(&self) -> bool {
+        self.rules.iter().any(|counted| counted.way == Way::Lent)
+    }
+
+    /// Until something is to be borrowed.
+    pub fn wanted(&self) -> Notified<'_> {
+        self.news.wants.notified()
+    }
+
+    /// Until the store has answered what is being asked.
+    pub fn heard(&self) -> Notified<'_> {
+        self.news.heard.notified()
+    }
+
+    /// What to ask the store for now.
+    pub fn wishes(&self) -> Vec<Wish> {
+        self.cells.lock().leases.wishes()
+    }
+
+    /// What to give back to it.
+    pub fn leftovers(&self, which: Leftovers) -> Vec<Wish> {
+        self.cells.lock().leases.leftovers(self.clock.steady(), which)
+    }
+
+    /// What it said; whether it had been silent.
+    pub fn answered(&self, wishes: &[Wish], lent: Option<&[Lent]>) -> bool {
+        let mut cells = self.cells.lock();
+        let was_alone = cells.leases.is_alone();
+        match lent {
+            Some(lent) => cells.leases.answered(wishes, lent, self.clock.steady()),
+            None => cells.leases.not_answered(wishes),
+        }
+        drop(cells);
+        self.news.heard.notify_waiters();
+        was_alone
     }
 }
 
@@ -225,135 +283,17 @@ struct Full {
     wait: Duration,
 }
 
-impl Cells {
-    fn new() -> Self {
-        Self { dial: Dial::default(), full_at: HashMap::new(), swept: None, scratch: Vec::new() }
-    }
-
-    /// Turns governor's clock to `now`.
-    fn set(&self, now: Duration) -> u64 {
-        // BOUND: 146 years, so that governor's sums never overflow.
-        let nanos = now.as_nanos().min(u128::from(u64::MAX / 4));
-        let nanos = u64::try_from(nanos).unwrap_or(0);
-        self.dial.0.store(nanos, Ordering::Relaxed);
-        nanos
-    }
-
-    fn has_room_for(&mut self, new: usize, now: Duration) -> bool {
-        let fits = |len: usize| len.saturating_add(new) <= KEYS_MAX;
-        let long_ago = |swept: Duration| now.saturating_sub(swept) >= SWEEP_EVERY;
-        if !fits(self.full_at.len()) && self.swept.is_none_or(long_ago) {
-            let nanos = self.set(now);
-            self.swept = Some(now);
-            // An idle key has all its room: forgetting it changes nothing.
-            self.full_at.retain(|_, full_at| *full_at > nanos);
-        }
-        new == 0 || fits(self.full_at.len())
-    }
-
-    /// When the room of `key` is whole again. No later than `most`: when the rule became faster,
-    /// nothing is owed beyond empty, and that is kept, or it would not pass for as long as before.
-    fn known(&mut self, key: &[u8], most: u64) -> Option<u64> {
-        let full_at = self.full_at.get_mut(key)?;
-        *full_at = most.min(*full_at);
-        Some(*full_at)
-    }
-
-    fn keep(&mut self, key: &[u8], full_at: u64) {
-        match self.full_at.get_mut(key) {
-            Some(known) => *known = full_at,
-            None => {
-                self.full_at.insert(key.into(), full_at);
-            }
-        }
-    }
-}
-
-impl Counted {
-    fn new(rule: Rule, dial: Dial) -> Self {
-        let each = rule.within.checked_div(rule.count.get()).unwrap_or(rule.within);
-        let quota = Quota::with_period(each)
-            .unwrap_or_else(|| Quota::per_second(NonZeroU32::MIN))
-            .allow_burst(rule.burst);
-        let limiter = Limiter::new(quota, Staging, dial);
-        let policy =
-            format!("\"{}\";q={};w={}", rule.name, rule.count, rule.within.as_secs().max(1));
-        let span = refill(rule.count, rule.within, rule.burst).as_nanos();
-        let span = u64::try_from(span).unwrap_or(u64::MAX);
-        Self { rule, limiter, policy, span }
-    }
-
-    /// One call of it, as the store counts.
-    fn shared(&self, asked: &Asked<'_>) -> RateUse {
-        let rule = &self.rule;
-        let mut key = Vec::with_capacity(64);
-        rule.key(asked, &mut key);
-        let micros = |span: Duration| i64::try_from(span.as_micros()).unwrap_or(i64::MAX);
-        let each = rule.within.checked_div(rule.count.get()).unwrap_or(rule.within);
-        let (every, burst) =
-            (micros(each).max(1), micros(refill(rule.count, rule.within, rule.burst)));
-        RateUse { name: rule.name.clone(), key: key.into(), every, burst }
-    }
-}
-
-/// The state of one key while all rates are asked; kept only when all agree.
-#[derive(Debug, Clone)]
-struct Slot {
-    known: Option<u64>,
-    next: Cell<u64>,
-}
-
-impl PartialEq for Slot {
-    fn eq(&self, other: &Self) -> bool {
-        self.known == other.known
-    }
-}
-
-impl Eq for Slot {}
-
-impl Hash for Slot {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.known.hash(state);
-    }
-}
-
-/// governor's view of the state: read from the slot, written back to the slot.
-#[derive(Debug)]
-struct Staging;
-
-impl StateStore for Staging {
-    type Key = Slot;
-
-    fn measure_and_replace<T, F, E>(&self, slot: &Slot, f: F) -> Result<T, E>
-    where
-        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
-    {
-        let (told, next) = f(slot.known.map(Nanos::from))?;
-        slot.next.set(next.into());
-        Ok(told)
-    }
-}
-
-/// governor's clock: nanoseconds since the cells' epoch, set once for all rates of a call.
-#[derive(Debug, Clone, Default)]
-struct Dial(Arc<AtomicU64>);
-
-impl governor::clock::Clock for Dial {
-    type Instant = Nanos;
-
-    fn now(&self) -> Nanos {
-        Nanos::from(self.0.load(Ordering::Relaxed))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+    use std::sync::atomic::Ordering;
+
     use super::*;
     use crate::action::Owner;
     use crate::call::Class;
     use crate::call::sample;
     use crate::clock::Timestamp;
+    use crate::limits::cells::KEYS_MAX;
     use crate::limits::rule::read;
     use crate::refusal::Code;
     use crate::yaml;
@@ -378,8 +318,13 @@ mod tests {
         sample::call(sample::action("shop.order.retrieve", class, Owner::Public))
     }
 
-    fn seconds_to_wait(result: Result<Taken, Refusal>) -> u64 {
-        let refusal = result.unwrap_err();
+    fn refused(result: Result<Taken, NoRoom>) -> Refusal {
+        let NoRoom::Full(refusal) = result.unwrap_err() else { unreachable!() };
+        refusal
+    }
+
+    fn seconds_to_wait(result: Result<Taken, NoRoom>) -> u64 {
+        let refusal = refused(result);
         assert_eq!(refusal.code, Code::RateLimited);
         refusal.retry_after.map(seconds).unwrap()
     }
@@ -396,7 +341,7 @@ mod tests {
             let full_in = 3 - remaining;
             assert_eq!(fields.state, format!("\"agent\";r={remaining};t={full_in}"));
         }
-        let refusal = rates.take(&read, &caller).unwrap_err();
+        let refusal = refused(rates.take(&read, &caller));
         assert_eq!(refusal.retry_after, Some(Duration::from_secs(1)));
         assert_eq!(refusal.rate.unwrap().state, "\"agent\";r=0;t=1");
         clock.turn(Duration::from_millis(999));
@@ -438,7 +383,7 @@ mod tests {
         );
         let (read, caller) = (call(Class::Read), sample::caller("bot", None));
         assert!(rates.take(&read, &caller).is_ok());
-        let refusal = rates.take(&read, &caller).unwrap_err();
+        let refusal = refused(rates.take(&read, &caller));
         assert!(refusal.detail.contains("(long)"), "{}", refusal.detail);
         assert_eq!(refusal.retry_after, Some(Duration::from_secs(3600)));
     }
@@ -488,7 +433,7 @@ mod tests {
         );
         let caller = sample::caller("bot", None);
         for _ in 0..5 {
-            assert_eq!(rates.take(&call(Class::Read), &caller), Ok(Taken(None)));
+            assert_eq!(rates.take(&call(Class::Read), &caller).unwrap(), Taken(None));
         }
         assert!(rates.take(&call(Class::Financial), &caller).is_ok());
         assert!(rates.take(&call(Class::Communication), &caller).is_err());
@@ -570,14 +515,13 @@ mod tests {
         let rule = rules(good).unwrap().remove(0);
         assert_eq!((rule.count.get(), rule.within.as_secs(), rule.burst.get()), (600, 60, 100));
         for (text, words) in [
-            ("[{ name: x, per: agent, rate: 10/h, across: fleet }]", "`fleet` counts effects"),
             (
-                "[{ name: x, per: agent, rate: 10/h, classes: [read, write], across: fleet }]",
-                "`fleet` counts effects",
+                "[{ name: x, per: agent, rate: 10/h, classes: [write], across: fleet, store_down: 5% }]",
+                "only for `across: fleet` rates that replicas borrow from",
             ),
             (
-                "[{ name: x, per: action, rate: 10/h, classes: [write], across: fleet }]",
-                "counts per agent, customer or tenant",
+                "[{ name: x, per: agent, rate: 10/h, across: fleet, store_down: 101% }]",
+                "expected `0%` to `100%`",
             ),
             ("[{ name: x, per: agent, rate: 10/h, across: all }]", "expected `fleet`"),
             ("[{ name: x, per: agnet, rate: 10/h }]", "expected one of agent, customer"),

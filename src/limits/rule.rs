@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::call::{Call, Caller, Class};
 use crate::value::piece;
-use crate::yaml::{Faults, Node, Section, Shape};
+use crate::yaml::{Faults, Node, Shape};
 
 /// BOUND: rates in one configuration; a call takes from each that applies.
 const RULES_MAX: usize = 32;
@@ -26,6 +26,8 @@ pub struct Rule {
     pub classes: Vec<Class>,
     /// Where it is counted.
     pub across: Across,
+    /// Percent of it that one process may use by itself while the store does not answer.
+    pub store_down: u8,
 }
 
 /// Where a rate is counted.
@@ -34,8 +36,19 @@ pub enum Across {
     /// In this process.
     #[default]
     Process,
-    /// By all replicas together, in the store: with each effect's reservation.
+    /// By all replicas together.
     Fleet,
+}
+
+/// How a rate is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// In this process.
+    Here,
+    /// In the store, with each effect's reservation: exact.
+    Reserved,
+    /// In the store, which lends calls to each replica ahead of their use.
+    Lent,
 }
 
 /// What a rate counts apart.
@@ -130,30 +143,39 @@ fn read_rule(faults: &Faults, node: &Node, key: &str) -> Option<Rule> {
         )),
     });
     let across = across.unwrap_or_default();
-    if across == Across::Fleet {
-        shareable(&section, per, classes.as_deref());
-    }
+    let store_down = section.optional("store_down", |node| read_share(node.text()?));
     let (count, within) = rate?;
     let burst = burst.unwrap_or(count);
     if refill(count, within, burst) > REFILL_MAX {
         section.fault("burst", "takes more than 30 days to come back at this rate");
     }
+    let (per, classes) = (per?, classes.unwrap_or_default());
+    let rule = Rule {
+        name: name?.into(),
+        per,
+        count,
+        within,
+        burst,
+        classes,
+        across,
+        store_down: store_down.unwrap_or(STORE_DOWN),
+    };
+    if store_down.is_some() && rule.way() != Way::Lent {
+        section.fault("store_down", NOT_LENT);
+    }
     section.finish();
-    let classes = classes.unwrap_or_default();
-    Some(Rule { name: name?.into(), per: per?, count, within, burst, classes, across })
+    Some(rule)
 }
 
-/// The store counts with each effect's reservation, among a tenant's rows.
-fn shareable(section: &Section<'_>, per: Option<Per>, classes: Option<&[Class]>) {
-    if per.is_some_and(|per| !matches!(per, Per::Agent | Per::Customer | Per::Tenant)) {
-        section.fault("across", "`fleet` counts per agent, customer or tenant");
-    }
-    if classes.is_none_or(|classes| classes.contains(&Class::Read)) {
-        section.fault(
-            "across",
-            "`fleet` counts effects: name `classes` without `read`; reads count in each process",
-        );
-    }
+/// Percent of a lent rate that one process may use by itself while the store does not answer.
+const STORE_DOWN: u8 = 25;
+const NOT_LENT: &str = "only for `across: fleet` rates that replicas borrow from: those with reads in \
+                        them, or per action, class, upstream or all";
+
+fn read_share(text: &str) -> Result<u8, String> {
+    let share = text.strip_suffix('%').and_then(|number| number.trim().parse().ok());
+    let fits = share.filter(|share| *share <= 100);
+    fits.ok_or_else(|| format!("expected `0%` to `100%`, got `{text}`"))
 }
 
 /// BOUND: a million a second is 1 us each, well above governor's nanosecond.
@@ -184,9 +206,26 @@ fn read_rate(text: &str) -> Result<(NonZeroU32, Duration), String> {
 }
 
 impl Rule {
-    /// Whether it counts calls of a class in this process.
-    pub(super) fn applies(&self, class: Class) -> bool {
-        self.across == Across::Process && self.names(class)
+    /// How it is counted. With an effect's reservation only where the store's rows of one tenant have all of
+    /// it: another tenant's may be on another node.
+    pub(super) fn way(&self) -> Way {
+        let in_a_tenant = matches!(self.per, Per::Agent | Per::Customer | Per::Tenant);
+        let has_reads = self.classes.is_empty() || self.classes.contains(&Class::Read);
+        match self.across {
+            Across::Process => Way::Here,
+            Across::Fleet if in_a_tenant && !has_reads => Way::Reserved,
+            Across::Fleet => Way::Lent,
+        }
+    }
+
+    /// So many of it, and so many at once, for one process alone; `None` when that is nothing.
+    pub(super) fn alone(&self) -> Option<(NonZeroU32, NonZeroU32)> {
+        let share = |count: NonZeroU32| {
+            let part = u64::from(count.get()).saturating_mul(u64::from(self.store_down));
+            let part = u32::try_from(part.div_ceil(100)).unwrap_or(u32::MAX);
+            NonZeroU32::new(part)
+        };
+        Some((share(self.count)?, share(self.burst)?))
     }
 
     pub(super) fn names(&self, class: Class) -> bool {

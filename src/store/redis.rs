@@ -13,6 +13,7 @@ mod claim;
 mod durable;
 mod epoch;
 mod kept;
+mod lend;
 mod line;
 mod look;
 mod met;

@@ -32,6 +32,7 @@ pub(super) struct Roads {
     shed: Counters,
     process: Gauges,
     process_max: Gauges,
+    reloads: Counters,
 }
 
 impl Telemetry {
@@ -54,6 +55,11 @@ impl Telemetry {
         self.metrics.roads.process(in_flight, max);
     }
 
+    /// A reload: `reloaded`, or `kept` when the old configuration goes on.
+    pub fn reloaded(&self, result: &'static str) {
+        self.metrics.roads.reloaded(result);
+    }
+
     /// A call that was sent away because too many were there: at an upstream, or in the process. `wants`
     /// and `why` are words of closed lists.
     pub fn shed(&self, upstream: Option<&str>, wants: &'static str, why: &'static str) {
@@ -72,6 +78,7 @@ impl Roads {
             shed: counters(r, "tollhouse_shed_total", &["at", "wants", "why"]),
             process: gauges(r, "tollhouse_calls_in_flight", &[]),
             process_max: gauges(r, "tollhouse_calls_max", &[]),
+            reloads: counters(r, "tollhouse_reloads_total", &["result"]),
         }
     }
 
@@ -92,6 +99,10 @@ impl Roads {
         set(&self.process_max, &[], max.into());
     }
 
+    pub(super) fn reloaded(&self, result: &str) {
+        add(&self.reloads, &[result], 1);
+    }
+
     pub(super) fn shed(&self, at: &str, wants: &str, why: &str) {
         add(&self.shed, &[at, wants, why], 1);
     }
@@ -108,6 +119,7 @@ pub(super) fn help(name: &str) -> &'static str {
         "upstream_lanes" => "Calls that may be under way there at once, right now",
         "upstream_waiting" => "Calls that wait for a lane",
         "shed_total" => "Calls that were sent away because too many were there",
+        "reloads_total" => "Reloads of the configuration: taken, or the old one kept",
         "calls_in_flight" => "Calls in the process",
         "calls_max" => "Calls that may be in the process at once",
         _ => "Not described",
@@ -127,6 +139,7 @@ mod tests {
         roads
             .stands("stripe", RoadStands { actions_shut: 1, in_flight: 7, lanes: 200, waiting: 2 });
         roads.process(9, 2_000);
+        roads.reloaded("kept");
         roads.shed("stripe", "read", "late");
         roads.shed("process", "effect", "full");
         let mut out = Vec::new();

@@ -138,7 +138,7 @@ async fn single(world: Arc<World>, step: Node) -> Seen {
         Some("sweep") => {
             if said("sweep").as_deref() == Some("woken") {
                 let gate = world.gate();
-                let woken = tokio::time::timeout(WAIT_MAX, gate.wake.notified()).await;
+                let woken = tokio::time::timeout(WAIT_MAX, gate.standing.wake.notified()).await;
                 assert!(woken.is_ok(), "nobody wakes the sweep for {WAIT_MAX:?}");
             }
             world.gate().sweep().await;

@@ -19,7 +19,7 @@ use tollhouse::clock::{Clock, Timestamp};
 use tollhouse::credentials::{ReadOnly, References, Vault};
 use tollhouse::facts::{self, Lookups};
 use tollhouse::freeze::Freezes;
-use tollhouse::gate::{AtDoor, Gate, Site, Unrecorded, Unsettled, Watched};
+use tollhouse::gate::{Gate, Site, Standing};
 use tollhouse::identity::{Algorithm, Config, Fetch, Identity, Issuer, KeySource};
 use tollhouse::limits::{self, Rates};
 use tollhouse::outbound::{Outbound, Upstream};
@@ -70,6 +70,7 @@ struct Keeps {
     vault: Arc<Vault>,
     outbound: Arc<Outbound>,
     audit: Arc<Audit>,
+    standing: Arc<Standing>,
 }
 
 /// How the issuer is, and how often it was asked.
@@ -184,6 +185,7 @@ impl Keeps {
             vault: Arc::new(vault(&name, clock)),
             outbound,
             audit: Arc::new(Audit::in_memory(clock.clone()).unwrap()),
+            standing: Arc::default(),
             name,
         }
     }
@@ -212,7 +214,7 @@ impl Keeps {
         Gate {
             identity: Arc::clone(&self.identity),
             catalog,
-            freezes: Freezes::new(Arc::clone(&store), clock.clone()),
+            freezes: Arc::new(Freezes::new(Arc::clone(&store), clock.clone())),
             rates: Arc::clone(&self.rates),
             alarms: Arc::clone(&self.alarms),
             process: Arc::clone(&self.process),
@@ -229,13 +231,8 @@ impl Keeps {
             audit: Arc::clone(&self.audit),
             telemetry: Arc::new(Telemetry::new(LogFormat::Off)),
             store_is_new: false,
-            watched: Watched::default(),
-            unsettled: Unsettled::default(),
-            unrecorded: Unrecorded::default(),
-            at_door: AtDoor::default(),
-            leads: AtomicBool::new(true),
-            wake: Arc::default(),
-            closing: tokio_util::sync::CancellationToken::new(),
+            standing: Arc::clone(&self.standing),
+            closing: self.standing.stopping.child_token(),
             store,
             clock,
         }

@@ -87,6 +87,7 @@ fn row(route: &Route) -> Option<Row> {
             body: |_| json!({ "outcome": "done", "reason": "looked at the shop" }),
             ..PLAIN
         },
+        ("POST", "/v1/reload") => PLAIN,
         ("POST", "/v1/store/clear") => {
             Row { body: |_| json!({ "reason": "nothing was lost" }), ..PLAIN }
         }

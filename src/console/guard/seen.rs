@@ -96,7 +96,7 @@ impl Console {
     pub async fn operation(&self, signed: &Signed, id: &str) -> Result<Arc<Record>, Response> {
         let op = OperationId::parse(id)
             .ok_or_else(|| problem(400, "expected an operation as `op_..`"))?;
-        let record = self.gate.approvals.show(op).await.map_err(objection)?;
+        let record = self.gate().approvals.show(op).await.map_err(objection)?;
         if signed.sees(&record) { Ok(record) } else { Err(objection(Objection::Unknown)) }
     }
 
@@ -110,14 +110,14 @@ impl Console {
         signed: &Signed,
         state: Option<&str>,
     ) -> Result<Vec<Arc<Record>>, Response> {
-        let all = self.gate.approvals.list(state).await.map_err(objection)?;
+        let all = self.gate().approvals.list(state).await.map_err(objection)?;
         Ok(all.into_iter().filter(|record| signed.sees(record)).collect())
     }
 
     /// Puts on record that they asked for what is not theirs. `what` is our own word for it.
     pub async fn forbidden(&self, signed: &Signed, what: &str) {
         let by = (Some(&*signed.operator().name), what);
-        self.gate.turned_away(Event::Forbidden, "rule", by).await;
+        self.gate().turned_away(Event::Forbidden, "rule", by).await;
     }
 
     /// What the gate said of an answer; that somebody may not give it is on record.
@@ -143,6 +143,6 @@ impl Console {
             let theirs = signed.sees_freeze(&freeze);
             (theirs != Theirs::Nothing).then_some((freeze, theirs))
         };
-        self.gate.freezes.list().into_iter().filter_map(judged).collect()
+        self.gate().freezes.list().into_iter().filter_map(judged).collect()
     }
 }

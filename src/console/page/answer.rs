@@ -52,7 +52,7 @@ pub async fn approve(
         return Err(refused(&console, &signed, &record, "the reason is too long").await);
     };
     // SECURITY: the browser asked for it as well; a browser is not what decides.
-    if made::is_large(&console.gate, &record, &console.confirm_over) {
+    if made::is_large(&console.gate(), &record, &console.confirm_over) {
         let is_meant = |amount| is_typed(amount, form.one("amount").unwrap_or_default());
         if reason.is_empty() {
             return Err(refused(&console, &signed, &record, "a large sum needs a reason").await);
@@ -62,7 +62,7 @@ pub async fn approve(
             return Err(refused(&console, &signed, &record, why).await);
         }
     }
-    match console.gate.approve(record.op, signed.operator(), digest, reason).await {
+    match console.gate().approve(record.op, signed.operator(), digest, reason).await {
         Ok(record) => Ok(see_other(&format!("/holds/{}", record.op))),
         Err(why) => Err(objected(&console, &signed, &record, ("approve", why, &form)).await),
     }
@@ -80,7 +80,7 @@ pub async fn deny(
             refused(&console, &signed, &record, "a no needs a reason: the agent reads it").await
         );
     };
-    match console.gate.deny(record.op, signed.operator(), reason).await {
+    match console.gate().deny(record.op, signed.operator(), reason).await {
         Ok(record) => Ok(see_other(&format!("/holds/{}", record.op))),
         Err(why) => Err(objected(&console, &signed, &record, ("deny", why, &form)).await),
     }
@@ -182,8 +182,13 @@ pub async fn freeze(State(console): Shared, signed: Signed, form: Form) -> Said 
         console.forbidden(&signed, "freeze").await;
         return Err(again(super::hold::capital(&why)).await);
     }
-    match console.gate.freeze(scope, span, reason, signed.operator()).await {
-        Ok(freeze) => Ok(see_other(&format!("/controls#{}", address(&freeze.id)))),
+    let begun = console.gate().clock.steady();
+    match console.gate().freeze(scope, span, reason, signed.operator()).await {
+        Ok(freeze) => {
+            // The page that follows says who follows: it waits for them as long as the command does.
+            console.gate().reach(&freeze.scope, begun).await;
+            Ok(see_other(&format!("/controls#{}", address(&freeze.id))))
+        }
         Err(_) => Err(console.instead(&signed, StatusCode::SERVICE_UNAVAILABLE).await),
     }
 }
@@ -202,7 +207,7 @@ pub async fn lift(State(console): Shared, signed: Signed, Path(id): Path<String>
             return Err(console.instead(&signed, StatusCode::NOT_FOUND).await);
         }
     }
-    match console.gate.unfreeze(&id, signed.operator()).await {
+    match console.gate().unfreeze(&id, signed.operator()).await {
         Ok(true) => Ok(see_other("/controls")),
         Ok(false) => Err(console.instead(&signed, StatusCode::NOT_FOUND).await),
         Err(_) => Err(console.instead(&signed, StatusCode::SERVICE_UNAVAILABLE).await),
@@ -233,7 +238,7 @@ pub async fn resolve(
         made: made.map(|made| crate::redact::bounded(made, 120).into()),
         is_forced: form.one("force") == Some("yes"),
     };
-    match console.gate.resolve(record.op, signed.operator(), &word).await {
+    match console.gate().resolve(record.op, signed.operator(), &word).await {
         Ok(record) => Ok(see_other(&format!("/operations/{}", record.op))),
         Err(why) => Err(objected(&console, &signed, &record, ("resolve", why, &form)).await),
     }

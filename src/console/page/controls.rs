@@ -8,8 +8,10 @@ use super::parts::{
     Icon, Status, icon, id, minute, money, name, recent, said, sentence, shape, span, status,
     tinted,
 };
+use super::roads::roads;
 use crate::breaker::Shown;
 use crate::contract::{Budget, Over, Room};
+use crate::gate::RoadSeen;
 use crate::store::{Freeze, Stops};
 
 /// What can be stopped, and what is.
@@ -25,8 +27,10 @@ pub struct ControlsView {
     pub lifting: Option<String>,
     /// Whether the viewer may lift freezes at all.
     pub may_lift: bool,
-    /// Each upstream's road, and what its breaker says.
-    pub roads: Vec<(String, Shown)>,
+    /// How far each freeze reaches now, by its id: who follows, what is in flight, what waits.
+    pub reaches: Vec<(Box<str>, String)>,
+    /// Each upstream's road.
+    pub roads: Vec<RoadSeen>,
     /// Budgets as contracts have them: for what, and how much.
     pub budgets: Vec<(String, Budget)>,
     /// Why the last form was not taken.
@@ -53,7 +57,7 @@ pub fn controls(frame: &Frame, seen: &ControlsView) -> View {
         title: "Controls".to_owned(),
         main: html!(
             (page_head("Controls", &lede, frame.now)) (error) r#"<div id="controls" data-swap-idle>"# (figures(frame, seen))
-            (freezes(frame, seen)) (brakes(frame, seen)) (breakers(seen)) (budgets(seen)) "</div>"
+            (freezes(frame, seen)) (brakes(frame, seen)) (roads(&seen.roads)) (budgets(seen)) "</div>"
         ),
         keys: Keys::Places,
     }
@@ -66,8 +70,8 @@ fn figures(frame: &Frame, seen: &ControlsView) -> Html {
             html!((said(Status::Frozen, &html!((many) " frozen"))) " <small>until somebody lets it run</small>")
         }
     };
-    let open = seen.roads.iter().filter(|(_, shown)| *shown == Shown::Open).count();
-    let half = seen.roads.iter().filter(|(_, shown)| *shown == Shown::HalfOpen).count();
+    let open = seen.roads.iter().filter(|road| road.shown == Shown::Open).count();
+    let half = seen.roads.iter().filter(|road| road.shown == Shown::HalfOpen).count();
     let closed = seen.roads.len().saturating_sub(open).saturating_sub(half);
     let breakers = match (open, half) {
         (0, 0) => html!("All closed <small>calls pass to " (closed) "</small>"),
@@ -148,6 +152,9 @@ fn stopped(frame: &Frame, seen: &ControlsView, freeze: &Freeze, how: Seen) -> Ht
         }
         true => (tinted(Status::Waiting, &"Held"), "Release…", "an operator releases it"),
     };
+    let reach = seen.reaches.iter().find(|(id, _)| *id == freeze.id);
+    let reach =
+        reach.map(|(_, words)| html!(r#"<br><span class="sub">"# (words.as_str()) "</span>"));
     let may = seen.may_lift && how == Seen::Whole;
     let action = if may {
         html!(
@@ -161,7 +168,7 @@ fn stopped(frame: &Frame, seen: &ControlsView, freeze: &Freeze, how: Seen) -> Ht
         (may && seen.lifting.as_deref() == Some(&*freeze.id)).then(|| lift_form(frame, freeze));
     html!(
         "<tr id=\"" (freeze.id.as_ref()) r#""><th scope="row">"# (scope(freeze)) r#"</th><td data-label="State">"#
-        (state) (until) r#"</td><td data-label="Since">"# (why) r#"</td><td class="num">"#
+        (state) (until) (reach) r#"</td><td data-label="Since">"# (why) r#"</td><td class="num">"#
         (action) "</td></tr>" (open)
     )
 }
@@ -262,23 +269,6 @@ fn lift_form(frame: &Frame, freeze: &Freeze) -> Html {
         (span(frame.now.since(freeze.at))) r#". Calls pass at once, on every replica; approved holds that waited for it run."#
         r#"</p><div class="act-form-in"><button class="button">"# (icon(Icon::Running))
         r#"Let it run again</button><a class="button" href="/controls">Keep it frozen</a></div></form></td></tr>"#
-    )
-}
-
-fn breakers(seen: &ControlsView) -> Html {
-    let rows = each(&seen.roads, |(upstream, shown)| {
-        let state = match shown {
-            Shown::Closed => status(Status::Closed),
-            Shown::HalfOpen => status(Status::HalfOpen),
-            Shown::Open => tinted(Status::Open, &Status::Open.word()),
-        };
-        html!(r#"<tr><th scope="row">"# (name(upstream)) r#"</th><td data-label="State">"# (state) "</td></tr>")
-    });
-    html!(
-        r#"<section class="block" aria-labelledby="br"><div class="block-head"><h2 id="br">Breakers</h2><p>they open by "#
-        "themselves when an upstream fails in a row, and try again after a pause</p></div>"
-        r#"<table class="card table stack"><thead><tr><th scope="col">Upstream</th><th scope="col">State on this replica"#
-        "</th></tr></thead><tbody>" (rows) "</tbody></table></section>"
     )
 }
 

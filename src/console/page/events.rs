@@ -67,7 +67,7 @@ pub async fn events(
     // BOUND: what a slow browser did not take yet.
     let (out, taken) = mpsc::channel(32);
     let stream = Stream {
-        changes: console.gate.store.changes(),
+        changes: console.gate().store.changes(),
         frozen: frozen(&console, &signed),
         calls: calls(&console),
         number: 0,
@@ -90,7 +90,7 @@ fn frozen(console: &Console, signed: &Signed) -> Vec<String> {
 }
 
 fn calls(console: &Console) -> u64 {
-    let totals = console.gate.telemetry.totals();
+    let totals = console.gate().telemetry.totals();
     totals.calls.iter().flatten().fold(0, |sum, calls| sum.saturating_add(*calls))
 }
 
@@ -104,7 +104,7 @@ struct Over;
 
 impl Stream {
     async fn run(mut self, begins: Begins) {
-        let closing = self.console.gate.closing.clone();
+        let closing = self.console.gate().closing.clone();
         let session = self.signed.session().cloned();
         let ended = async {
             match &session {
@@ -121,7 +121,7 @@ impl Stream {
     }
 
     async fn tell(&mut self, begins: Begins) -> Result<(), Over> {
-        let at = self.console.gate.clock.now().to_string();
+        let at = self.console.gate().clock.now().to_string();
         // The HTML standard, 9.2.6: after how long a browser tries again, in ms.
         self.raw("retry: 2000\n\n".to_owned()).await?;
         self.event("hello", &json!({ "at": at })).await?;
@@ -146,7 +146,7 @@ impl Stream {
     }
 
     fn session_is_over(&self) -> bool {
-        let now = self.console.gate.clock.now();
+        let now = self.console.gate().clock.now();
         let is_out = self.signed.until().is_some_and(|until| until <= now);
         is_out || self.signed.session().is_some_and(|session| !session.is_on(now))
     }
@@ -173,7 +173,7 @@ impl Stream {
 
     /// SECURITY: an operation is named only to who may see it; somebody else's is no event at all.
     async fn one(&mut self, op: OperationId) -> Result<(), Over> {
-        let Ok(record) = self.console.gate.approvals.show(op).await else { return Ok(()) };
+        let Ok(record) = self.console.gate().approvals.show(op).await else { return Ok(()) };
         if !self.signed.sees(&record) {
             return Ok(());
         }

@@ -45,7 +45,7 @@ type Shown = Result<Response, Response>;
 impl Console {
     /// What is around a view, for who asks.
     pub(super) async fn frame(&self, signed: &Signed) -> Frame {
-        let gate = &self.gate;
+        let gate = &self.gate();
         let lines = gate.approvals.lines(signed.operator()).await.unwrap_or_default();
         let seen = |theirs| if theirs == Theirs::Whole { Seen::Whole } else { Seen::Outline };
         let freezes = self.freezes(signed).into_iter();
@@ -64,13 +64,13 @@ impl Console {
 
     async fn unknown(&self, signed: &Signed) -> u64 {
         if signed.is_bound_to_no_tenant() {
-            let counts = self.gate.store.counts().await.unwrap_or_default();
+            let counts = self.gate().store.counts().await.unwrap_or_default();
             return counts
                 .iter()
                 .find(|(name, _)| *name == "unknown")
                 .map_or(0, |(_, count)| *count);
         }
-        let listed = self.gate.store.listed(Listed::Unknown, ROWS).await.unwrap_or_default();
+        let listed = self.gate().store.listed(Listed::Unknown, ROWS).await.unwrap_or_default();
         u64::try_from(listed.iter().filter(|record| signed.sees(record)).count()).unwrap_or(0)
     }
 
@@ -136,7 +136,7 @@ async fn queue_view(
     signed: &Signed,
     part: &Part,
 ) -> Result<QueueView, crate::approval::Objection> {
-    let (gate, operator) = (&console.gate, signed.operator());
+    let (gate, operator) = (&console.gate(), signed.operator());
     let only = part.queue.as_deref().filter(|queue| !queue.is_empty());
     let after = part.after.as_deref().and_then(read_place);
     let lines = gate.approvals.lines(operator).await?;
@@ -190,7 +190,7 @@ fn done(part: &Part) -> Option<String> {
 
 /// Holds that are decided, the newest first.
 async fn answered(console: &Console, signed: &Signed, limit: usize) -> Vec<Deed> {
-    let all = console.gate.store.listed(Listed::All, 1_000).await.unwrap_or_default();
+    let all = console.gate().store.listed(Listed::All, 1_000).await.unwrap_or_default();
     let decided = all.iter().filter(|record| record.hold.is_some() && record.state != Stands::Held);
     decided
         .filter(|record| signed.sees(record))
@@ -208,13 +208,13 @@ pub async fn decided_holds(State(console): Shared, signed: Signed) -> Shown {
 /// One hold, or one operation: whichever it is now.
 pub async fn one(State(console): Shared, signed: Signed, Path(op): Path<String>) -> Shown {
     let record = console.theirs(&signed, &op).await?;
-    console.gate.viewed(&record, &signed.operator().name).await;
+    console.gate().viewed(&record, &signed.operator().name).await;
     let frame = console.frame(&signed).await;
     if record.state == Stands::Held {
         let seen = hold_view(&console, &signed, &record).await;
         return Ok(shown(&frame, &hold::hold(&frame, &seen)));
     }
-    let seen = made::operation(&console.gate, &record, signed.operator()).await;
+    let seen = made::operation(&console.gate(), &record, signed.operator()).await;
     Ok(shown(&frame, &operation::operation(&frame, &seen)))
 }
 
@@ -224,11 +224,11 @@ pub(super) async fn hold_view(
     signed: &Signed,
     record: &Arc<Record>,
 ) -> super::look::HoldView {
-    let may = made::may(&console.gate, record, signed.operator(), &console.confirm_over);
-    let mut seen = made::hold(&console.gate, record, may).await;
+    let may = made::may(&console.gate(), record, signed.operator(), &console.confirm_over);
+    let mut seen = made::hold(&console.gate(), record, may).await;
     seen.place = among(console, signed, record).await;
     let tenant = Listed::Tenant(&record.about.caller.tenant);
-    let before = console.gate.store.listed(tenant, HISTORY_LOOKED_AT).await.unwrap_or_default();
+    let before = console.gate().store.listed(tenant, HISTORY_LOOKED_AT).await.unwrap_or_default();
     let others = || before.iter().filter(|other| other.op != record.op);
     let caller = &record.about.caller;
     let of = |own: &dyn Fn(&Record) -> bool| {
@@ -245,7 +245,7 @@ pub(super) async fn hold_view(
 }
 
 async fn among(console: &Console, signed: &Signed, record: &Record) -> Among {
-    let (approvals, operator) = (&console.gate.approvals, signed.operator());
+    let (approvals, operator) = (&console.gate().approvals, signed.operator());
     let Some(own) = place(record) else {
         return Among::default();
     };
@@ -285,7 +285,7 @@ pub async fn all_operations(
     let listed = match only {
         Some(_) => console.operations(&signed, only).await,
         None => {
-            let all = console.gate.store.listed(Listed::All, LISTED_MAX).await;
+            let all = console.gate().store.listed(Listed::All, LISTED_MAX).await;
             let all = all.map_err(|_| StatusCode::SERVICE_UNAVAILABLE.into_response());
             all.map(|all| all.into_iter().filter(|record| signed.sees(record)).collect())
         }
@@ -301,8 +301,11 @@ pub async fn all_operations(
     };
     let mut unknown = deeds(&unknown);
     unknown.truncate(UNKNOWN_ROWS);
-    let counts =
-        if signed.is_bound_to_no_tenant() { console.gate.store.counts().await.ok() } else { None };
+    let counts = if signed.is_bound_to_no_tenant() {
+        console.gate().store.counts().await.ok()
+    } else {
+        None
+    };
     let frame = console.frame(&signed).await;
     let seen = OperationsView {
         unknown: if only.is_none_or(|only| only == "unknown") { unknown } else { Vec::new() },
@@ -318,9 +321,9 @@ pub async fn all_operations(
 pub async fn how_it_goes(State(console): Shared, signed: Signed) -> Shown {
     let frame = console.frame(&signed).await;
     let everybody = signed.is_bound_to_no_tenant();
-    let totals = console.gate.telemetry.totals();
+    let totals = console.gate().telemetry.totals();
     console.pulse.look(totals.clone(), frame.waiting, frame.now);
-    let lines = console.gate.records(LATEST_LOOKED_AT).unwrap_or_default();
+    let lines = console.gate().records(LATEST_LOOKED_AT).unwrap_or_default();
     let calls = lines.iter().rev().filter(|line| signed.sees_line(line)).filter_map(call);
     let seen = ActivityView {
         day: everybody.then(|| console.pulse.day(frame.now)),
@@ -381,6 +384,9 @@ pub async fn all_controls(
     Ok(controls_page(&console, &signed, open, None).await)
 }
 
+/// BOUND: freezes whose reach is counted for one view.
+const REACHES_MAX: usize = 8;
+
 /// The controls, with a form open or an error said.
 pub(super) async fn controls_page(
     console: &Console,
@@ -389,17 +395,22 @@ pub(super) async fn controls_page(
     error: Option<String>,
 ) -> Response {
     let frame = console.frame(signed).await;
-    let gate = &console.gate;
+    let gate = &console.gate();
     let mut scopes = Vec::new();
     if signed.is_bound_to_no_tenant() {
         scopes.extend(
             ["all", "class/financial", "class/communication", "class/write"].map(str::to_owned),
         );
-        scopes.extend(gate.roads().iter().map(|(name, _)| format!("upstream/{name}")));
+        scopes.extend(gate.roads().iter().map(|road| format!("upstream/{}", road.name)));
     } else if let crate::approval::Tenants::These(names) = &signed.operator().tenants {
         scopes.extend(names.iter().map(|name| format!("tenant/{name}")));
     }
-    let roads = gate.roads().into_iter().map(|(name, shown)| (name.to_string(), shown)).collect();
+    let mut reaches = Vec::new();
+    // BOUND: as many are counted as anybody reads; one more costs three lists of the store.
+    let whole = frame.freezes.iter().filter(|(_, how)| *how == Seen::Whole).take(REACHES_MAX);
+    for (freeze, _) in whole {
+        reaches.push((freeze.id.clone(), gate.reach_now(freeze).await.to_string()));
+    }
     let budgets =
         gate.budgets().into_iter().map(|(name, budget)| (name.to_string(), budget)).collect();
     let roles = console.operator_roles();
@@ -409,7 +420,8 @@ pub(super) async fn controls_page(
         open: open.stop,
         lifting: open.lift,
         may_lift: signed.operator().roles.iter().any(|own| roles.contains(own)),
-        roads,
+        reaches,
+        roads: gate.roads(),
         budgets,
         error,
     };

@@ -84,7 +84,7 @@ pub async fn begin(State(console): Shared, request: Request) -> Response {
             with(see_other(&begun.to), [cookie])
         }
         Err(why) => {
-            console.gate.turned_away(Event::SignInFailed, "issuer", (None, &why)).await;
+            console.gate().turned_away(Event::SignInFailed, "issuer", (None, &why)).await;
             let fault = "The issuer does not answer as it should. The log says why.";
             console.page(StatusCode::SERVICE_UNAVAILABLE, Some(fault), "/")
         }
@@ -111,7 +111,7 @@ pub async fn callback(State(console): Shared, from: From, request: Request) -> R
         }
         Err(why) => {
             console.sign_in.throttle.failed(peer);
-            console.gate.turned_away(Event::SignInFailed, "issuer", (None, &why)).await;
+            console.gate().turned_away(Event::SignInFailed, "issuer", (None, &why)).await;
             let fault = "Signing in at the issuer did not work. Begin again here.";
             let page = console.page(StatusCode::UNAUTHORIZED, Some(fault), "/");
             with(page, [console.gone((&pending, "Lax"))])
@@ -123,8 +123,8 @@ pub async fn callback(State(console): Shared, from: From, request: Request) -> R
 pub async fn leave(State(console): Shared, signed: Signed, headers: HeaderMap) -> Response {
     console.sign_in.sessions.end(&headers, console.cookie());
     let how = if signed.session().is_some() { "session" } else { "token" };
-    if let Err(fault) = console.gate.came(Event::SignedOut, &signed.operator().name, how).await {
-        console.gate.telemetry.fault("somebody signed out, and that is not on record", &fault);
+    if let Err(fault) = console.gate().came(Event::SignedOut, &signed.operator().name, how).await {
+        console.gate().telemetry.fault("somebody signed out, and that is not on record", &fault);
     }
     with(see_other("/sign-in"), [console.gone((console.cookie(), "Strict"))])
 }
@@ -170,7 +170,7 @@ impl Console {
         operator: Operator,
         (how, until): (&'static str, Option<Timestamp>),
     ) -> Result<HeaderValue, Response> {
-        let came = self.gate.came(Event::SignedIn, &operator.name, how).await;
+        let came = self.gate().came(Event::SignedIn, &operator.name, how).await;
         came.map_err(|fault| problem(503, &fault.to_string()))?;
         self.sign_in.sessions.end(headers, self.cookie());
         let name = self.sign_in.sessions.begin(operator, until);

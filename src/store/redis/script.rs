@@ -63,6 +63,8 @@ scripts! {
     WAITING: ["waiting.lua"];
     /// An index is read.
     LIST: ["list.lua"];
+    /// How much of a rate is lent?
+    LEND: ["lend.lua"];
     /// Who looks for what is over?
     LEASE: ["lease.lua"];
     /// Was the store begun?

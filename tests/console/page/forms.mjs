@@ -153,6 +153,8 @@ const stop = async (browser, house, ann) => {
   await page.click("#stop-form .button-stop");
   await page.waitForSelector(".status-tint.status-stopped");
   assert(/Refunds repeat/.test(await page.textContent("#notice")), "it is told on every page");
+  assert(/followed by 1 of 1; 0 in flight will finish, \d+ wait/.test(await page.textContent("#controls")), "it says how far it reaches");
+  assert(/0 of \d+/.test(await page.textContent("[aria-labelledby=br]")), "and how many calls are on each road");
   assert((await refund(house, ann, "A-8", "10.00")).status === 503, "it stops");
   // Another page hears of it.
   await page.click("text=Let it run again…");

@@ -1,0 +1,108 @@
+//! What a process that dies, or a store that is away, leaves of what was to be counted.
+
+use std::sync::Arc;
+
+use tollhouse::alarm::Alarms;
+use tollhouse::call::Body;
+use tollhouse::yaml::{self, Faults};
+
+use super::play::request;
+use super::tree::{get, over};
+use super::world::World;
+
+fn world(more: &str) -> Arc<World> {
+    let path = format!("{}/tests/cases/given.yaml", env!("CARGO_MANIFEST_DIR"));
+    let given = yaml::read("given.yaml", &std::fs::read_to_string(path).unwrap()).unwrap();
+    let more = yaml::read("more.yaml", more).unwrap();
+    World::new(&over(get(&given, "stripe").unwrap(), &more, &[]), "given.yaml")
+}
+
+/// A refund, without what a process does in the background; its code.
+async fn refund(world: &Arc<World>, charge: &str, amount: u32) -> String {
+    let step = format!("{{ send: POST /v1/refunds, form: \"charge={charge}&amount={amount}\" }}");
+    let answer = world.gate().handle(request(world, &yaml::read("step", &step).unwrap())).await;
+    let Body::Whole(body) = &answer.body else { panic!("it streams") };
+    let body: serde_json::Value = serde_json::from_slice(body).unwrap();
+    format!("{} {}", answer.status, body["code"].as_str().unwrap_or_default())
+}
+
+fn on(world: &World) -> usize {
+    let (brakes, now) = (world.gate().store.brakes(), world.gate().store.now());
+    brakes.iter().filter(|one| one.is_brake(now)).count()
+}
+
+const FEW: &str = "brakes: [ { name: few, watch: refunds, per: agent, over: 2, within: 10m } ]";
+const HELD: &str = "403 approval_required";
+
+#[tokio::test]
+async fn a_process_that_dies_before_it_puts_the_brake_on_is_healed_by_the_next_call() {
+    let world = world(FEW);
+    assert_eq!(refund(&world, "ch_1", 1_000).await, "200 ");
+    assert_eq!(refund(&world, "ch_3", 1_000).await, "200 ");
+    assert_eq!(refund(&world, "ch_4", 1_000).await, HELD);
+    assert!(!world.gate().alarms.pending.take().is_empty(), "died with this");
+    world.gate().count_pending().await;
+    assert_eq!(on(&world), 0);
+    // It was held all the same, and so is the next, which puts the brake on.
+    assert_eq!(refund(&world, "ch_4", 1_100).await, HELD);
+    world.gate().count_pending().await;
+    assert_eq!(on(&world), 1);
+}
+
+#[tokio::test]
+async fn one_that_is_lifted_meanwhile_is_not_put_on_by_what_came_before() {
+    let world = world(FEW);
+    refund(&world, "ch_1", 1_000).await;
+    refund(&world, "ch_3", 1_000).await;
+    assert_eq!(refund(&world, "ch_4", 1_000).await, HELD);
+    world.gate().count_pending().await;
+    let id = world.gate().store.brakes()[0].id.clone();
+    // Another replica still had it on when it held this one.
+    assert_eq!(refund(&world, "ch_4", 1_100).await, HELD);
+    assert!(world.gate().store.unfreeze(&id).await.unwrap().is_some());
+    world.gate().count_pending().await;
+    assert_eq!(on(&world), 0);
+    assert!(world.gate().store.unfreeze(&id).await.unwrap().is_none(), "it is lifted once");
+}
+
+#[tokio::test]
+async fn a_brake_that_nobody_looks_at_any_more_ends_and_is_put_away_with_a_record() {
+    let world = world(&FEW.replace("10m }", "10m, quiet: 5m }"));
+    for (charge, amount) in [("ch_1", 1_000), ("ch_3", 1_000), ("ch_4", 1_000)] {
+        refund(&world, charge, amount).await;
+    }
+    world.gate().count_pending().await;
+    assert_eq!(on(&world), 1);
+    world.clock.turn(std::time::Duration::from_secs(300));
+    assert_eq!(on(&world), 0, "whether somebody looks or not");
+    world.gate().look_at_brakes().await;
+    let lines = world.gate().audit.lines().join("\n");
+    assert_eq!(lines.matches("\"released\"").count(), 1, "{lines}");
+    world.gate().look_at_brakes().await;
+    assert_eq!(world.gate().audit.lines().join("\n"), lines);
+}
+
+/// A flood of names: what finds no room is told, nothing grows past its bound, and what is known is counted.
+#[tokio::test]
+async fn a_flood_is_bounded_and_told() {
+    let faults = Faults::of("f");
+    let root = yaml::read(
+        "f",
+        "brakes: [ { name: no, watch: refusals, per: agent, over: 5, within: 1h } ]",
+    )
+    .unwrap();
+    let alarms = Alarms::read(&faults.section(&root, ""));
+    let names: Vec<String> = (0..25_000).map(|n| format!("bot-{n}")).collect();
+    for agent in &names {
+        let subject = tollhouse::alarm::Subject { agent, ..Default::default() };
+        alarms.happened(tollhouse::alarm::What::Refusals, &subject);
+    }
+    assert_eq!(alarms.pending.left_out(), 15_000);
+    assert_eq!(alarms.pending.left_out(), 0, "told once");
+    let known = tollhouse::alarm::Subject { agent: "bot-7", ..Default::default() };
+    alarms.happened(tollhouse::alarm::What::Refusals, &known);
+    let waiting = alarms.pending.take();
+    assert_eq!(waiting.len(), 10_000);
+    assert_eq!(waiting.iter().map(|one| one.tally.count).sum::<i64>(), 10_001);
+    assert_eq!(alarms.pending.left_out(), 0);
+}
