@@ -424,7 +424,8 @@ impl Store {
     /// before the first byte leaves.
     pub fn frozen(&self, subject: &Subject<'_>) -> Option<Freeze> {
         let all = self.shared.freezes.load();
-        if all.is_empty() {
+        // Brakes and revocations stop no call: with nothing else in it no read asks for the time.
+        if !all.iter().any(|one| one.stops == Stops::Refused && one.issued_before.is_none()) {
             return None;
         }
         let now = self.shared.times.lock().tick().at;

@@ -16,6 +16,7 @@ use crate::decision::Verdict;
 use crate::money::Money;
 use crate::refusal::{Code, Fault, Refusal};
 
+mod alarms;
 mod log;
 mod metrics;
 mod roads;
@@ -251,17 +252,17 @@ impl Telemetry {
 
     /// A brake is on that was not.
     pub fn braked(&self, brake: &str) {
-        self.metrics.braked(brake);
+        self.metrics.alarms.braked(brake);
     }
 
     /// The brakes that are on, by name; one that is on no more is zero.
     pub fn brakes(&self, counts: &BTreeMap<&str, u64>) {
-        counts.iter().for_each(|(brake, count)| self.metrics.brakes(brake, *count));
+        counts.iter().for_each(|(brake, count)| self.metrics.alarms.brakes(brake, *count));
     }
 
     /// So much happened that is not counted: there was no room for it.
     pub fn counts_left_out(&self, count: u64) {
-        self.metrics.counts_left_out(count);
+        self.metrics.alarms.counts_left_out(count);
         let what = "brakes and signals miss counts: too many different ones came at once";
         let mut line = LogLine::new(Level::Error, what);
         line.shown("count", Some(&count));

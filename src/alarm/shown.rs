@@ -106,83 +106,82 @@ mod tests {
         assert!(lines(Class::Read, None).is_empty());
     }
 
+    const WRONG: &[(&str, &str)] = &[
+        ("brakes: {}", "expected a list of brakes"),
+        ("brakes: [ { watch: refunds, per: agent, over: 1, within: 1h } ]", "name: is required"),
+        (
+            "brakes: [ { name: a b, watch: refunds, per: agent, over: 1, within: 1h } ]",
+            "1 to 64 letters",
+        ),
+        (
+            "brakes: [ { name: a, watch: thefts, per: agent, over: 1, within: 1h } ]",
+            "expected one of refunds, money, refusals, holds, mismatches, failed, got `thefts`",
+        ),
+        (
+            "brakes: [ { name: a, watch: near_cap, per: agent, over: 1, within: 1h } ]",
+            "got `near_cap`",
+        ),
+        (
+            "brakes: [ { name: a, watch: refunds, per: customer, over: 1, within: 1h } ]",
+            "expected one of class, kind, action, agent, tenant, got `customer`",
+        ),
+        (
+            "brakes: [ { name: a, watch: mismatches, per: class, over: 1, within: 1h } ]",
+            "expected `agent` or `tenant`",
+        ),
+        (
+            "brakes: [ { name: a, watch: money, per: agent, over: 5, within: 1h } ]",
+            "brakes[0].over",
+        ),
+        (
+            "brakes: [ { name: a, watch: refunds, per: agent, over: 5.00 USD, within: 1h } ]",
+            "a whole number from 1",
+        ),
+        (
+            "brakes: [ { name: a, watch: refunds, per: agent, over: 0, within: 1h } ]",
+            "a whole number from 1",
+        ),
+        (
+            "brakes: [ { name: a, watch: refunds, per: agent, over: 1, within: 32d } ]",
+            "expected 1s to 31d",
+        ),
+        (
+            "brakes: [ { name: a, watch: refunds, per: agent, over: 1, within: 1h, quiet: 0s } ]",
+            "expected 1s to 31d",
+        ),
+        (
+            "brakes: [ { name: a, watch: refunds, per: agent, over: 1, within: 1h, near: 5% } ]",
+            "near",
+        ),
+        (
+            "brakes: [ { name: a, watch: refunds, per: agent, over: 1, within: 1h }, { name: a, watch: holds, per: agent, over: 1, within: 1h } ]",
+            "a brake `a` stands here twice",
+        ),
+        (
+            "signals: [ { name: a, watch: refunds, per: class, over: 1, within: 1h } ]",
+            "expected one of agent, tenant, customer, case, got `class`",
+        ),
+        (
+            "signals: [ { name: a, watch: refunds, per: case, over: 1, within: 1h, near: 5% } ]",
+            "is for `watch: near_cap` alone",
+        ),
+        (
+            "signals: [ { name: a, watch: refunds, per: case, over: 1, within: 1h, for: [read] } ]",
+            "a read has no signals",
+        ),
+        (
+            "signals: [ { name: a, watch: refunds, per: case, over: 1, within: 1h, then: refuse } ]",
+            "expected `hold` or `tell`",
+        ),
+        (
+            "signals: [ { name: a, watch: refunds, per: case, over: 1, within: 1h, quiet: 1h } ]",
+            "quiet",
+        ),
+    ];
+
     #[test]
     fn what_is_wrong_is_said_all_at_once() {
-        for (text, said) in [
-            ("brakes: {}", "expected a list of brakes"),
-            (
-                "brakes: [ { watch: refunds, per: agent, over: 1, within: 1h } ]",
-                "name: is required",
-            ),
-            (
-                "brakes: [ { name: a b, watch: refunds, per: agent, over: 1, within: 1h } ]",
-                "1 to 64 letters",
-            ),
-            (
-                "brakes: [ { name: a, watch: thefts, per: agent, over: 1, within: 1h } ]",
-                "expected one of refunds, money, refusals, holds, mismatches, failed, got `thefts`",
-            ),
-            (
-                "brakes: [ { name: a, watch: near_cap, per: agent, over: 1, within: 1h } ]",
-                "got `near_cap`",
-            ),
-            (
-                "brakes: [ { name: a, watch: refunds, per: customer, over: 1, within: 1h } ]",
-                "expected one of class, kind, action, agent, tenant, got `customer`",
-            ),
-            (
-                "brakes: [ { name: a, watch: mismatches, per: class, over: 1, within: 1h } ]",
-                "expected `agent` or `tenant`",
-            ),
-            (
-                "brakes: [ { name: a, watch: money, per: agent, over: 5, within: 1h } ]",
-                "brakes[0].over",
-            ),
-            (
-                "brakes: [ { name: a, watch: refunds, per: agent, over: 5.00 USD, within: 1h } ]",
-                "a whole number from 1",
-            ),
-            (
-                "brakes: [ { name: a, watch: refunds, per: agent, over: 0, within: 1h } ]",
-                "a whole number from 1",
-            ),
-            (
-                "brakes: [ { name: a, watch: refunds, per: agent, over: 1, within: 32d } ]",
-                "expected 1s to 31d",
-            ),
-            (
-                "brakes: [ { name: a, watch: refunds, per: agent, over: 1, within: 1h, quiet: 0s } ]",
-                "expected 1s to 31d",
-            ),
-            (
-                "brakes: [ { name: a, watch: refunds, per: agent, over: 1, within: 1h, near: 5% } ]",
-                "near",
-            ),
-            (
-                "brakes: [ { name: a, watch: refunds, per: agent, over: 1, within: 1h }, { name: a, watch: holds, per: agent, over: 1, within: 1h } ]",
-                "a brake `a` stands here twice",
-            ),
-            (
-                "signals: [ { name: a, watch: refunds, per: class, over: 1, within: 1h } ]",
-                "expected one of agent, tenant, customer, case, got `class`",
-            ),
-            (
-                "signals: [ { name: a, watch: refunds, per: case, over: 1, within: 1h, near: 5% } ]",
-                "is for `watch: near_cap` alone",
-            ),
-            (
-                "signals: [ { name: a, watch: refunds, per: case, over: 1, within: 1h, for: [read] } ]",
-                "a read has no signals",
-            ),
-            (
-                "signals: [ { name: a, watch: refunds, per: case, over: 1, within: 1h, then: refuse } ]",
-                "expected `hold` or `tell`",
-            ),
-            (
-                "signals: [ { name: a, watch: refunds, per: case, over: 1, within: 1h, quiet: 1h } ]",
-                "quiet",
-            ),
-        ] {
+        for (text, said) in WRONG {
             let errors = read(text).err().unwrap_or_default();
             assert!(errors.contains(said), "{text}: `{said}` is not in `{errors}`");
         }

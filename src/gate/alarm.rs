@@ -172,7 +172,7 @@ impl Gate {
         };
         let until_then = self.store.now().plus(quiet);
         // BOUND: a tenth of a short span.
-        if until_then.since(until) < KEEP_EVERY.min(quiet / 10) {
+        if until_then.since(until) < KEEP_EVERY.min(quiet.checked_div(10).unwrap_or(quiet)) {
             return Ok(());
         }
         for (tallies, most) in self.alarms.counts(one) {

@@ -374,8 +374,13 @@ impl Packed for FreezeScope {
 impl Packed for Freeze {
     fn pack(&self, out: &mut Vec<u8>) {
         let Self { id, scope, reason, by, at, until, issued_before, stops } = self;
-        (id.pack(out), scope.pack(out), reason.pack(out), by.pack(out));
-        (at.pack(out), until.pack(out), issued_before.pack(out));
+        id.pack(out);
+        scope.pack(out);
+        reason.pack(out);
+        by.pack(out);
+        at.pack(out);
+        until.pack(out);
+        issued_before.pack(out);
         // A person's stop is written as it was before there were brakes: the one at the end of a row.
         match stops {
             Stops::Refused => {}
@@ -488,6 +493,28 @@ mod tests {
             let parts = wrong.iter().map(|(kind, name)| (*kind, (*name).to_owned()));
             assert!(FreezeScope::of_tokens(parts).is_err(), "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn a_persons_stop_from_before_there_were_brakes_is_read() {
+        let scope = FreezeScope::parse(["all"]).unwrap();
+        let mut old = Vec::new();
+        for text in ["fz_1", "why", "ana"].map(Box::<str>::from) {
+            text.pack(&mut old);
+            if old.len() < 8 {
+                scope.pack(&mut old);
+            }
+        }
+        Timestamp(7).pack(&mut old);
+        [None::<Timestamp>, None].iter().for_each(|none| none.pack(&mut old));
+        let one = Freeze::unpack(&mut Unread(&old)).unwrap();
+        assert_eq!((one.stops, &*one.by, one.at), (Stops::Refused, "ana", Timestamp(7)));
+        let mut again = Vec::new();
+        one.pack(&mut again);
+        assert_eq!(again, old);
+        // A name with a per cent sign was written as it is.
+        let literal = kept("agent/100%").unwrap();
+        assert_eq!(literal, Part::Agent("100%".into()));
     }
 
     #[test]

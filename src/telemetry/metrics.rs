@@ -4,6 +4,7 @@
 //! word of a closed list.
 
 use super::QueueStands;
+use super::alarms::Alarms;
 use super::roads::Roads;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -81,9 +82,7 @@ pub(super) struct Metrics {
     breaker: Gauges,
     pub(super) roads: Roads,
     frozen: Gauges,
-    brake_trips: Counters,
-    brakes: Gauges,
-    counts_left_out: Counters,
+    pub(super) alarms: Alarms,
     store_duration: Histograms,
     store_unsafe: Gauges,
     contradictions: Counters,
@@ -155,9 +154,7 @@ impl Metrics {
             breaker: gauges(r, "tollhouse_breaker_state", &["upstream"]),
             roads: Roads::new(r),
             frozen: gauges(r, "tollhouse_frozen", &["scope_kind"]),
-            brake_trips: counters(r, "tollhouse_brake_trips_total", &["brake"]),
-            brakes: gauges(r, "tollhouse_brakes", &["brake"]),
-            counts_left_out: counters(r, "tollhouse_counts_left_out_total", &[]),
+            alarms: Alarms::new(r),
             store_duration: histograms(r, "tollhouse_store_duration_seconds", &["op"], STORE),
             store_unsafe: gauges(r, "tollhouse_store_unsafe", &[]),
             contradictions: counters(r, "tollhouse_contradictions_total", &[]),
@@ -171,12 +168,7 @@ impl Metrics {
         let build = gauges(&metrics.registry, "tollhouse_build_info", &["version"]);
         set(&build, &[env!("CARGO_PKG_VERSION")], 1);
         // An alert on a number that is not there yet never fires.
-        for family in [
-            &metrics.evidence_gap,
-            &metrics.contradictions,
-            &metrics.lines_left_out,
-            &metrics.counts_left_out,
-        ] {
+        for family in [&metrics.evidence_gap, &metrics.contradictions, &metrics.lines_left_out] {
             add(family, &[], 0);
         }
         metrics
@@ -307,21 +299,6 @@ impl Metrics {
     /// Freezes by the sort of their scope; a sort that has none any more is zero.
     pub(super) fn frozen(&self, kind: &str, count: u64) {
         set(&self.frozen, &[kind], count);
-    }
-
-    /// A brake is on that was not.
-    pub(super) fn braked(&self, brake: &str) {
-        add(&self.brake_trips, &[brake], 1);
-    }
-
-    /// How many scopes a brake holds.
-    pub(super) fn brakes(&self, brake: &str, count: u64) {
-        set(&self.brakes, &[brake], count);
-    }
-
-    /// What happened that brakes and signals do not know of.
-    pub(super) fn counts_left_out(&self, count: u64) {
-        add(&self.counts_left_out, &[], count);
     }
 
     /// What the console draws: calls by class and verdict, refusals by code, duplicates.
@@ -461,9 +438,6 @@ fn help(name: &str) -> &'static str {
         "evidence_gap_total" => "Records that could not be written",
         "breaker_state" => "0 closed, 1 half open, 2 open",
         "frozen" => "Freezes in force, by the sort of their scope",
-        "brake_trips_total" => "Brakes that were put on",
-        "brakes" => "Scopes that brakes hold now",
-        "counts_left_out_total" => "What happened that brakes and signals do not know of",
         "store_unsafe" => "1 while the store may forget what it acknowledged",
         "store_duration_seconds" => "Time of one step of the store",
         "contradictions_total" => "Successes of what was proved not to have been sent",

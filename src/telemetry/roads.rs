@@ -111,6 +111,9 @@ impl Roads {
 /// What each counts.
 pub(super) fn help(name: &str) -> &'static str {
     match name {
+        "brake_trips_total" => "Brakes that were put on",
+        "brakes" => "Scopes that brakes hold now",
+        "counts_left_out_total" => "What happened that brakes and signals do not know of",
         "breaker_turns_total" => {
             "Breakers that opened or closed, of an upstream and of its actions"
         }

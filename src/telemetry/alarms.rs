@@ -1,0 +1,41 @@
+//! How is it going with brakes and counts?
+
+use prometheus::Registry;
+
+use super::metrics::{Counters, Gauges, add, counters, gauges, set};
+
+/// What is counted of brakes.
+#[derive(Debug)]
+pub(super) struct Alarms {
+    trips: Counters,
+    brakes: Gauges,
+    left_out: Counters,
+}
+
+impl Alarms {
+    pub(super) fn new(r: &Registry) -> Self {
+        let alarms = Self {
+            trips: counters(r, "tollhouse_brake_trips_total", &["brake"]),
+            brakes: gauges(r, "tollhouse_brakes", &["brake"]),
+            left_out: counters(r, "tollhouse_counts_left_out_total", &[]),
+        };
+        // An alert on a number that is not there yet never fires.
+        add(&alarms.left_out, &[], 0);
+        alarms
+    }
+
+    /// A brake is on that was not.
+    pub(super) fn braked(&self, brake: &str) {
+        add(&self.trips, &[brake], 1);
+    }
+
+    /// How many scopes a brake holds.
+    pub(super) fn brakes(&self, brake: &str, count: u64) {
+        set(&self.brakes, &[brake], count);
+    }
+
+    /// What happened that brakes and signals do not know of.
+    pub(super) fn counts_left_out(&self, count: u64) {
+        add(&self.left_out, &[], count);
+    }
+}
