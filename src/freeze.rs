@@ -240,6 +240,7 @@ mod tests {
         let mut call = sample::call(action);
         let mut mail = call.effects.first().unwrap().clone();
         mail.class = Class::Communication;
+        call.effects.first_mut().unwrap().kind = Some(Kind::Refund);
         call.effects.push(mail);
         call
     }

@@ -420,10 +420,13 @@ mod tests {
             .into_iter()
             .map(|reply| judge(by_response(), reply).unwrap_err())
             .collect();
+        let counted: Vec<bool> = refusals.iter().map(|refusal| refusal.is_mismatch).collect();
+        assert_eq!(counted, [false, true, false], "what is somebody else's is counted");
         for refusal in &mut refusals {
             assert!(!refusal.why.is_empty());
             // Only operators see the difference.
             refusal.why.clear();
+            refusal.is_mismatch = false;
         }
         assert!(refusals.windows(2).all(|pair| pair.first() == pair.last()), "{refusals:?}");
     }
