@@ -61,10 +61,9 @@ impl Running {
         let drain = config.drain;
         let freeze_file = config.freeze_file.clone();
         // From here on the signal stops calls instead of the process.
-        let usr1 = signal(SignalKind::user_defined1()).map_err(|e| fault("", &e.to_string()))?;
+        let usr1 = caught(SignalKind::user_defined1())?;
         // Without a file it ends the process, as a terminal that is closed means it to.
-        let hup = build.as_ref().map(|_| signal(SignalKind::hangup())).transpose();
-        let hup = hup.map_err(|e| fault("", &e.to_string()))?;
+        let hup = build.as_ref().map(|_| caught(SignalKind::hangup())).transpose()?;
         // On a thread of its own, which ends: what reading and compiling needed goes back to the system.
         let runtime = tokio::runtime::Handle::current();
         let built = std::thread::spawn(move || {
@@ -198,6 +197,10 @@ impl Running {
 
 /// BOUND: how long a start and an end wait to tell the fleet.
 const TELL_WITHIN: Duration = Duration::from_secs(1);
+
+fn caught(kind: SignalKind) -> Result<Signal, ConfigErrors> {
+    signal(kind).map_err(|e| fault("", &e.to_string()))
+}
 
 /// SIGUSR1 stops everything, as often as it comes.
 async fn freeze_at_signal(current: Arc<Current>, mut usr1: Signal) {
