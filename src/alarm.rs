@@ -24,9 +24,9 @@ use crate::decision::Reason;
 use crate::money::{Currency, MINOR_UNITS_MAX, Money};
 use crate::store::{BrakeUse, Freeze, Stops, Tally};
 
-/// BOUND: brakes that are on or were released in the last month; a name in a token may be anything, and each
-/// stands in every tenant's rows.
-pub const BRAKES_MAX: usize = 1_000;
+/// BOUND: brakes that are on, or were released within their window; a name in a token may be anything, and each
+/// stands in every tenant's rows, where each reserve reads it.
+pub const BRAKES_MAX: usize = 500;
 
 /// What is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -4,6 +4,7 @@
 //! never ignored. `tollhouse check` runs exactly this.
 
 mod build;
+mod files;
 mod ground;
 mod load;
 mod notify;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use build::{Checked, check, checked, fault, fetch, gate, vault};
+pub use files::Files;
 pub use ground::Keep;
 pub use load::load;
 pub use operator::{OidcSection, OperatorSection, OperatorToken, client_secret, people};
@@ -75,6 +77,8 @@ pub struct Config {
     pub log: crate::telemetry::LogFormat,
     /// How long a stop waits for what is in flight.
     pub drain: Duration,
+    /// What was read.
+    pub files: Files,
 }
 
 /// Where the console listens.

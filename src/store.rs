@@ -394,7 +394,16 @@ impl Store {
     ///
     /// When the store did not write it, or may have.
     pub async fn unfreeze(&self, id: &str) -> Result<Option<Freeze>, Fault> {
-        asked!(self, Event::Unfreeze(id.into()) => Lifted)
+        self.release(id, step::WITHIN_MAX).await
+    }
+
+    /// The same of a brake, for which it is remembered so long: the window that it counts in.
+    ///
+    /// # Errors
+    ///
+    /// When the store did not write it, or may have.
+    pub async fn release(&self, id: &str, keep: Duration) -> Result<Option<Freeze>, Fault> {
+        asked!(self, Event::Unfreeze(id.into(), keep) => Lifted)
     }
 
     /// Every freeze that still holds, and every brake that is on.

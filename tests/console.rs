@@ -1,5 +1,6 @@
 //! Who may ask the console what: every route, by every sort of person, and every way of signing in.
 
+mod brakes;
 mod browser;
 mod coverage;
 mod events;

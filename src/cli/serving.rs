@@ -1,5 +1,7 @@
 //! A gate that serves: listeners bound, the sweep at work, everything stopped together.
 
+mod reload;
+
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,13 +10,12 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
 
 use crate::approval::{Answers, Operator, Tenants};
 use crate::clock::Clock;
-use crate::config::{self, Config, ConsoleListen, Fixed, OperatorSection, OperatorToken, fault};
+use crate::config::{self, Config, ConsoleListen, OperatorSection, OperatorToken, fault};
 use crate::console::{self, Console, Door, Lasts, OidcSettings, PublicUrl, Settings};
-use crate::gate::{Build, Current, Gate, Work};
+use crate::gate::{Current, Gate, Work};
 use crate::identity::{Wish, mint};
 use crate::proxy::{Bounds, Drained, Hosts, Listener, Server, Service};
 use crate::yaml::ConfigErrors;
@@ -49,18 +50,20 @@ impl Running {
     /// What cannot be opened, bound or read.
     pub async fn start(config: Config, from: Origin<'_>) -> Result<Self, ConfigErrors> {
         let clock = Clock::System;
-        let (state, build) = match from {
+        let (state, rebuilds) = match from {
             Origin::Quick(state) => (Some(state), None),
-            Origin::File(file) => (None, Some(rebuild(file, &config))),
+            Origin::File(file) => (None, Some(reload::build(file, &config))),
         };
+        let (build, files) = rebuilds.unzip();
         let wanted = Wanted::of(&config);
         let operator = Arc::clone(&config.operator);
         let vault = config::vault(&config)?;
         let drain = config.drain;
         let freeze_file = config.freeze_file.clone();
         // From here on the signal stops calls instead of the process.
-        let usr1 = signal(SignalKind::user_defined1()).map_err(|e| fault("", &e.to_string()))?;
-        let hup = signal(SignalKind::hangup()).map_err(|e| fault("", &e.to_string()))?;
+        let usr1 = caught(SignalKind::user_defined1())?;
+        // Without a file it ends the process, as a terminal that is closed means it to.
+        let hup = build.as_ref().map(|_| caught(SignalKind::hangup())).transpose()?;
         // On a thread of its own, which ends: what reading and compiling needed goes back to the system.
         let runtime = tokio::runtime::Handle::current();
         let built = std::thread::spawn(move || {
@@ -114,7 +117,10 @@ impl Running {
             gate.look_at_freeze_file(path).await;
         }
         tasks.spawn(freeze_at_signal(Arc::clone(&current), usr1));
-        tasks.spawn(reload_at_signal(Arc::clone(&current), hup));
+        if let Some((hup, files)) = hup.zip(files) {
+            tasks.spawn(reload::at_signal(Arc::clone(&current), hup));
+            tasks.spawn(reload::follow(Arc::clone(&current), files));
+        }
         let working = Arc::clone(&current);
         tasks.spawn(async move { working.run(|gate| work(gate, freeze_file.clone())).await });
         let server = Server::start(listeners, service(&current), Bounds::default())
@@ -194,47 +200,16 @@ impl Running {
 /// BOUND: how long a start and an end wait to tell the fleet.
 const TELL_WITHIN: Duration = Duration::from_secs(1);
 
+fn caught(kind: SignalKind) -> Result<Signal, ConfigErrors> {
+    signal(kind).map_err(|e| fault("", &e.to_string()))
+}
+
 /// SIGUSR1 stops everything, as often as it comes.
 async fn freeze_at_signal(current: Arc<Current>, mut usr1: Signal) {
     let stopping = current.now().standing.stopping.clone();
-    while come(&mut usr1, &stopping).await {
+    while reload::come(&mut usr1, &stopping).await {
         current.now().freeze_by_signal().await;
     }
-}
-
-/// SIGHUP reads the configuration again.
-async fn reload_at_signal(current: Arc<Current>, mut hup: Signal) {
-    let stopping = current.now().standing.stopping.clone();
-    while come(&mut hup, &stopping).await {
-        current.reload("SIGHUP").await;
-    }
-}
-
-/// Whether a signal came before the end.
-async fn come(signal: &mut Signal, stopping: &CancellationToken) -> bool {
-    tokio::select! {
-        come = signal.recv() => come.is_some(),
-        () = stopping.cancelled() => false,
-    }
-}
-
-/// What follows a gate when its configuration is read again.
-fn rebuild(file: &Path, config: &Config) -> Build {
-    let (file, fixed) = (file.to_owned(), Fixed::of(config));
-    Arc::new(move |before| {
-        let config = config::load(&file).map_err(|e| e.to_string())?;
-        let changed = fixed.differs(&Fixed::of(&config));
-        if !changed.is_empty() {
-            let keys = changed.join("`, `");
-            return Err(format!(
-                "{}: what changed under `{keys}` counts only after a restart: restart, or take it back",
-                file.display()
-            ));
-        }
-        let vault = config::vault(&config).map_err(|e| e.to_string())?;
-        let gate = config::gate(config, vault, config::Keep::After(before), before.clock.clone());
-        gate.map_err(|e| e.to_string())
-    })
 }
 
 /// What a gate does by itself.

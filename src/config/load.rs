@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::notify::{HasPage, Reader};
 use super::people::Queues;
-use super::{Config, StorePlace, UpstreamSection};
+use super::{Config, Files, StorePlace, UpstreamSection};
 use crate::alarm::Alarms;
 use crate::breaker::{self, lanes};
 use crate::catalog::pack::{self, Pack};
@@ -32,6 +32,8 @@ const NOT_BUILT: &[&str] = &["tls", "tenants", "rollout"];
 /// All faults, each with its file, line and column.
 pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
     let name = path.display().to_string();
+    let mut files = Files::default();
+    files.add(path);
     let text = super::read_file(path).map_err(|e| {
         let faults = Faults::of(&name);
         faults.note(crate::yaml::Place::default(), "", e.to_string());
@@ -42,7 +44,7 @@ pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
     let mut more = ConfigErrors::default();
     let config = {
         let base = path.parent().unwrap_or(Path::new("."));
-        let mut file = File { base, more: &mut more };
+        let mut file = File { base, more: &mut more, files };
         let top = faults.section(&root, "");
         let config = file.config(&top);
         top.finish();
@@ -79,6 +81,8 @@ struct File<'f> {
     base: &'f Path,
     /// Faults of the files that it names.
     more: &'f mut ConfigErrors,
+    /// Everything that was read.
+    files: Files,
 }
 
 impl File<'_> {
@@ -146,6 +150,7 @@ impl File<'_> {
             freeze_file,
             log,
             drain,
+            files: std::mem::take(&mut self.files),
         })
     }
 
@@ -237,6 +242,7 @@ impl File<'_> {
         let mut files = Vec::new();
         for name in names {
             let path = self.base.join(&name);
+            self.files.add(&path);
             match super::read_file(&path) {
                 Ok(text) => files.push((path.display().to_string(), text)),
                 Err(e) => section.fault("files", e.to_string()),
@@ -280,6 +286,7 @@ impl File<'_> {
             other => Err(format!("expected `public` or `private`, got `{other}`")),
         });
         let ca = one.optional("ca", |n| Ok(self.base.join(n.text()?)));
+        ca.iter().for_each(|path| self.files.add(path));
         let mut upstream = url.and_then(|url| {
             Upstream::parse(name, &url).map_err(|message| one.fault("url", message)).ok()
         });
@@ -344,6 +351,7 @@ impl File<'_> {
             Some(text) => (format!("pack {named}"), text.to_owned()),
             None => {
                 let path = self.base.join(named);
+                self.files.add(&path);
                 match super::read_file(&path) {
                     Ok(text) => (path.display().to_string(), text),
                     Err(e) => {

@@ -112,6 +112,7 @@ fn settings(
         freeze_file: None,
         log: crate::telemetry::LogFormat::Text,
         drain: std::time::Duration::from_secs(20),
+        files: super::Files::default(),
     }
 }
 

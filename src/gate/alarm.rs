@@ -90,7 +90,9 @@ impl Gate {
             return;
         }
         if own.is_none() && brakes.len() >= BRAKES_MAX {
-            let why = format!("{BRAKES_MAX} brakes are on or were released lately");
+            let why = format!(
+                "{BRAKES_MAX} brakes are on or were released lately, the most that there may be"
+            );
             self.tell_fault("a brake could not be put on", &Fault::StoreUnavailable(why));
             return;
         }
@@ -108,7 +110,9 @@ impl Gate {
             Ok((brake, is_new)) if is_new || trips.is_tried => self.braked(&brake).await,
             Ok(_) => {}
             Err(fault) => {
-                self.tell_fault("a brake is not on yet", &fault);
+                if !trips.is_tried {
+                    self.tell_fault("a brake is not on yet", &fault);
+                }
                 let trips = Some(Tripping { is_tried: true, ..trips.clone() });
                 let tally = Tally { count: 0, ..item.tally };
                 self.alarms.pending.add(Item { trips, tally, ..item });
@@ -134,6 +138,16 @@ impl Gate {
         if let Err(fault) = self.audit.record(entry).await {
             self.tell_evidence_gap();
             self.tell_fault("a brake could not be put on record; it counts", &fault);
+        }
+    }
+
+    /// Lifts a stop. That a brake was released is remembered for as long as what came before could count.
+    pub(super) async fn lift(&self, id: &str) -> Result<Option<Freeze>, Fault> {
+        let brakes = self.store.brakes();
+        let own = brakes.iter().find(|one| *one.id == *id);
+        match own.and_then(|own| self.alarms.brake(own.brake())) {
+            Some(brake) => self.store.release(id, brake.rule.within).await,
+            None => self.store.unfreeze(id).await,
         }
     }
 
@@ -188,7 +202,7 @@ impl Gate {
 
     /// A brake that was quiet for its span is off; that is on record.
     async fn released(&self, one: &Freeze) -> Result<(), Fault> {
-        let Some(lifted) = self.store.unfreeze(&one.id).await? else { return Ok(()) };
+        let Some(lifted) = self.lift(&one.id).await? else { return Ok(()) };
         let mut line =
             LogLine::new(Level::Info, "a brake is released: it was quiet for long enough");
         line.text("by", Some(&lifted.by)).shown("scope", Some(&lifted.scope));
@@ -235,7 +249,11 @@ impl Gate {
         asked: &mut Asked,
         evidence: &mut Evidence,
     ) -> Result<(Recall, Option<Early>), Refusal> {
-        let looks = self.alarms.looks(&subject(asked));
+        // A read has no signals, and costs nothing for it.
+        let looks = match asked.call.class.is_effect() && !self.alarms.signals().is_empty() {
+            true => self.alarms.looks(&subject(asked)),
+            false => Vec::new(),
+        };
         if looks.is_empty() {
             return self.recall_beside_facts(asked, evidence).await;
         }

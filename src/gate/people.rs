@@ -207,7 +207,7 @@ impl Gate {
     ///
     /// When it cannot be written down: then it still holds.
     pub async fn unfreeze(&self, id: &str, operator: &Operator) -> Result<bool, Fault> {
-        let Some(freeze) = self.store.unfreeze(id).await? else { return Ok(false) };
+        let Some(freeze) = self.lift(id).await? else { return Ok(false) };
         let event = match freeze.issued_before {
             Some(_) => Event::Restored,
             None => Event::Unfrozen,

@@ -2,9 +2,11 @@
 //!
 //! Never forgets a caller that is not idle, and never holds more keys than its bound.
 
-use std::collections::HashMap;
 use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
+
+use hashbrown::HashTable;
 
 use super::counted::{Dial, nanos};
 use super::lease::{Leases, Terms};
@@ -18,7 +20,9 @@ pub(super) const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// which nobody can set.
 pub(super) struct Cells {
     pub(super) dial: Dial,
-    full_at: HashMap<Box<[u8]>, u64>,
+    full_at: HashTable<(Box<[u8]>, u64)>,
+    /// SECURITY: keyed, since names of agents and customers are in the keys.
+    hasher: RandomState,
     /// What is borrowed from the fleet.
     pub(super) leases: Leases,
     swept: Option<Duration>,
@@ -49,8 +53,8 @@ pub(super) enum Seen {
 /// What is written once all rates have room.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Next {
-    /// When the room of a key that was there, or was not, is whole again.
-    At(u64, Known),
+    /// When the room of a key that was there, or was not, is whole again; and the key's hash.
+    At(u64, Known, u64),
     /// One of those that were borrowed.
     Lent(Terms),
     /// None: the store is asked first.
@@ -65,14 +69,20 @@ pub(super) enum Known {
 
 impl Next {
     pub(super) fn is_new(self) -> bool {
-        matches!(self, Self::At(_, Known::No))
+        matches!(self, Self::At(_, Known::No, _))
     }
 }
 
 impl Cells {
     pub(super) fn new() -> Self {
-        let (full_at, leases) = (HashMap::new(), Leases::default());
-        Self { dial: Dial::default(), full_at, leases, swept: None, scratch: Vec::new() }
+        Self {
+            dial: Dial::default(),
+            full_at: HashTable::new(),
+            hasher: RandomState::new(),
+            leases: Leases::default(),
+            swept: None,
+            scratch: Vec::new(),
+        }
     }
 
     /// Turns governor's clock to `now`.
@@ -91,16 +101,22 @@ impl Cells {
             let nanos = self.set(now);
             self.swept = Some(now);
             // An idle key has all its room: forgetting it changes nothing.
-            self.full_at.retain(|_, full_at| *full_at > nanos);
+            self.full_at.retain(|(_, full_at)| *full_at > nanos);
         }
         new == 0 || fits(self.full_at.len())
+    }
+
+    /// Of a key: hashed once a call.
+    #[inline]
+    pub(super) fn hash(&self, key: &[u8]) -> u64 {
+        self.hasher.hash_one(key)
     }
 
     /// When the room of `key` is whole again. No later than `most`: when the rule became faster,
     /// nothing is owed beyond empty, and that is kept, or it would not pass for as long as before.
     #[inline]
-    pub(super) fn known(&mut self, key: &[u8], most: u64) -> Option<u64> {
-        let full_at = self.full_at.get_mut(key)?;
+    pub(super) fn known(&mut self, (key, hash): (&[u8], u64), most: u64) -> Option<u64> {
+        let (_, full_at) = self.full_at.find_mut(hash, |(own, _)| **own == *key)?;
         *full_at = most.min(*full_at);
         Some(*full_at)
     }
@@ -120,7 +136,7 @@ impl Cells {
         let mut wants = Wants::Nothing;
         for (key, next) in staged {
             match next {
-                Next::At(full_at, _) => self.keep(key, full_at),
+                Next::At(full_at, _, hash) => self.keep((key, hash), full_at),
                 Next::Lent(terms) if self.leases.take(key, terms, now) => wants = Wants::ToBorrow,
                 Next::Lent(_) | Next::Asked => {}
             }
@@ -141,11 +157,13 @@ impl Cells {
     }
 
     #[inline]
-    pub(super) fn keep(&mut self, key: &[u8], full_at: u64) {
-        match self.full_at.get_mut(key) {
-            Some(known) => *known = full_at,
+    fn keep(&mut self, (key, hash): (&[u8], u64), full_at: u64) {
+        match self.full_at.find_mut(hash, |(own, _)| **own == *key) {
+            Some((_, known)) => *known = full_at,
             None => {
-                self.full_at.insert(key.into(), full_at);
+                let hasher = &self.hasher;
+                let again = |(own, _): &(Box<[u8]>, u64)| hasher.hash_one(&**own);
+                self.full_at.insert_unique(hash, (key.into(), full_at), again);
             }
         }
     }

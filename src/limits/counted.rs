@@ -83,14 +83,15 @@ impl Counted {
             return Seen::Full(SWEEP_EVERY);
         }
         let now = nanos(now);
-        let known = cells.known(key, now.saturating_add(self.span));
+        let hash = cells.hash(key);
+        let known = cells.known((key, hash), now.saturating_add(self.span));
         let slot = Slot { known, next: Cell::new(now) };
         match self.limiter.check_key(&slot) {
             Ok(state) => {
                 let next = slot.next.get();
                 let full_in = Duration::from_nanos(next.saturating_sub(now));
                 let known = if known.is_some() { Known::Yes } else { Known::No };
-                Seen::Room(Next::At(next, known), (state.remaining_burst_capacity(), full_in))
+                Seen::Room(Next::At(next, known, hash), (state.remaining_burst_capacity(), full_in))
             }
             Err(until) => Seen::Full(until.wait_time_from(Nanos::from(now))),
         }

@@ -32,7 +32,7 @@ pub use self::recall::{How, Known, Recalled};
 pub use self::reserve::{Blocked, Grant, Reserved};
 pub use self::restore::Epoch;
 pub use self::settle::{AnswerIn, Settle, Settled, Witness};
-pub use self::sweep::Swept;
+pub use self::sweep::{Swept, WITHIN_MAX};
 
 use crate::bounds::KEEP_DONE;
 use crate::call::OperationId;
@@ -93,8 +93,8 @@ pub enum Event {
     Post(Box<Post>),
     /// Stop this.
     Freeze(Box<Freeze>),
-    /// No longer stop that.
-    Unfreeze(Box<str>),
+    /// No longer stop that; of a brake it is remembered for so long that it was.
+    Unfreeze(Box<str>, Duration),
     /// So much happened, of a tenant's.
     Tally(Box<str>, Vec<Tally>),
     /// May I look for its outcome?
@@ -163,7 +163,7 @@ pub fn step<R: Rows + ?Sized>(
         Event::Post(post) => Reply::Posted(post::post(&mut draft, post, now)?),
         Event::Collected(op) => collected(&mut draft, *op, now)?,
         Event::Freeze(freeze) => Reply::Lifted(freezing::freeze(&mut draft, freeze, now)?),
-        Event::Unfreeze(id) => Reply::Lifted(freezing::lift(&mut draft, id, now)?),
+        Event::Unfreeze(id, keep) => Reply::Lifted(freezing::lift(&mut draft, (id, *keep), now)?),
         Event::Tally(tenant, all) => Reply::Tallied(tally::tally(&mut draft, (tenant, all), now)?),
         Event::Sweep(cursor, rows) => Reply::Swept(sweep::sweep(&mut draft, cursor, *rows, now)?),
         Event::Restarted => Reply::Swept(sweep::restarted(&mut draft, now)?),

@@ -78,8 +78,17 @@ impl World {
         Self::in_folder(tempfile::tempdir().unwrap(), more, 0)
     }
 
+    /// With further sections.
+    pub fn ruled(sections: &str) -> Self {
+        Self::made(tempfile::tempdir().unwrap(), "", (sections, 0))
+    }
+
     /// The same in a folder with whatever the lines name, and on that port.
     pub fn in_folder(home: TempDir, more: &str, port: u16) -> Self {
+        Self::made(home, more, ("", port))
+    }
+
+    fn made(home: TempDir, more: &str, (sections, port): (&str, u16)) -> Self {
         let shop = Shop::open();
         for who in Who::ALL {
             let file = home.path().join(format!("{}.token", who.name()));
@@ -95,7 +104,7 @@ impl World {
         };
         let text = text.replace("\n  listen: 127.0.0.1:0", &own);
         // One customer has a hold for each route and person here.
-        let text = text + "holds: { per_agent: 1000, per_customer: 1000 }\n";
+        let text = text + "holds: { per_agent: 1000, per_customer: 1000 }\n" + sections;
         let house = House::written(home, &text, "");
         let url = house.operator().0;
         let agent = token(&house, "acme");

@@ -931,7 +931,18 @@ fn what_differed_once_is_alike() {
         settle(5, 3),
         Step::Reserve(who(None, 2, false), what(0, 0, 0, 4)),
     ];
-    for steps in [renamed, reworded] {
+    // A brake that is released counts from then on, and so again after the next release.
+    let braked = |amount| What { brakes: vec![3], ..what(amount, 2, 0, 0) };
+    let asks = |key, body| Step::Reserve(who(Some(key), body, false), braked(0));
+    let spent = |key, body| [asks(key, body), settle(5, 0)];
+    let mut released = Vec::new();
+    for round in 0..2 {
+        released.extend(spent(0, round));
+        released.extend([Step::Turn(1), asks(1, round), Step::Brake(3, 0, None)]);
+        released.extend([asks(2, round), Step::LetGo(3), Step::Turn(1)]);
+        released.extend([asks(2, round), Step::Look(0), Step::Turn(9), Step::Sweep]);
+    }
+    for steps in [renamed, reworded, released] {
         runtime.block_on(async {
             let clock = Clock::by_hand(START);
             let memory = Side::new(Store::memory(clock.clone()).unwrap());

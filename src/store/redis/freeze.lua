@@ -30,7 +30,7 @@ end
 if A.lift and lifted and lifted.stops == 'held' then
   add({
     id = lifted.id, scope = lifted.scope, reason = lifted.reason, by = lifted.by, at = now.at,
-    ends = now.at + WITHIN_MAX, stops = 'nothing',
+    ends = now.at + A.keep, stops = 'nothing',
   })
 end
 if lifted or A.put or not raw then

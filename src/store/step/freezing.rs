@@ -1,10 +1,12 @@
 //! What becomes of the list of stops?
 
+use std::time::Duration;
+
 use crate::refusal::Fault;
 use crate::store::draft::Draft;
 use crate::store::freeze::{Freeze, Stops};
 use crate::store::rows::{Row, Rows, key};
-use crate::store::step::{Now, sweep};
+use crate::store::step::Now;
 
 /// Stops a scope; what had its number before.
 ///
@@ -29,13 +31,13 @@ pub(super) fn freeze<R: Rows + ?Sized>(
 /// came before.
 pub(super) fn lift<R: Rows + ?Sized>(
     draft: &mut Draft<'_, R>,
-    id: &str,
+    (id, keep): (&str, Duration),
     now: Now,
 ) -> Result<Option<Freeze>, Fault> {
     let stands = |one: &Freeze| *one.id == *id && one.stops != Stops::Nothing;
     let Some(lifted) = draft.freezes()?.into_iter().find(stands) else { return Ok(None) };
     let left = (lifted.stops == Stops::Held).then(|| {
-        let until = Some(now.at.plus(sweep::WITHIN_MAX));
+        let until = Some(now.at.plus(keep));
         Row::Freeze(Freeze { at: now.at, until, stops: Stops::Nothing, ..lifted.clone() })
     });
     draft.put(key::freeze(id), left);

@@ -27,7 +27,7 @@ pub struct Swept {
 /// BOUND: operations that one sweep ends; the next sweep takes the rest.
 const DUE_MAX: usize = 256;
 /// The longest window of a budget or of the likeness guard.
-pub(super) const WITHIN_MAX: Duration = Duration::from_secs(WITHIN_MAX_DAYS * 24 * 60 * 60);
+pub const WITHIN_MAX: Duration = Duration::from_secs(WITHIN_MAX_DAYS * 24 * 60 * 60);
 /// The kinds of rows that have an end of keeping, in the order of their keys.
 const KINDS: [u8; 6] = *b"fglmor";
 /// What is listed in these states is looked at by every sweep.
