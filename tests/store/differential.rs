@@ -933,15 +933,16 @@ fn what_differed_once_is_alike() {
     ];
     // A brake that is released counts from then on, and so again after the next release.
     let braked = |amount| What { brakes: vec![3], ..what(amount, 2, 0, 0) };
-    let asks = |key, body| Step::Reserve(who(Some(key), body, false), braked(0));
-    let spent = |key, body| [asks(key, body), settle(5, 0)];
+    let asks = |n| Step::Reserve(who(Some(n), n, false), braked(0));
     let mut released = Vec::new();
-    for round in 0..2 {
-        released.extend(spent(0, round));
-        released.extend([Step::Turn(1), asks(1, round), Step::Brake(3, 0, None)]);
-        released.extend([asks(2, round), Step::LetGo(3), Step::Turn(1)]);
-        released.extend([asks(2, round), Step::Look(0), Step::Turn(9), Step::Sweep]);
+    for first in [0, 10] {
+        released.extend([asks(first), settle(5, 0), Step::Turn(1), asks(first + 1)]);
+        released.extend([Step::Brake(3, 0, None), asks(first + 2), Step::LetGo(3), Step::Turn(1)]);
+        released.extend([asks(first + 3), settle(5, 0), asks(first + 4), Step::Look(0)]);
+        released.extend([Step::Turn(9), Step::Sweep]);
     }
+    let held_by = |sort: &str| SEEN.lock().get(sort).copied().unwrap_or_default();
+    let before = (held_by("HeldByBrake"), held_by("Granted"));
     for steps in [renamed, reworded, released] {
         runtime.block_on(async {
             let clock = Clock::by_hand(START);
@@ -950,4 +951,6 @@ fn what_differed_once_is_alike() {
             run(&steps, &clock, &mut sides).await.unwrap();
         });
     }
+    // Two and two are let go here, three and three are held.
+    assert!(held_by("HeldByBrake") >= before.0 + 6 && held_by("Granted") >= before.1 + 4);
 }
