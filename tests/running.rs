@@ -16,4 +16,5 @@ mod reload;
 mod road;
 mod serving;
 mod stops;
+mod tls;
 mod wire;

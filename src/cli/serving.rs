@@ -1,6 +1,7 @@
 //! A gate that serves: listeners bound, the sweep at work, everything stopped together.
 
 mod reload;
+pub(super) mod tls;
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -13,7 +14,9 @@ use tokio::task::JoinSet;
 
 use crate::approval::{Answers, Operator, Tenants};
 use crate::clock::Clock;
-use crate::config::{self, Config, ConsoleListen, OperatorSection, OperatorToken, fault};
+use crate::config::{
+    self, Config, ConsoleListen, OperatorSection, OperatorToken, TlsSection, fault,
+};
 use crate::console::{self, Console, Door, Lasts, OidcSettings, PublicUrl, Settings};
 use crate::gate::{Current, Gate, Work};
 use crate::identity::{Wish, mint};
@@ -24,6 +27,7 @@ use crate::yaml::ConfigErrors;
 #[derive(Debug)]
 pub struct Running {
     current: Arc<Current>,
+    scheme: &'static str,
     server: Server,
     stop: watch::Sender<bool>,
     tasks: JoinSet<()>,
@@ -80,7 +84,8 @@ impl Running {
         }
         gate.tell_loss();
         // Bound once all is sound: a port that is taken hides no fault of the configuration.
-        let listeners = wanted.listeners()?;
+        let tls = wanted.tls.as_ref().map(tls::open).transpose()?;
+        let listeners = wanted.listeners(tls.as_ref())?;
         let console_door = wanted.console.as_ref().map(console_door).transpose()?;
         let probes_door = wanted.probes.map(|at| tcp_door("probes", at)).transpose()?;
         // Keys are fetched before the first call needs them; an issuer that is down is not fatal.
@@ -123,11 +128,25 @@ impl Running {
         }
         let working = Arc::clone(&current);
         tasks.spawn(async move { working.run(|gate| work(gate, freeze_file.clone())).await });
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        if let Some(renewed) = tls {
+            tasks.spawn(tls::follow(renewed, Arc::clone(&gate)));
+        }
         let server = Server::start(listeners, service(&current), Bounds::default())
             .map_err(|e| fault("listen", &e.to_string()))?;
-        let agents_url = server.addresses().first().map(|at| format!("http://{at}"));
+        let agents_url = server.addresses().first().map(|at| format!("{scheme}://{at}"));
         let agents_url = agents_url.unwrap_or_default();
-        Ok(Self { current, server, stop, tasks, drain, agents_url, console_url, sign_in_link })
+        Ok(Self {
+            current,
+            scheme,
+            server,
+            stop,
+            tasks,
+            drain,
+            agents_url,
+            console_url,
+            sign_in_link,
+        })
     }
 
     /// What agents use as their base URL.
@@ -145,7 +164,7 @@ impl Running {
             } else {
                 format!("   {}", road.upstream)
             };
-            Some((what, format!("http://{address}{prefix}")))
+            Some((what, format!("{}://{address}{prefix}", self.scheme)))
         };
         self.current.now().catalog.roads().iter().filter_map(at).collect()
     }
@@ -238,6 +257,7 @@ fn service(current: &Arc<Current>) -> Service {
 struct Wanted {
     agents: Vec<SocketAddr>,
     hosts: Vec<Box<str>>,
+    tls: Option<TlsSection>,
     console: Option<ConsoleListen>,
     probes: Option<SocketAddr>,
 }
@@ -248,17 +268,19 @@ impl Wanted {
         Self {
             agents: std::iter::once(config.listen).chain(own).collect(),
             hosts: config.hosts.iter().map(|host| host.as_str().into()).collect(),
+            tls: config.tls.clone(),
             console: config.console.clone(),
             probes: config.probes,
         }
     }
 
     /// The agents' sockets, the shared one first, bound before anyone is told of them.
-    fn listeners(&self) -> Result<Vec<Listener>, ConfigErrors> {
+    fn listeners(&self, tls: Option<&tls::Renewed>) -> Result<Vec<Listener>, ConfigErrors> {
         let bind = |at: &SocketAddr| {
             let socket =
                 TcpListener::bind(at).map_err(|e| fault("listen", &format!("{at}: {e}")))?;
-            Ok(Listener { socket, hosts: Hosts::Named(self.hosts.clone()) })
+            let tls = tls.map(|renewed| Arc::clone(&renewed.tls));
+            Ok(Listener { socket, hosts: Hosts::Named(self.hosts.clone()), tls })
         };
         self.agents.iter().map(bind).collect()
     }
