@@ -46,7 +46,7 @@ fn serve(listen: &str, upstream: &str) -> Result<(), String> {
             }),
             turn_back: Arc::new(|refusal, _| problem(&refusal)),
         };
-        let listener = Listener { socket, hosts: Hosts::Any };
+        let listener = Listener { socket, hosts: Hosts::Any, tls: None };
         let server = Server::start(vec![listener], service, Bounds::default())
             .map_err(|e| format!("{listen}: {e}"))?;
         println!("{}", server.addresses().first().map(ToString::to_string).unwrap_or_default());

@@ -104,7 +104,7 @@ fn socket(reads: usize) -> Result<(), String> {
     let runtime = runtime()?;
     let server = {
         let _inside = runtime.enter();
-        let listener = Listener { socket, hosts: Hosts::Any };
+        let listener = Listener { socket, hosts: Hosts::Any, tls: None };
         Server::start(vec![listener], service(&gate), Bounds::default())
             .map_err(|e| e.to_string())?
     };

@@ -13,6 +13,7 @@ mod people;
 mod quick;
 mod redis;
 mod reload;
+mod tls;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -27,6 +28,7 @@ pub use operator::{OidcSection, OperatorSection, OperatorToken, client_secret, p
 pub use people::read as read_people;
 pub use quick::{Quick, quick};
 pub use reload::Fixed;
+pub use tls::{Loaded as TlsLoaded, TlsSection};
 
 use crate::outbound::Upstream;
 
@@ -37,6 +39,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Host names that count besides the listener's own.
     pub hosts: Vec<String>,
+    /// What agents are answered with over TLS.
+    pub tls: Option<TlsSection>,
     /// Where probes are served, when not on the console.
     pub probes: Option<SocketAddr>,
     /// Where operators are served; `None` for off.

@@ -10,6 +10,8 @@ mod connection;
 mod date;
 mod head;
 mod http2;
+mod stream;
+mod tls;
 
 use std::fmt;
 use std::future::Future;
@@ -19,7 +21,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -29,8 +31,10 @@ use crate::bounds;
 use crate::call::{Answer, Request};
 use crate::clock::Clock;
 use crate::refusal::Refusal;
+use stream::Stream;
 
 pub use answer::problem;
+pub use tls::{Pem, Tls};
 
 /// What is done with a request.
 pub type Handle =
@@ -70,6 +74,8 @@ pub struct Listener {
     pub socket: std::net::TcpListener,
     /// Which `Host` is accepted.
     pub hosts: Hosts,
+    /// What it speaks TLS with, if it does.
+    pub tls: Option<Arc<Tls>>,
 }
 
 /// Which `Host` a listener accepts.
@@ -144,7 +150,7 @@ impl Server {
         let streams = Arc::new(Semaphore::new(bounds.connections_max));
         let mut addresses = Vec::with_capacity(listeners.len());
         let mut ready = Vec::with_capacity(listeners.len());
-        for (index, Listener { socket, hosts }) in listeners.into_iter().enumerate() {
+        for (index, Listener { socket, hosts, tls }) in listeners.into_iter().enumerate() {
             socket.set_nonblocking(true)?;
             let address = socket.local_addr()?;
             addresses.push(address);
@@ -158,6 +164,7 @@ impl Server {
                 tasks: tasks.clone(),
                 date: date::Date::new(Clock::System),
                 streams: Arc::clone(&streams),
+                tls,
             };
             ready.push((TcpListener::from_std(socket)?, Arc::new(door)));
         }
@@ -197,6 +204,23 @@ async fn pulse(stop: CancellationToken) {
     while timeout(BEAT, stop.cancelled()).await.is_err() {}
 }
 
+/// A connection, with its handshake where TLS is spoken.
+async fn shake(door: Arc<connection::Door>, tcp: TcpStream, peer: IpAddr) {
+    // Without it an answer is late, not wrong.
+    tcp.set_nodelay(true).unwrap_or_default();
+    let stream = match &door.tls {
+        None => Stream::Tcp(tcp),
+        Some(tls) => {
+            // BOUND: as long as a head. Who cannot shake hands is nobody, and there is nothing to record.
+            let Ok(Ok(shaken)) = timeout(door.bounds.head, Box::pin(tls.accept(tcp))).await else {
+                return;
+            };
+            Stream::Tls(Box::new(shaken))
+        }
+    };
+    connection::serve(door, stream, peer).await;
+}
+
 async fn accept(socket: TcpListener, door: Arc<connection::Door>, places: Arc<Semaphore>) {
     // BOUND: after a failed accept (no file descriptor is left) a connection must end first.
     const PAUSE: Duration = Duration::from_millis(50);
@@ -213,7 +237,7 @@ async fn accept(socket: TcpListener, door: Arc<connection::Door>, places: Arc<Se
         };
         match accepted {
             Ok((stream, peer)) => {
-                let serve = connection::serve(Arc::clone(&door), stream, peer.ip());
+                let serve = shake(Arc::clone(&door), stream, peer.ip());
                 door.tasks.spawn(async move {
                     serve.await;
                     drop(place);

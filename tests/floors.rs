@@ -22,6 +22,7 @@ const FLOORS: &[(u8, &[&str])] = &[
 const DOORS: &[(&str, &[&str])] = &[
     ("pingora", &["outbound"]),
     ("h2", &["proxy/http2", "outbound/http2"]),
+    ("tokio_rustls", &["proxy"]),
     ("axum", &["console"]),
     ("cedar_policy", &["policy"]),
     ("redb", &["store/embedded"]),

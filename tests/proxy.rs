@@ -6,5 +6,6 @@ mod framing;
 mod http2;
 mod raw;
 mod serving;
+mod tls;
 mod upstream;
 mod upstream_http2;

@@ -17,4 +17,5 @@ mod reload;
 mod road;
 mod serving;
 mod stops;
+mod tls;
 mod wire;

@@ -1,6 +1,7 @@
 //! Real processes for tests: each on a port of its own, each ended with the test.
 
 pub mod agent;
+pub mod authority;
 pub mod house;
 pub mod receiver;
 pub mod redis;

@@ -25,7 +25,13 @@ pub fn run(args: &Args) -> anyhow::Result<Ended> {
             return Ok(Ended::WithFinding);
         }
     };
-    let checked = match config::check(config) {
+    let tls = config.tls.clone();
+    let checked = config::check(config).and_then(|checked| {
+        // As the listeners are opened: whether certificate and key fit together.
+        let _opened = tls.as_ref().map(super::serving::tls::open).transpose()?;
+        Ok(checked)
+    });
+    let checked = match checked {
         Ok(checked) => checked,
         Err(errors) => {
             shown::line(&errors.to_string());

@@ -83,7 +83,7 @@ fn serve_shop(shop: &Arc<Shop>) -> anyhow::Result<Server> {
         }),
         turn_back: Arc::new(|refusal, _origin| proxy::problem(&refusal)),
     };
-    let listener = Listener { socket, hosts: Hosts::Any };
+    let listener = Listener { socket, hosts: Hosts::Any, tls: None };
     Ok(Server::start(vec![listener], service, Bounds::default())?)
 }
 

@@ -1,6 +1,7 @@
 //! A gate that serves: listeners bound, the sweep at work, everything stopped together.
 
 mod reload;
+pub(super) mod tls;
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -13,7 +14,9 @@ use tokio::task::JoinSet;
 
 use crate::approval::{Answers, Operator, Tenants};
 use crate::clock::Clock;
-use crate::config::{self, Config, ConsoleListen, OperatorSection, OperatorToken, fault};
+use crate::config::{
+    self, Config, ConsoleListen, OperatorSection, OperatorToken, TlsSection, fault,
+};
 use crate::console::{self, Console, Door, Lasts, OidcSettings, PublicUrl, Settings};
 use crate::gate::{Current, Gate, Work};
 use crate::identity::{Wish, mint};
@@ -24,6 +27,7 @@ use crate::yaml::ConfigErrors;
 #[derive(Debug)]
 pub struct Running {
     current: Arc<Current>,
+    scheme: &'static str,
     server: Server,
     stop: watch::Sender<bool>,
     tasks: JoinSet<()>,
@@ -49,7 +53,6 @@ impl Running {
     ///
     /// What cannot be opened, bound or read.
     pub async fn start(config: Config, from: Origin<'_>) -> Result<Self, ConfigErrors> {
-        let clock = Clock::System;
         let (state, rebuilds) = match from {
             Origin::Quick(state) => (Some(state), None),
             Origin::File(file) => (None, Some(reload::build(file, &config))),
@@ -57,38 +60,19 @@ impl Running {
         let (build, files) = rebuilds.unzip();
         let wanted = Wanted::of(&config);
         let operator = Arc::clone(&config.operator);
-        let vault = config::vault(&config)?;
         let drain = config.drain;
         let freeze_file = config.freeze_file.clone();
         // From here on the signal stops calls instead of the process.
         let usr1 = caught(SignalKind::user_defined1())?;
         // Without a file it ends the process, as a terminal that is closed means it to.
         let hup = build.as_ref().map(|_| caught(SignalKind::hangup())).transpose()?;
-        // On a thread of its own, which ends: what reading and compiling needed goes back to the system.
-        let runtime = tokio::runtime::Handle::current();
-        let built = std::thread::spawn(move || {
-            // A fleet's store has tasks of its own, on the runtime that serves.
-            let _inside = runtime.enter();
-            config::gate(config, vault, config::Keep::Configured, clock)
-        });
-        let built = built.join();
-        let gate =
-            Arc::new(built.unwrap_or_else(|_| Err(fault("", "the gate could not be built")))?);
-        // A fleet's store is looked at while others serve; one on this disk is begun before anybody is.
-        if !gate.store.is_shared() {
-            gate.know_store().await.map_err(|e| fault("store", &e.to_string()))?;
-        }
-        gate.tell_loss();
+        let gate = begun(config).await?;
         // Bound once all is sound: a port that is taken hides no fault of the configuration.
-        let listeners = wanted.listeners()?;
+        let tls = wanted.tls.as_ref().map(tls::open).transpose()?;
+        let listeners = wanted.listeners(tls.as_ref())?;
         let console_door = wanted.console.as_ref().map(console_door).transpose()?;
         let probes_door = wanted.probes.map(|at| tcp_door("probes", at)).transpose()?;
-        // Keys are fetched before the first call needs them; an issuer that is down is not fatal.
-        let _keys = gate.identity.connect().await;
-        // Nor is a store that is not there yet: readiness says so, and why.
-        gate.look_at_store().await;
-        // Who freezes from now on waits for this replica as well.
-        let _told = tokio::time::timeout(TELL_WITHIN, gate.store.join()).await.is_ok();
+        greet(&gate).await;
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
         let console_url = console_door.as_ref().map(url_of);
@@ -100,18 +84,7 @@ impl Running {
         let console = Console::new(Arc::clone(&current), settings);
         let console = Arc::new(console.map_err(|e| fault("operator", &e))?);
         let sign_in_link = state.and_then(|_| console.sign_in_link(QUICK));
-        for (door, all) in [(console_door, true), (probes_door, false)] {
-            let Some(door) = door else { continue };
-            let (console, stopped) = (Arc::clone(&console), stopped.clone());
-            tasks.spawn(async move {
-                let served = match all {
-                    true => console.serve(door, stopped).await,
-                    false => console.serve_probes(door, stopped).await,
-                };
-                // Only a socket that broke ends it early; probes will show that.
-                drop(served);
-            });
-        }
+        serve_operators(&mut tasks, &console, (console_door, probes_door), &stopped);
         if let Some(path) = &freeze_file {
             // Before anybody is served: what it stops was stopped before this process began.
             gate.look_at_freeze_file(path).await;
@@ -123,11 +96,25 @@ impl Running {
         }
         let working = Arc::clone(&current);
         tasks.spawn(async move { working.run(|gate| work(gate, freeze_file.clone())).await });
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        if let Some(renewed) = tls {
+            tasks.spawn(tls::follow(renewed, Arc::clone(&gate)));
+        }
         let server = Server::start(listeners, service(&current), Bounds::default())
             .map_err(|e| fault("listen", &e.to_string()))?;
-        let agents_url = server.addresses().first().map(|at| format!("http://{at}"));
+        let agents_url = server.addresses().first().map(|at| format!("{scheme}://{at}"));
         let agents_url = agents_url.unwrap_or_default();
-        Ok(Self { current, server, stop, tasks, drain, agents_url, console_url, sign_in_link })
+        Ok(Self {
+            current,
+            scheme,
+            server,
+            stop,
+            tasks,
+            drain,
+            agents_url,
+            console_url,
+            sign_in_link,
+        })
     }
 
     /// What agents use as their base URL.
@@ -145,7 +132,7 @@ impl Running {
             } else {
                 format!("   {}", road.upstream)
             };
-            Some((what, format!("http://{address}{prefix}")))
+            Some((what, format!("{}://{address}{prefix}", self.scheme)))
         };
         self.current.now().catalog.roads().iter().filter_map(at).collect()
     }
@@ -200,6 +187,54 @@ impl Running {
 /// BOUND: how long a start and an end wait to tell the fleet.
 const TELL_WITHIN: Duration = Duration::from_secs(1);
 
+/// The gate of a configuration, built on a thread of its own, which ends: what reading and compiling needed goes
+/// back to the system.
+async fn begun(config: Config) -> Result<Arc<Gate>, ConfigErrors> {
+    let vault = config::vault(&config)?;
+    let runtime = tokio::runtime::Handle::current();
+    let built = std::thread::spawn(move || {
+        // A fleet's store has tasks of its own, on the runtime that serves.
+        let _inside = runtime.enter();
+        config::gate(config, vault, config::Keep::Configured, Clock::System)
+    });
+    let built = built.join().unwrap_or_else(|_| Err(fault("", "the gate could not be built")));
+    let gate = Arc::new(built?);
+    // A fleet's store is looked at while others serve; one on this disk is begun before anybody is.
+    if !gate.store.is_shared() {
+        gate.know_store().await.map_err(|e| fault("store", &e.to_string()))?;
+    }
+    gate.tell_loss();
+    Ok(gate)
+}
+
+/// Others are met before the first call needs them.
+async fn greet(gate: &Gate) {
+    // An issuer that is down is not fatal.
+    let _keys = gate.identity.connect().await;
+    // Nor is a store that is not there yet: readiness says so, and why.
+    gate.look_at_store().await;
+    // Who freezes from now on waits for this replica as well.
+    let _told = tokio::time::timeout(TELL_WITHIN, gate.store.join()).await.is_ok();
+}
+
+/// The console behind its door, and the probes behind theirs.
+fn serve_operators(
+    tasks: &mut JoinSet<()>,
+    console: &Arc<Console>,
+    (own, probes): (Option<Door>, Option<Door>),
+    stopped: &watch::Receiver<bool>,
+) {
+    // Only a socket that broke ends one early; probes will show that.
+    if let Some(door) = own {
+        let (console, stopped) = (Arc::clone(console), stopped.clone());
+        tasks.spawn(async move { drop(console.serve(door, stopped).await) });
+    }
+    if let Some(door) = probes {
+        let (console, stopped) = (Arc::clone(console), stopped.clone());
+        tasks.spawn(async move { drop(console.serve_probes(door, stopped).await) });
+    }
+}
+
 fn caught(kind: SignalKind) -> Result<Signal, ConfigErrors> {
     signal(kind).map_err(|e| fault("", &e.to_string()))
 }
@@ -240,6 +275,7 @@ fn service(current: &Arc<Current>) -> Service {
 struct Wanted {
     agents: Vec<SocketAddr>,
     hosts: Vec<Box<str>>,
+    tls: Option<TlsSection>,
     console: Option<ConsoleListen>,
     probes: Option<SocketAddr>,
 }
@@ -250,17 +286,19 @@ impl Wanted {
         Self {
             agents: std::iter::once(config.listen).chain(own).collect(),
             hosts: config.hosts.iter().map(|host| host.as_str().into()).collect(),
+            tls: config.tls.clone(),
             console: config.console.clone(),
             probes: config.probes,
         }
     }
 
     /// The agents' sockets, the shared one first, bound before anyone is told of them.
-    fn listeners(&self) -> Result<Vec<Listener>, ConfigErrors> {
+    fn listeners(&self, tls: Option<&tls::Renewed>) -> Result<Vec<Listener>, ConfigErrors> {
         let bind = |at: &SocketAddr| {
             let socket =
                 TcpListener::bind(at).map_err(|e| fault("listen", &format!("{at}: {e}")))?;
-            Ok(Listener { socket, hosts: Hosts::Named(self.hosts.clone()) })
+            let tls = tls.map(|renewed| Arc::clone(&renewed.tls));
+            Ok(Listener { socket, hosts: Hosts::Named(self.hosts.clone()), tls })
         };
         self.agents.iter().map(bind).collect()
     }

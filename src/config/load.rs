@@ -23,7 +23,7 @@ use crate::store::Crowd;
 use crate::yaml::{ConfigErrors, Faults, Node, Section, Shape};
 
 /// Keys that the contracts page knows and that are not built yet: refused with these words.
-const NOT_BUILT: &[&str] = &["tls", "tenants", "rollout"];
+const NOT_BUILT: &[&str] = &["tenants", "rollout"];
 
 /// Reads the configuration at `path`, and everything it names.
 ///
@@ -95,9 +95,10 @@ impl File<'_> {
 
     fn config(&mut self, top: &Section<'_>) -> Option<Config> {
         first(top);
-        let insecure = top.optional("insecure", Node::bool).unwrap_or(false);
-        let listen = top
-            .optional("listen", |n| if insecure { socket_address(n) } else { agents_address(n) });
+        let tls = super::tls::read(top, self.base);
+        let is_open = top.optional("insecure", Node::bool).unwrap_or(false) || tls.is_some();
+        let listen =
+            top.optional("listen", |n| if is_open { socket_address(n) } else { agents_address(n) });
         let development = match top.optional("development", Node::bool).unwrap_or(false) {
             true => Development::Accepted,
             false => Development::Refused,
@@ -130,6 +131,7 @@ impl File<'_> {
         Some(Config {
             listen: listen.unwrap_or(DEFAULT_LISTEN),
             hosts: hosts.unwrap_or_default(),
+            tls,
             probes,
             console,
             operator: Arc::new(operator),
@@ -485,6 +487,6 @@ fn agents_address(node: &Node) -> Result<SocketAddr, String> {
         return Ok(address);
     }
     Err(format!(
-        "`{address}` is not a loopback address: agents' tokens would travel in the clear; say `insecure: true` if that is meant"
+        "`{address}` is not a loopback address: agents' tokens would travel in the clear; give it `tls:`, or say `insecure: true` if that is meant"
     ))
 }

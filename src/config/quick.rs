@@ -92,6 +92,7 @@ fn settings(
     Config {
         listen: told.listen,
         hosts: Vec::new(),
+        tls: None,
         probes: None,
         console: Some(ConsoleListen::Tcp(told.operator)),
         operator: Arc::new(super::OperatorSection { quick: true, ..Default::default() }),

@@ -9,11 +9,11 @@ use bytes::{Buf, Bytes, BytesMut};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::date::Date;
 use super::head::Then;
+use super::stream::Stream;
 use crate::call::{Answer, Body, Chunk, Chunks};
 use crate::framing;
 use crate::refusal::Refusal;
@@ -45,7 +45,7 @@ pub(super) struct Framing<'d> {
 
 /// Writes `answer`, and flushes it. An error leaves the connection unusable.
 pub(super) async fn write(
-    stream: &mut TcpStream,
+    stream: &mut Stream,
     answer: Answer,
     framing: Framing<'_>,
 ) -> io::Result<()> {
@@ -72,7 +72,7 @@ pub(super) async fn write(
 }
 
 async fn pump(
-    stream: &mut TcpStream,
+    stream: &mut Stream,
     mut head: BytesMut,
     mut chunks: Chunks,
     Framing { then, within, .. }: Framing<'_>,
@@ -85,7 +85,7 @@ async fn pump(
             biased;
             chunk = chunks.next() => chunk,
             // At once, not at the next chunk: an upstream may be silent for long.
-            () = gone(stream) => return Err(io::ErrorKind::ConnectionAborted.into()),
+            () = stream.gone() => return Err(io::ErrorKind::ConnectionAborted.into()),
         };
         match chunk {
             Some(Chunk::Bytes(bytes)) => {
@@ -100,14 +100,7 @@ async fn pump(
     }
 }
 
-/// Ends when the agent is gone. What it sends meanwhile is no reason to stop.
-async fn gone(stream: &TcpStream) {
-    if let Ok(1..) = stream.peek(&mut [0]).await {
-        std::future::pending::<()>().await;
-    }
-}
-
-async fn put(stream: &mut TcpStream, mut bytes: impl Buf, within: Duration) -> io::Result<()> {
+async fn put(stream: &mut Stream, mut bytes: impl Buf, within: Duration) -> io::Result<()> {
     let write = async {
         stream.write_all_buf(&mut bytes).await?;
         stream.flush().await

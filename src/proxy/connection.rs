@@ -11,7 +11,6 @@ use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
 use http::Method;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -20,6 +19,8 @@ use tokio_util::task::TaskTracker;
 use super::answer::{self, Framing, To};
 use super::date::Date;
 use super::head::{self, Expects, Head, Length, Names, Then};
+use super::stream::Stream;
+use super::tls::Tls;
 use super::{Bounds, Origin, Service, http2};
 use crate::call::{Answer, Body, Request};
 use crate::framing::{Chunked, Piece};
@@ -46,11 +47,13 @@ pub(super) struct Door {
     pub(super) date: Date,
     /// Places for streams, of all connections of all listeners.
     pub(super) streams: Arc<Semaphore>,
+    /// What it speaks TLS with.
+    pub(super) tls: Option<Arc<Tls>>,
 }
 
 /// A connection, and what was read off it and not taken yet.
 struct Line {
-    stream: TcpStream,
+    stream: Stream,
     bytes: BytesMut,
 }
 
@@ -58,11 +61,9 @@ struct Line {
 ///
 /// INVARIANT: nothing ends this task from outside, and the server waits for it: an agent that goes
 /// away cancels nothing that was begun.
-pub(super) async fn serve(door: Arc<Door>, tcp: TcpStream, peer: IpAddr) {
-    // Without it an answer is late, not wrong.
-    tcp.set_nodelay(true).unwrap_or_default();
+pub(super) async fn serve(door: Arc<Door>, stream: Stream, peer: IpAddr) {
     let origin = Origin { listener: door.listener, peer };
-    let mut line = Line { stream: tcp, bytes: BytesMut::new() };
+    let mut line = Line { stream, bytes: BytesMut::new() };
     let mut first = true;
     loop {
         let then = match door.next(&mut line).await {
@@ -267,7 +268,7 @@ impl Line {
 
 /// Says that no more comes, and reads away what still does: a socket that is closed with bytes unread
 /// resets, and the agent loses the answer (RFC 9112 s9.6).
-async fn linger(mut stream: TcpStream) {
+async fn linger(mut stream: Stream) {
     let away = async {
         AsyncWriteExt::shutdown(&mut stream).await?;
         let mut rest = (&mut stream).take(LINGER_BYTES_MAX);

@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tollhouse::call::{Answer, Body, Request};
 use tollhouse::outbound::{Connection, Exchange, Network, Outbound, Outgoing, Upstream};
-use tollhouse::proxy::{Bounds, Hosts, Listener, Server, Service, problem};
+use tollhouse::proxy::{Bounds, Hosts, Listener, Server, Service, Tls, problem};
 use tollhouse::refusal::{Code, Refusal};
 
 /// No step of a test takes this long unless it hangs.
@@ -52,6 +52,18 @@ impl House {
     where
         F: Future<Output = Answer> + Send + 'static,
     {
+        Self::open_with(None, bounds, handle)
+    }
+
+    /// The same over TLS.
+    pub fn open_with<F>(
+        tls: Option<Arc<Tls>>,
+        bounds: Bounds,
+        handle: impl Fn(Request) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Answer> + Send + 'static,
+    {
         let seen = Arc::new(Seen::default());
         let (requests, refused) = (Arc::clone(&seen), Arc::clone(&seen));
         let service = Service {
@@ -70,7 +82,7 @@ impl House {
             }),
         };
         let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let listener = Listener { socket, hosts: Hosts::Named(vec!["x".into()]) };
+        let listener = Listener { socket, hosts: Hosts::Named(vec!["x".into()]), tls };
         let server = Server::start(vec![listener], service, bounds).unwrap();
         Self { server, seen }
     }

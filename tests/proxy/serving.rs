@@ -250,7 +250,7 @@ async fn a_streamed_answer_that_was_cut_short_does_not_look_whole() {
     assert_eq!((status(&answer), body(&answer)), (200, "3\r\nabc\r\n"));
 }
 
-trait Streamed {
+pub trait Streamed {
     fn streamed(self, receiver: mpsc::Receiver<Chunk>) -> Answer;
 }
 
@@ -273,7 +273,7 @@ async fn each_listener_says_which_it_is() {
     };
     let listener = |hosts| {
         let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        Listener { socket, hosts }
+        Listener { socket, hosts, tls: None }
     };
     let listeners = vec![listener(Hosts::Any), listener(Hosts::Named(Vec::new()))];
     let server = Server::start(listeners, service, quick()).unwrap();

@@ -14,6 +14,7 @@ use tollhouse::store::{
 
 use super::ok;
 use crate::asks::{HOUR, ask, name, on, settle};
+use crate::support::authority::Authority;
 use crate::support::free_port;
 use crate::support::redis::Server;
 
@@ -163,27 +164,6 @@ async fn a_server_is_known_by_its_certificate() {
         address.tls = tls;
         let fault = store(&address).recall(&name(Some("k"), "1.00 USD")).await.unwrap_err();
         assert!(matches!(fault, Fault::StoreUnavailable(_)), "{fault}");
-    }
-}
-
-struct Authority {
-    pem: String,
-    issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
-}
-
-impl Authority {
-    fn new() -> Self {
-        let key = rcgen::KeyPair::generate().unwrap();
-        let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        let pem = params.self_signed(&key).unwrap().pem();
-        Self { pem, issuer: rcgen::Issuer::new(params, key) }
-    }
-
-    fn certificate(&self) -> (String, String) {
-        let key = rcgen::KeyPair::generate().unwrap();
-        let params = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
-        (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
     }
 }
 
