@@ -126,6 +126,7 @@ impl File<'_> {
         let (hosts, audit_dir) = (top.optional("hosts", Node::texts), self.audit(top));
         let contracts = Contracts::read(top.node("contracts"), top.faults());
         let (limits, log, process) = (limits(top), log_format(top), process(top));
+        let alarms = Alarms::read(top);
         let (drain, freeze_file) = self.stops(top);
         // Everything is read before anything is missed: all faults at once.
         Some(Config {
@@ -142,7 +143,7 @@ impl File<'_> {
             upstreams,
             contracts,
             limits,
-            alarms: Alarms::read(top),
+            alarms,
             process,
             queues,
             destinations,
