@@ -7,6 +7,7 @@ mod build;
 mod files;
 mod ground;
 mod load;
+mod loops;
 mod notify;
 mod operator;
 mod people;
@@ -61,6 +62,8 @@ pub struct Config {
     pub contracts: crate::policy::Contracts,
     /// Local rates.
     pub limits: Vec<crate::limits::Rule>,
+    /// How far a case or a conversation may go.
+    pub loops: Vec<crate::limits::Bound>,
     /// How many calls may be in flight in the process.
     pub process: crate::breaker::lanes::Settings,
     /// The queues that exist.

@@ -34,6 +34,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 pub use self::ask::{BudgetUse, Crowd, Entry, HoldTerms, Likeness, RateUse, Reserve, Take};
+pub use self::budget::Stood;
 pub use self::freeze::{Bearer, Following, Freeze, FreezeScope, Subject};
 pub use self::hold::{Approval, Hold, Letter, News, Place, Quorum, Risk, Yes};
 pub use self::lend::{Lent, Loan, lend};

@@ -19,6 +19,7 @@ use crate::refusal::{Code, Fault, Refusal};
 mod log;
 mod metrics;
 mod roads;
+mod room;
 
 pub use log::{Level, LogLine};
 
@@ -26,6 +27,7 @@ use log::Log;
 use metrics::Metrics;
 pub use metrics::Totals;
 pub use roads::RoadStands;
+pub use room::{Looping, Near, Said};
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

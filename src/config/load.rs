@@ -125,6 +125,7 @@ impl File<'_> {
         let (hosts, audit_dir) = (top.optional("hosts", Node::texts), self.audit(top));
         let contracts = Contracts::read(top.node("contracts"), top.faults());
         let (limits, log, process) = (limits(top), log_format(top), process(top));
+        let loops = super::loops::read(top, &contracts);
         let (drain, freeze_file) = self.stops(top);
         // Everything is read before anything is missed: all faults at once.
         Some(Config {
@@ -141,6 +142,7 @@ impl File<'_> {
             upstreams,
             contracts,
             limits,
+            loops,
             process,
             queues,
             destinations,

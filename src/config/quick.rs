@@ -103,6 +103,7 @@ fn settings(
         upstreams: vec![one],
         contracts,
         limits: Vec::new(),
+        loops: Vec::new(),
         process: crate::breaker::lanes::Settings::process(),
         queues: queues.into_iter().map(|queue| (queue, Queue::default())).collect(),
         destinations: Vec::new(),

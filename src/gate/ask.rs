@@ -8,6 +8,7 @@ use crate::clock::Timestamp;
 use crate::contract::Contract;
 use crate::disclosure;
 use crate::gate::{Evidence, Gate, Site};
+use crate::limits::Step;
 use crate::operation;
 use crate::refusal::Refusal;
 use crate::value::Value;
@@ -26,6 +27,13 @@ pub struct Asked {
     pub contract: Arc<Contract>,
     /// When it was asked: before now, for what was held.
     pub at: Timestamp,
+}
+
+impl Asked {
+    /// The call, as loops count it.
+    pub(super) fn step(&self) -> Step<'_> {
+        Step { call: &self.call, caller: &self.caller, price: self.contract.price }
+    }
 }
 
 impl Gate {

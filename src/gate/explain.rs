@@ -1,13 +1,19 @@
 //! What would happen to a call, and why? The path up to the store, with facts that are given or read.
 //! Nothing is reserved, sent or recorded.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use crate::call::{Call, Caller, Fact, FactValue, Facts, Request, Resolved};
 use crate::clock::Timestamp;
+use crate::contract::Over;
 use crate::decision::Decision;
 use crate::gate::people::facts_shown;
-use crate::gate::{Asked, Evidence, Gate};
+use crate::gate::reserve::Judged;
+use crate::gate::{Asked, BudgetSeen, Evidence, Gate};
+use crate::limits;
+use crate::money::Currency;
 use crate::refusal::Refusal;
 use crate::resolve::{self, Scope};
 
@@ -99,6 +105,7 @@ impl Gate {
             Err(refusal) => return refused(&refusal, seen),
         };
         put_resolved(&mut seen, &resolved);
+        put(&mut seen, "budgets", self.budgets_explained(asked, &facts, &resolved));
         match self.policy.decide(&self.policy_question(asked, &facts, &resolved)) {
             Ok(Decision::Run) => put(&mut seen, "decision", json!("allow")),
             Ok(Decision::Hold { reasons, queue }) => {
@@ -113,6 +120,40 @@ impl Gate {
             Err(refusal) => return refused(&refusal, seen),
         }
         seen
+    }
+}
+
+impl Gate {
+    /// What it would take of which budget, of how much. How much is used the running instance knows.
+    fn budgets_explained(&self, asked: &Asked, facts: &Facts, resolved: &Resolved) -> Value {
+        if !asked.call.class.is_effect() {
+            return json!([]);
+        }
+        let judged = Judged {
+            facts: facts.clone(),
+            resolved: Arc::new(resolved.clone()),
+            reasons: Vec::new(),
+            queue: Arc::clone(&asked.contract.approval.queue),
+        };
+        let Ok(site) = self.site(&asked.call) else { return json!([]) };
+        let about = self.about(asked, &judged, site.origin);
+        let taken = limits::budgets(&asked.contract, &about).into_iter().map(|budget| {
+            let (over, alert) = (budget.over, budget.alert);
+            let seen = BudgetSeen::of(budget, 0);
+            json!({
+                "budget": seen.id,
+                "currency": seen.unit.as_ref().map(Currency::code),
+                "takes": seen.takes,
+                "room": seen.room,
+                "over": match over {
+                    Over::Hold => "hold",
+                    Over::Refuse => "refuse",
+                    Over::Allow => "allow",
+                },
+                "alert": alert,
+            })
+        });
+        Value::Array(taken.collect())
     }
 }
 

@@ -5,6 +5,7 @@
 
 use super::QueueStands;
 use super::roads::Roads;
+use super::room::Room;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,7 +43,7 @@ pub(super) const NONE: &str = "none";
 /// A family that counts; `None` never happens, which the test of the names holds.
 pub(super) type Counters = Option<IntCounterVec>;
 pub(super) type Gauges = Option<IntGaugeVec>;
-type Histograms = Option<HistogramVec>;
+pub(super) type Histograms = Option<HistogramVec>;
 
 /// What was counted since the process began, for who draws it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -80,6 +81,7 @@ pub(super) struct Metrics {
     evidence_gap: Counters,
     breaker: Gauges,
     pub(super) roads: Roads,
+    pub(super) room: Room,
     frozen: Gauges,
     store_duration: Histograms,
     store_unsafe: Gauges,
@@ -151,6 +153,7 @@ impl Metrics {
             evidence_gap: counters(r, "tollhouse_evidence_gap_total", &[]),
             breaker: gauges(r, "tollhouse_breaker_state", &["upstream"]),
             roads: Roads::new(r),
+            room: Room::new(r),
             frozen: gauges(r, "tollhouse_frozen", &["scope_kind"]),
             store_duration: histograms(r, "tollhouse_store_duration_seconds", &["op"], STORE),
             store_unsafe: gauges(r, "tollhouse_store_unsafe", &[]),
@@ -405,7 +408,12 @@ pub(super) fn gauges(registry: &Registry, name: &str, labels: &[&str]) -> Gauges
     registered(registry, IntGaugeVec::new(Opts::new(name, help(name)), labels).ok()?)
 }
 
-fn histograms(registry: &Registry, name: &str, labels: &[&str], buckets: &[f64]) -> Histograms {
+pub(super) fn histograms(
+    registry: &Registry,
+    name: &str,
+    labels: &[&str],
+    buckets: &[f64],
+) -> Histograms {
     let opts = HistogramOpts::new(name, help(name)).buckets(buckets.to_vec());
     registered(registry, HistogramVec::new(opts, labels).ok()?)
 }

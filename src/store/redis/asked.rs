@@ -14,7 +14,8 @@ use crate::store::ask::{BudgetUse, HoldTerms, RateUse, Reserve, Take};
 use crate::store::hold::{Hold, News, crowds};
 use crate::store::record::{About, Name, Record, Slot};
 use crate::store::step::rates::rate_slot;
-use crate::store::step::reserve::{alike_slot, charge, resource_slot};
+use crate::store::step::reserve::{alike_slot, resource_slot};
+use crate::store::step::room::charge;
 use crate::store::step::{AnswerIn, Claim, HoldAnswer, Post, Say, Settle, Try, Witness, Word};
 
 /// Arguments of a script.
@@ -142,6 +143,7 @@ fn budget_use(ask: &Reserve, budget: &BudgetUse) -> Result<Item, Fault> {
         // The script lets no sum past 2^53 through: a room beyond that is no larger one.
         ("room", Item::maybe(room, Item::near)),
         ("over", over(budget.over)),
+        ("alert", Item::maybe(budget.alert, Item::near)),
     ]))
 }
 
