@@ -78,6 +78,7 @@ fn ask(n: u64) -> Option<Reserve> {
             within: Duration::from_secs(86_400),
             take: Take::Money { amount, room: Some(i64::MAX) },
             over: Over::Hold,
+            alert: None,
         }],
         about,
         request: Bytes::new(),

@@ -51,6 +51,9 @@ pub const LEASE_MARGIN: Duration = Duration::from_secs(10);
 pub const KEEP_DONE: Duration = Duration::from_secs(48 * 60 * 60);
 /// A settled financial operation is kept at least this long: card networks' usual month.
 pub const KEEP_FINANCIAL: Duration = Duration::from_secs(35 * 24 * 60 * 60);
+/// BOUND: windows of budgets and of the likeness guard reach back a month at most; older spending is
+/// dropped.
+pub const WITHIN_MAX: Duration = Duration::from_secs(31 * 24 * 60 * 60);
 /// Writing an answer to an agent that reads slowly: 8 MiB at 2 Mbit/s.
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Agents' connections at once; an idle one holds some 8 KiB.

@@ -7,6 +7,7 @@ mod build;
 mod files;
 mod ground;
 mod load;
+mod loops;
 mod notify;
 mod operator;
 mod people;
@@ -63,6 +64,8 @@ pub struct Config {
     pub limits: Vec<crate::limits::Rule>,
     /// What holds when more is asked for than usual, and what policy is told of it.
     pub alarms: crate::alarm::Alarms,
+    /// How far a case or a conversation may go.
+    pub loops: Vec<crate::limits::Bound>,
     /// How many calls may be in flight in the process.
     pub process: crate::breaker::lanes::Settings,
     /// The queues that exist.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::call::{Class, FactValue, Facts};
-use crate::money::{Currency, Money};
+use crate::money::{Currency, Money, Price};
 
 /// The contract of one action for one agent, everything merged.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +43,8 @@ pub struct Contract {
     pub templates: Vec<Box<str>>,
     /// The action that takes this one back.
     pub undo: Option<Box<str>>,
+    /// What one call costs whoever runs the upstream: counted by loop bounds.
+    pub price: Option<Price>,
 }
 
 /// What happens at best.
@@ -67,6 +69,8 @@ pub struct Budget {
     pub room: Room,
     /// What a call past it gets: held or refused.
     pub over: Over,
+    /// Operators are told once so many per cent of it are used.
+    pub alert: Option<u8>,
 }
 
 /// For whom a budget counts.
@@ -76,15 +80,41 @@ pub enum BudgetScope {
     Customer,
     /// The agent, for any customer.
     Agent,
+    /// Everybody of the tenant.
+    Tenant,
+    /// A case of one agent's and one customer's, as the agent names it.
+    Case,
+    /// What is acted on, whoever acts.
+    Resource,
+    /// The action by its name, whoever asks for it.
+    Action,
 }
 
 impl BudgetScope {
+    /// Every scope.
+    pub const ALL: [Self; 6] =
+        [Self::Customer, Self::Agent, Self::Tenant, Self::Case, Self::Resource, Self::Action];
+
     /// Its name in `budget.<per>-<within>`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Customer => "customer",
             Self::Agent => "agent",
+            Self::Tenant => "tenant",
+            Self::Case => "case",
+            Self::Resource => "resource",
+            Self::Action => "action",
         }
+    }
+
+    /// The scope of that name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|scope| scope.name() == name)
+    }
+
+    /// The scope of a budget's id: `budget.customer-24h`.
+    pub fn of_id(id: &str) -> Option<Self> {
+        id.strip_prefix("budget.")?.split_once('-').and_then(|(per, _)| Self::parse(per))
     }
 }
 
@@ -244,6 +274,7 @@ impl Contract {
             roles: None,
             templates: Vec::new(),
             undo: None,
+            price: None,
         }
     }
 

@@ -58,7 +58,7 @@ pub use reach::{Counted, Reach};
 pub use reconcile::Watched;
 pub use record::Unsettled;
 pub use road::Road;
-pub use room::BudgetSeen;
+pub use room::{BudgetSeen, NearBudget, amount as room_words};
 pub use standing::Standing;
 pub use views::{Opened, RoadSeen, ShownRequest};
 
@@ -74,7 +74,7 @@ use crate::credentials::Vault;
 use crate::facts::Lookups;
 use crate::freeze::Freezes;
 use crate::identity::Identity;
-use crate::limits::Rates;
+use crate::limits::{Loops, Rates};
 use crate::notify::Notify;
 use crate::outbound::{Outbound, Upstream};
 use crate::policy::Policy;
@@ -102,6 +102,8 @@ pub struct Gate {
     pub alarms: Arc<Alarms>,
     /// Is there room right now?
     pub rates: Arc<Rates>,
+    /// Does an agent go round in circles?
+    pub loops: Arc<Loops>,
     /// How many calls are in the process?
     pub process: Arc<Lanes>,
     /// Where it goes, and whether the road is open.

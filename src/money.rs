@@ -134,6 +134,57 @@ impl fmt::Display for Money {
     }
 }
 
+/// What a call costs, in millionths of a currency's own unit: calls to a model or a search cost less than a
+/// cent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Price {
+    /// Millionths of a dollar, a yen, ..; never negative.
+    pub micro: i64,
+    /// Of what.
+    pub currency: Currency,
+}
+
+impl Price {
+    /// Reads `0.002 USD`: up to six digits behind the point, in any currency.
+    ///
+    /// # Errors
+    ///
+    /// What was expected, for a person who wrote a configuration.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let expected = || {
+            format!(
+                "expected a price as `0.002 USD`, with six digits behind the point at most and no \
+                 sign, got `{text}`"
+            )
+        };
+        let (number, code) = text.split_once(' ').ok_or_else(expected)?;
+        let currency = Currency::parse(code)
+            .ok_or_else(|| format!("`{code}` is no ISO 4217 currency; expected one as `USD`"))?;
+        let decimal = Decimal::parse(number).map_err(|_| expected())?;
+        let micro = decimal.to_minor(PRICE_DIGITS).filter(|m| (0..=MINOR_UNITS_MAX).contains(m));
+        Ok(Self { micro: micro.ok_or_else(expected)?, currency })
+    }
+
+    /// An amount as prices are counted; `None` past what can be held.
+    pub fn of(money: Money) -> Option<Self> {
+        let more = PRICE_DIGITS.checked_sub(money.currency.exponent())?;
+        let micro = money.minor.checked_mul(10_i64.checked_pow(more)?)?;
+        Some(Self { micro, currency: money.currency })
+    }
+}
+
+impl fmt::Display for Price {
+    /// `0.002 USD`, `2 USD`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let number = Decimal { mantissa: i128::from(self.micro), scale: PRICE_DIGITS }.fixed();
+        let short = number.trim_end_matches('0').trim_end_matches('.');
+        write!(f, "{short} {}", self.currency)
+    }
+}
+
+/// Digits behind the point of a price: no currency has more than four.
+const PRICE_DIGITS: u32 = 6;
+
 /// An exact decimal: `mantissa / 10^scale`. Two are equal when they name the same number only after
 /// [`Decimal::parse`], which keeps them in lowest form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -320,6 +371,28 @@ mod tests {
         ] {
             assert!(Money::parse(text).unwrap_err().contains(part), "{text}");
         }
+    }
+
+    #[test]
+    fn a_price_is_exact_below_a_cent() {
+        for (text, micro, shown) in [
+            ("0.002 USD", 2_000, "0.002 USD"),
+            ("0.000001 usd", 1, "0.000001 USD"),
+            ("10 JPY", 10_000_000, "10 JPY"),
+            ("0.5 JPY", 500_000, "0.5 JPY"),
+            ("0 EUR", 0, "0 EUR"),
+        ] {
+            let price = Price::parse(text).unwrap();
+            assert_eq!((price.micro, &*price.to_string()), (micro, shown));
+        }
+        for text in ["0.0000001 USD", "-0.01 USD", "1000001 USD", "USD", "1 XYZ", "x USD"] {
+            assert!(Price::parse(text).is_err(), "{text}");
+        }
+        for (text, micro) in [("2.00 USD", 2_000_000), ("3 JPY", 3_000_000), ("0.001 KWD", 1_000)] {
+            assert_eq!(Price::of(Money::parse(text).unwrap()).unwrap().micro, micro, "{text}");
+        }
+        let most = Money { minor: i64::MAX, currency: Currency::parse("JPY").unwrap() };
+        assert_eq!(Price::of(most), None);
     }
 
     #[test]

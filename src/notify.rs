@@ -444,6 +444,7 @@ mod tests {
             attempts: Vec::new(),
             charges: Vec::new(),
             charged: Charged::Open,
+            stood: Vec::new(),
             alike: None,
             on: None,
             status: None,

@@ -5,6 +5,7 @@
 
 mod asked;
 mod book;
+mod budgets;
 mod cedar;
 mod commitment;
 mod context;

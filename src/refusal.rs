@@ -192,7 +192,7 @@ impl Code {
             Self::UnknownAction => spec("unknown_action", 403, "Not an allowed action", Stop, false, ""),
             Self::Forbidden => spec("forbidden", 403, "Not allowed, nothing sent", Stop, false, ""),
             Self::OverLimit => spec("over_limit", 403, "Over the limit, nothing sent", Escalated, false, TAKES_OVER),
-            Self::BudgetExhausted => spec("budget_exhausted", 403, "Limit for this customer is used up", Escalated, false, TAKES_OVER),
+            Self::BudgetExhausted => spec("budget_exhausted", 403, "Limit is used up, nothing sent", Escalated, false, TAKES_OVER),
             Self::ConfidenceTooLow => spec("confidence_too_low", 403, "Unclear request", AskCustomer, false, ""),
             Self::StepUpRequired => spec("step_up_required", 401, "Customer must sign in again", Reauthenticate, false, "Please sign in again to confirm."),
             Self::Unauthenticated => spec("unauthenticated", 401, "No valid agent token", Stop, false, ""),

@@ -37,6 +37,7 @@ use parking_lot::Mutex;
 pub use self::ask::{
     BrakeUse, BudgetUse, Crowd, Entry, HoldTerms, Likeness, RateUse, Reserve, Take,
 };
+pub use self::budget::Stood;
 pub use self::freeze::{Bearer, Following, Freeze, FreezeScope, Stops, Subject};
 pub use self::hold::{Approval, Hold, Letter, News, Place, Quorum, Risk, Yes};
 pub use self::lend::{Lent, Loan, lend};
@@ -394,7 +395,7 @@ impl Store {
     ///
     /// When the store did not write it, or may have.
     pub async fn unfreeze(&self, id: &str) -> Result<Option<Freeze>, Fault> {
-        self.release(id, step::WITHIN_MAX).await
+        self.release(id, crate::bounds::WITHIN_MAX).await
     }
 
     /// The same of a brake, for which it is remembered so long: the window that it counts in.

@@ -20,6 +20,7 @@ mod alarms;
 mod log;
 mod metrics;
 mod roads;
+mod room;
 
 pub use log::{Level, LogLine};
 
@@ -27,6 +28,7 @@ use log::Log;
 use metrics::Metrics;
 pub use metrics::Totals;
 pub use roads::RoadStands;
+pub use room::{Looping, Near, Said};
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -145,6 +145,19 @@ impl Node {
         value.filter(|v| *v <= 1000).ok_or_else(expected)
     }
 
+    /// A share of something whole, from which on somebody is told: `80%`, 1 to 99.
+    ///
+    /// # Errors
+    ///
+    /// What was expected.
+    pub fn per_cent(&self) -> Result<u8, String> {
+        let text = self.text()?;
+        let digits = text.strip_suffix('%').map(str::trim);
+        let value = digits.and_then(|digits| digits.parse::<u8>().ok());
+        let value = value.filter(|value| (1..=99).contains(value));
+        value.ok_or_else(|| format!("expected a share from `1%` to `99%`, got `{text}`"))
+    }
+
     /// One amount or a list of amounts: `100.00 USD`.
     ///
     /// # Errors

@@ -12,8 +12,8 @@ use tollhouse::contract::Over;
 use tollhouse::decision::Reason;
 use tollhouse::money::Money;
 use tollhouse::store::{
-    About, AnswerIn, BudgetUse, Crowd, Entry, HoldTerms, Likeness, Name, Quorum, Reserve, Risk,
-    Said, Settle, Take, Token, Witness,
+    About, AnswerIn, Blocked, BudgetUse, Crowd, Entry, HoldTerms, Likeness, Name, Quorum, RateUse,
+    Reserve, Reserved, Risk, Said, Settle, Take, Token, Witness,
 };
 
 pub const START: Timestamp = Timestamp(1_767_225_600_000);
@@ -139,6 +139,7 @@ pub fn budget(amount: &str, room: i64, over: Over) -> BudgetUse {
         within: HOUR * 24,
         take: Take::Money { amount: money(amount), room: Some(room) },
         over,
+        alert: None,
     }
 }
 
@@ -150,6 +151,54 @@ pub fn count(room: u64, over: Over) -> BudgetUse {
         within: HOUR,
         take: Take::One { room },
         over,
+        alert: None,
+    }
+}
+
+/// Where money, effects or calls are one short of their limit.
+#[derive(Debug, Clone, Copy)]
+pub enum Limit {
+    Money,
+    Count,
+    Rate,
+}
+
+impl Limit {
+    pub const ALL: [Self; 3] = [Self::Money, Self::Count, Self::Rate];
+
+    /// One of many that take of the same limit; two of them fit. Operators are told at the second.
+    pub fn asked(self, nth: u64) -> Reserve {
+        let key = format!("{self:?}-{nth}");
+        let mut asked = on(ask(Some(&key), "7.00 USD", nth), &key);
+        match self {
+            Self::Money => asked.budgets = vec![budget("7.00 USD", 14_00, Over::Refuse)],
+            Self::Count => asked.budgets = vec![count(2, Over::Refuse)],
+            Self::Rate => {
+                let hour = i64::try_from(HOUR.as_micros()).unwrap();
+                let (name, key) = ("refunds".into(), b"refunds".as_slice().into());
+                asked.rates = vec![RateUse { name, key, every: hour / 2, burst: hour }];
+            }
+        }
+        for budget in &mut asked.budgets {
+            budget.alert = Some(if let Self::Money = self { 7_01 } else { 2 });
+        }
+        asked
+    }
+
+    /// How many of these answers were granted, and how many of those crossed the alert; the others had no room.
+    pub fn passed(self, answers: &[Reserved]) -> (usize, usize) {
+        let mut passed = (0, 0);
+        for answer in answers {
+            match answer {
+                Reserved::Granted(grant) => {
+                    passed.0 += 1;
+                    passed.1 += grant.record.stood.iter().filter(|stood| stood.crossed).count();
+                }
+                Reserved::Blocked(Blocked::Over { .. } | Blocked::Rated { .. }) => {}
+                other => panic!("{self:?}: {other:?}"),
+            }
+        }
+        passed
     }
 }
 

@@ -25,7 +25,7 @@
 //! - `then`: about the last answer `status statuses code decision decision_not hold next retryable sent_word
 //!   replayed dedup operation headers json body_contains body_lacks same_body_as answered`; about everything so far
 //!   `sent` (effects that reached the upstream, a number or their lines; every case states it), `sent_at_most`, `tried`, `asked` (reads
-//!   that did, facts included), `reserved` (amounts of what is still open), `states`, `record` (kinds, of refusals
+//!   that did, facts included), `reserved` (amounts of what is still open), `states`, `metrics` (lines), `record` (kinds, of refusals
 //!   codes), `sent_headers asked_headers` (exactly these, of the last), `upstream_keys`, `keys_asked_at_most`.
 //!   `*` at an end stands for anything.
 //!

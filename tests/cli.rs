@@ -223,6 +223,43 @@ fn explain_classifies_without_a_token() {
 }
 
 #[test]
+fn explain_says_what_a_call_would_take_of_which_budget() {
+    let home = configured();
+    let path = home.path().join("tollhouse.yaml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let usual = "hard: 1000.00 USD } ";
+    let budget = ", budget: [ { per: tenant, within: 24h, amount: 90.00 USD, over: refuse, alert: 50% }, \
+                  { per: agent, within: 1h, count: 3 } ] ";
+    assert!(text.contains(usual));
+    std::fs::write(&path, text.replacen(usual, &format!("{usual}{budget}"), 1)).unwrap();
+    let token = house::token(&home.path().join("state"), "ann");
+    let body = json!({ "order": "A-1", "amount": "25.00", "currency": "USD" }).to_string();
+    let call = ["explain", "POST", "/refunds", "-d", &body, "--token", &token];
+    let call = [&call[..], &["--config", path.to_str().unwrap()], &FACTS].concat();
+    let seen: Value = serde_json::from_str(&ran(&[&call[..], &["--json"]].concat()).out).unwrap();
+    assert_eq!(
+        seen["budgets"],
+        json!([
+            {
+                "budget": "budget.tenant-24h", "currency": "USD", "takes": 2500, "room": 9000,
+                "over": "refuse", "alert": 4500,
+            },
+            {
+                "budget": "budget.agent-1h", "currency": null, "takes": 1, "room": 3,
+                "over": "hold", "alert": null,
+            },
+        ])
+    );
+    let text = ran(&call).out;
+    let line = "budget.tenant-24h: takes 25.00 USD of 90.00 USD; past it: refuse";
+    assert!(text.contains(line), "{text}");
+    assert!(
+        text.contains("budget.agent-1h: takes 1 effects of 3 effects; past it: hold"),
+        "{text}"
+    );
+}
+
+#[test]
 fn explain_decides_with_a_token() {
     let home = configured();
     let config = home.path().join("tollhouse.yaml");

@@ -5,6 +5,7 @@
 //! search must find what it was for. And budgets against an exact oracle, over random histories.
 
 mod history;
+mod windows;
 mod world;
 
 use std::collections::{HashSet, VecDeque};

@@ -13,18 +13,18 @@ use std::time::Duration;
 use bytes::Bytes;
 use tempfile::TempDir;
 use tollhouse::call::{Class, Digest, OperationId, Outcome};
-use tollhouse::clock::Clock;
+use tollhouse::clock::{Clock, Timestamp};
 use tollhouse::contract::Over;
 use tollhouse::refusal::Code;
 use tollhouse::store::{
-    Answered, Blocked, Claim, Claimed, Entry, FreezeScope, Grant, HoldAnswer, How, Known, Listed,
-    Recalled, Record, Reserved, Say, SealingKey, Settled, State, Store, StoredAnswer, Take, Token,
-    Try, Witness,
+    Answered, Blocked, BudgetUse, Claim, Claimed, Entry, FreezeScope, Grant, HoldAnswer, How,
+    Known, Listed, Recalled, Record, Reserved, Say, SealingKey, Settled, State, Store,
+    StoredAnswer, Take, Token, Try, Witness,
 };
 
 use crate::asks::{
-    HOUR, LEASE, START, about, ask, ask_held, budget, count, hash, likeness, money, name, on, op,
-    reason, release, settle,
+    HOUR, LEASE, Limit, START, about, ask, ask_held, budget, count, hash, likeness, money, name,
+    on, op, reason, release, settle,
 };
 use crate::support::redis::Server;
 
@@ -478,6 +478,85 @@ contract! {
         ));
         bench.clock.turn(HOUR / 3600);
         bench.grant(with("e", "60.00 USD", 6, Over::Refuse)).await;
+    }
+
+    async fn of_a_hundred_at_the_limit_less_one_exactly_one_passes(bench) {
+        for limit in Limit::ALL {
+            let first = bench.store.reserve(limit.asked(1_000)).await.unwrap();
+            assert_eq!(limit.passed(&[first]), (1, 0), "{limit:?}");
+            let mut calls = tokio::task::JoinSet::new();
+            for nth in 0..100 {
+                let store = Arc::clone(&bench.store);
+                calls.spawn(async move { store.reserve(limit.asked(nth)).await.unwrap() });
+            }
+            let all = calls.join_all().await;
+            let alerts = usize::from(!matches!(limit, Limit::Rate));
+            assert_eq!(limit.passed(&all), (1, alerts), "{limit:?}");
+        }
+    }
+
+    async fn an_alert_is_crossed_by_the_one_that_crosses_it(bench) {
+        let with = |key: &str, amount: &str, token, over| {
+            let mut asked = on(ask(Some(key), amount, token), key);
+            asked.budgets = vec![BudgetUse { alert: Some(80_00), ..budget(amount, 100_00, over) }];
+            asked
+        };
+        let stood = |record: &Record| {
+            let [stood] = &record.stood[..] else { panic!("{:?}", record.stood) };
+            (stood.used, stood.crossed, stood.frees)
+        };
+        let first = bench.grant(with("a", "79.99 USD", 1, Over::Refuse)).await;
+        assert_eq!(stood(&first.record), (79_99, false, None));
+        ok(bench.end(first.record.op, 1, Outcome::Succeeded).await);
+        // Held: its room is taken, and that is when it is told.
+        let held = bench.hold(with("h", "40.00 USD", 2, Over::Hold)).await;
+        let less = Timestamp(START.plus(HOUR * 24).0 + 1);
+        assert_eq!(stood(&held), (119_99, true, Some(less)));
+        bench.approve(&held).await;
+        let mut again = release(held.op, "40.00 USD", 3);
+        again.about = held.about.clone();
+        again.budgets = with("h", "40.00 USD", 2, Over::Hold).budgets;
+        again.reasons = Vec::new();
+        let sent = bench.grant(again).await;
+        assert_eq!(stood(&sent.record), (119_99, false, None), "it was told when it was held");
+        ok(bench.end(held.op, 3, Outcome::Rejected).await);
+        // Given back: the next one crosses it anew.
+        let next = bench.grant(with("n", "20.00 USD", 4, Over::Refuse)).await;
+        assert_eq!(stood(&next.record), (99_99, true, Some(less)));
+        // The same reserve again, because its answer was lost, has the same answer.
+        let twice = bench.grant(with("n", "20.00 USD", 4, Over::Refuse)).await;
+        assert_eq!(stood(&twice.record), (99_99, true, Some(less)));
+    }
+
+    async fn what_left_every_window_gives_nothing_back(bench) {
+        let with = |key: &str, amount: &str, token| {
+            let mut asked = on(ask(Some(key), amount, token), key);
+            asked.budgets = vec![budget(amount, 100_00, Over::Refuse)];
+            asked
+        };
+        let pending = bench.grant(with("a", "60.00 USD", 1)).await.record.op;
+        ok(bench.end(pending, 1, Outcome::Accepted).await);
+        bench.clock.turn(HOUR * 24 * 32);
+        let other = bench.grant(with("b", "60.00 USD", 2)).await.record.op;
+        ok(bench.end(other, 2, Outcome::Succeeded).await);
+        // What the vendor had called pending comes to nothing: the room that is used now is not its own.
+        ok(bench.end(pending, 1, Outcome::Rejected).await);
+        assert!(matches!(bench.blocked(with("c", "40.01 USD", 3)).await, Blocked::Over { .. }));
+    }
+
+    async fn two_of_one_moment_and_one_is_given_back(bench) {
+        let with = |key: &str, amount: &str, token| {
+            let mut asked = on(ask(Some(key), amount, token), key);
+            asked.budgets = vec![budget(amount, 100_00, Over::Refuse)];
+            asked
+        };
+        let small = bench.grant(with("a", "1.00 USD", 1)).await.record.op;
+        let large = bench.grant(with("b", "60.00 USD", 2)).await.record.op;
+        ok(bench.end(small, 1, Outcome::Succeeded).await);
+        ok(bench.end(large, 2, Outcome::Accepted).await);
+        ok(bench.end(large, 2, Outcome::Rejected).await);
+        let all = bench.grant(with("c", "99.00 USD", 3)).await;
+        assert_eq!(all.record.stood[0].used, 100_00);
     }
 
     async fn a_count_a_currency_that_is_not_listed_and_allow(bench) {

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::{Alarms, Brake, Most, Per, Rule, Signal, What};
+use crate::bounds::WITHIN_MAX;
 use crate::call::{Class, Kind};
 use crate::decision::Then;
-use crate::store::budget::WITHIN_MAX_DAYS;
 use crate::yaml::{Faults, Node, Section, Shape};
 
 /// BOUND: brakes, and signals, in one configuration; an effect is counted in each that applies.
@@ -145,10 +145,9 @@ fn word<T: Copy>(node: &Node, known: &[(T, &str)]) -> Result<T, String> {
 }
 
 fn span(node: &Node) -> Result<Duration, String> {
-    let most = Duration::from_secs(WITHIN_MAX_DAYS.saturating_mul(86_400));
     let span = node.duration()?;
-    let fits = span >= Duration::from_secs(1) && span <= most;
-    fits.then_some(span).ok_or(format!("expected 1s to {WITHIN_MAX_DAYS}d"))
+    let fits = span >= Duration::from_secs(1) && span <= WITHIN_MAX;
+    fits.then_some(span).ok_or_else(|| "expected 1s to 31d".to_owned())
 }
 
 fn classes(node: &Node) -> Result<Vec<Class>, String> {

@@ -9,7 +9,8 @@ use serde_json::Value;
 use super::{Ended, shown};
 use crate::call::Request;
 use crate::config;
-use crate::gate::{FactOverride, Lookup};
+use crate::gate::{FactOverride, Lookup, room_words};
+use crate::money::Currency;
 
 /// What would happen to a call, and why.
 #[derive(Debug, clap::Args)]
@@ -138,4 +139,21 @@ fn tell(explained: &Value) {
         let [sort, name, words] = ["/sort", "/name", "/words"].map(|at| shown::text(one, at));
         shown::line(&format!("{sort:<12} {name}: {words}"));
     }
+    for budget in explained.get("budgets").and_then(Value::as_array).into_iter().flatten() {
+        shown::line(&format!("{:<12} {}", "budget", taken(budget)));
+    }
+}
+
+/// `budget.customer-24h: takes 12.00 USD of 300.00 USD; past it: hold`.
+fn taken(budget: &Value) -> String {
+    let currency = budget.get("currency").and_then(Value::as_str).and_then(Currency::parse);
+    let number = |name| budget.get(name).and_then(Value::as_i64);
+    let room = number("room")
+        .map_or_else(|| "nothing in that currency".to_owned(), |room| room_words(currency, room));
+    format!(
+        "{}: takes {} of {room}; past it: {}",
+        shown::text(budget, "/budget"),
+        room_words(currency, number("takes").unwrap_or(0)),
+        shown::text(budget, "/over")
+    )
 }

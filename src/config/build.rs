@@ -15,7 +15,7 @@ use crate::credentials::{ReadOnly, Vault};
 use crate::facts::{self, Lookups};
 use crate::gate::{Gate, Lasting, Site};
 use crate::identity::{self, Identity};
-use crate::limits::Rates;
+use crate::limits::{Loops, Rates};
 use crate::notify::{Destination, Notify};
 use crate::outbound::{Addresses, Connection, Exchange, Network, Outbound, Outgoing, Upstream};
 use crate::policy::{self, Policy, Shipped};
@@ -198,6 +198,7 @@ pub fn gate(
     let before = keep.before();
     let rates = Rates::new(config.limits, clock.clone(), before.map(|before| &*before.rates));
     let rates = if store.lends() { rates.borrowing() } else { rates };
+    let loops = Loops::new(config.loops, clock.clone(), before.map(|before| &*before.loops));
     let notify = notify(config.destinations, &config.operator, before);
     let rules = Rules {
         queues: config.queues.into_iter().collect(),
@@ -222,6 +223,7 @@ pub fn gate(
         freezes,
         alarms: Arc::new(config.alarms.after(before.map(|before| &*before.alarms))),
         rates: Arc::new(rates),
+        loops: Arc::new(loops),
         process: lanes(config.process, before.map(|before| &before.process), &clock),
         sites: config.upstreams.iter().map(|one| site(one, before, &clock)).collect(),
         lookups,

@@ -127,6 +127,7 @@ impl File<'_> {
         let contracts = Contracts::read(top.node("contracts"), top.faults());
         let (limits, log, process) = (limits(top), log_format(top), process(top));
         let alarms = Alarms::read(top);
+        let loops = super::loops::read(top, &contracts);
         let (drain, freeze_file) = self.stops(top);
         // Everything is read before anything is missed: all faults at once.
         Some(Config {
@@ -144,6 +145,7 @@ impl File<'_> {
             contracts,
             limits,
             alarms,
+            loops,
             process,
             queues,
             destinations,

@@ -104,6 +104,7 @@ fn settings(
         contracts,
         limits: Vec::new(),
         alarms: crate::alarm::Alarms::default(),
+        loops: Vec::new(),
         process: crate::breaker::lanes::Settings::process(),
         queues: queues.into_iter().map(|queue| (queue, Queue::default())).collect(),
         destinations: Vec::new(),

@@ -146,6 +146,12 @@ pub async fn operations(
     Ok(Json(records.iter().map(|r| view::brief(r)).collect::<Vec<_>>()).into_response())
 }
 
+pub async fn budgets(State(console): Shared, signed: Signed) -> Answered {
+    // Only what is theirs to see is looked at, and so nothing of another tenant's budgets is told.
+    let near = console.budgets_near(&signed).await?;
+    Ok(Json(near.iter().map(view::near).collect::<Vec<_>>()).into_response())
+}
+
 pub async fn operation(State(console): Shared, signed: Signed, Named(op): Named) -> Answered {
     let record = console.operation(&signed, &op).await?;
     console.gate().viewed(&record, &signed.operator().name).await;

@@ -124,6 +124,13 @@ const SAID: &[Said] = &[
         One("OperationWhole"),
     ),
     said(
+        ("GET", "/v1/budgets"),
+        "Budgets that are near, as far as the latest operations tell",
+        &[],
+        None,
+        Many("Budget"),
+    ),
+    said(
         ("GET", "/v1/store"),
         "Whether the store still knows what it knew",
         &[],

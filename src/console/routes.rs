@@ -129,6 +129,7 @@ pub static ROUTES: &[Route] = &[
     api((GET, "/v1/operations"), Access::SignedIn, || get(api::operations)),
     api((GET, "/v1/operations/{op}"), Access::SignedIn, || get(api::operation)),
     api((POST, "/v1/operations/{op}/resolve"), Access::Operates, || post(api::resolve)),
+    api((GET, "/v1/budgets"), Access::SignedIn, || get(api::budgets)),
     api((GET, "/v1/store"), Access::SignedIn, || get(api::store)),
     api((POST, "/v1/reload"), Access::OperatesFleet, || post(api::reload)),
     api((POST, "/v1/store/clear"), Access::OperatesFleet, || post(api::clear_loss)),

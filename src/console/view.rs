@@ -3,8 +3,10 @@
 use serde_json::{Map, Value, json};
 
 use super::guard::Theirs;
-use crate::gate::{HeldRequest, Reach};
-use crate::store::{Following, Freeze, Record, State, Yes};
+use crate::contract::BudgetScope;
+use crate::gate::{HeldRequest, NearBudget, Reach};
+use crate::money::Currency;
+use crate::store::{Following, Freeze, Record, State, Stood, Yes};
 
 /// What every listing has of an operation.
 pub fn brief(record: &Record) -> Value {
@@ -90,8 +92,55 @@ pub fn operation(record: &Record) -> Value {
         "next_look": record.look.map(|look| look.next.to_string()),
         "looks": record.look.map_or(0, |look| look.tries),
         "timeline": moments,
+        "budgets": record.stood.iter().map(stood).collect::<Vec<_>>(),
     })));
     Value::Object(view)
+}
+
+/// A budget that is near.
+pub fn near(near: &NearBudget) -> Value {
+    let (seen, about) = (&near.seen, &near.latest.about);
+    let caller = &about.caller;
+    // What it is counted by, and no more: the rest is only the latest call's.
+    let whose = match near.per {
+        BudgetScope::Customer => json!({ "account": about.account, "upstream": about.upstream }),
+        BudgetScope::Agent => json!({ "agent": caller.agent }),
+        BudgetScope::Tenant => json!({}),
+        BudgetScope::Case => json!({
+            "case": about.said.case.as_deref().map(crate::redact::text),
+            "agent": caller.agent,
+            "account": about.account,
+        }),
+        BudgetScope::Resource => {
+            json!({ "resource": about.resource.as_ref().map(ToString::to_string) })
+        }
+        BudgetScope::Action => json!({ "action": about.action }),
+    };
+    json!({
+        "budget": seen.id,
+        "per": near.per.name(),
+        "whose": whose,
+        "tenant": caller.tenant,
+        "kind": about.kind.map(crate::call::Kind::name),
+        "within_s": seen.within.as_secs(),
+        "currency": seen.unit.as_ref().map(Currency::code),
+        "used": seen.used,
+        "room": seen.room,
+        "alert": near.alert,
+        "operation": near.latest.op.to_string(),
+        "at": near.latest.updated.to_string(),
+    })
+}
+
+/// How the budgets of an operation stood with it.
+fn stood(one: &Stood) -> Value {
+    json!({
+        "budget": one.id,
+        "currency": one.unit.as_ref().map(Currency::code),
+        "used": one.used,
+        "room": one.room,
+        "near": one.is_near(),
+    })
 }
 
 fn yes(yes: &Yes) -> Value {

@@ -77,7 +77,8 @@ fn meaning(code: Code) -> &'static str {
              parts count together."
         }
         Code::BudgetExhausted => {
-            "What may be done for this customer, or by this agent, in a span of time is used up."
+            "What may be done in a span of time is used up: for this customer, by this agent, on \
+             this, or in this case or conversation. A colleague goes on from here."
         }
         Code::ConfidenceTooLow => "The agent said itself that it is not sure enough.",
         Code::StepUpRequired => {

@@ -9,6 +9,7 @@ use crate::clock::Timestamp;
 use crate::contract::Contract;
 use crate::disclosure;
 use crate::gate::{Evidence, Gate, Site};
+use crate::limits::Step;
 use crate::operation;
 use crate::refusal::Refusal;
 use crate::value::Value;
@@ -29,6 +30,13 @@ pub struct Asked {
     pub at: Timestamp,
     /// The counts that its signals hang on.
     pub seen: Vec<Seen>,
+}
+
+impl Asked {
+    /// The call, as loops count it.
+    pub(super) fn step(&self) -> Step<'_> {
+        Step { call: &self.call, caller: &self.caller, price: self.contract.price }
+    }
 }
 
 impl Gate {

@@ -1,13 +1,19 @@
 //! What would happen to a call, and why? The path up to the store, with facts that are given or read.
 //! Nothing is reserved, sent or recorded.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use crate::call::{Call, Caller, Fact, FactValue, Facts, Request, Resolved};
 use crate::clock::Timestamp;
+use crate::contract::Over;
 use crate::decision::Decision;
 use crate::gate::people::facts_shown;
-use crate::gate::{Asked, Evidence, Gate};
+use crate::gate::reserve::Judged;
+use crate::gate::{Asked, BudgetSeen, Evidence, Gate};
+use crate::limits;
+use crate::money::Currency;
 use crate::refusal::Refusal;
 use crate::resolve::{self, Scope};
 
@@ -100,6 +106,7 @@ impl Gate {
         };
         put_resolved(&mut seen, &resolved);
         put(&mut seen, "alarms", self.alarms_of(asked));
+        put(&mut seen, "budgets", self.budgets_explained(asked, &facts, &resolved));
         // Nothing is counted here: no signal shows, and no brake is on.
         match self.policy.decide(&self.policy_question(asked, &facts, &resolved)) {
             Ok(Decision::Run) => put(&mut seen, "decision", json!("allow")),
@@ -124,6 +131,38 @@ impl Gate {
         let kind = asked.call.effects.iter().find_map(|effect| effect.kind);
         let each = |(sort, name, words): (&str, String, String)| json!({ "sort": sort, "name": name, "words": words });
         json!(self.alarms.shown(asked.call.class, kind).into_iter().map(each).collect::<Vec<_>>())
+    }
+
+    /// What it would take of which budget, of how much. How much is used the running instance knows.
+    fn budgets_explained(&self, asked: &Asked, facts: &Facts, resolved: &Resolved) -> Value {
+        if !asked.call.class.is_effect() {
+            return json!([]);
+        }
+        let judged = Judged {
+            facts: facts.clone(),
+            resolved: Arc::new(resolved.clone()),
+            reasons: Vec::new(),
+            queue: Arc::clone(&asked.contract.approval.queue),
+        };
+        let Ok(site) = self.site(&asked.call) else { return json!([]) };
+        let about = self.about(asked, &judged, site.origin);
+        let taken = limits::budgets(&asked.contract, &about).into_iter().map(|budget| {
+            let (over, alert) = (budget.over, budget.alert);
+            let seen = BudgetSeen::of(budget, 0);
+            json!({
+                "budget": seen.id,
+                "currency": seen.unit.as_ref().map(Currency::code),
+                "takes": seen.takes,
+                "room": seen.room,
+                "over": match over {
+                    Over::Hold => "hold",
+                    Over::Refuse => "refuse",
+                    Over::Allow => "allow",
+                },
+                "alert": alert,
+            })
+        });
+        Value::Array(taken.collect())
     }
 }
 

@@ -88,7 +88,8 @@ impl Gate {
         let may = call.class.is_effect()
             && !call.action.facts.is_empty()
             && self.freezes.check(call, caller).is_ok()
-            && self.rates.has_room(call, caller);
+            && self.rates.has_room(call, caller)
+            && self.loops.has_room(&asked.step());
         may.then(|| self.open_road_now(asked).ok()).flatten()
     }
 

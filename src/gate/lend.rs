@@ -19,7 +19,7 @@ const WAIT_MAX: Duration = Duration::from_millis(250);
 impl Gate {
     /// Takes a call's room of every rate that is counted before its facts are read.
     pub(super) async fn take_rates(&self, asked: &Asked) -> Result<Taken, Refusal> {
-        match self.rates.take(&asked.call, &asked.caller) {
+        match self.take_room(asked) {
             Ok(taken) => Ok(taken),
             Err(NoRoom::Full(refusal)) => Err(refusal),
             Err(NoRoom::Asked) => Box::pin(self.wait_for_rates(asked)).await,
@@ -31,7 +31,7 @@ impl Gate {
             loop {
                 // Before it looks: an answer that comes in between is heard.
                 let heard = self.rates.heard();
-                match self.rates.take(&asked.call, &asked.caller) {
+                match self.take_room(asked) {
                     Ok(taken) => return Ok(taken),
                     Err(NoRoom::Full(refusal)) => return Err(refusal),
                     Err(NoRoom::Asked) => heard.await,

@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 
 use crate::call::{Class, Consent, Digest, Facts, OperationId, Request, Resolved};
 use crate::clock::Timestamp;
-use crate::contract::Contract;
+use crate::contract::{BudgetScope, Contract};
 use crate::decision::{Decision, Reason};
 use crate::gate::known::{Recall, why};
 use crate::gate::parcel::Parcel;
@@ -186,6 +186,7 @@ impl Gate {
         match self.timed("reserve", Box::pin(self.store.reserve(reserve))).await? {
             Reserved::Granted(grant) => {
                 evidence.granted(&grant);
+                self.tell_budgets(&grant.record);
                 if let Some(sealed) = self.store.intent(&grant.record)? {
                     evidence.intent = Some(STANDARD_NO_PAD.encode(sealed).into());
                 }
@@ -200,6 +201,7 @@ impl Gate {
             Reserved::Held(record) => {
                 evidence.held(&record);
                 self.count_held(asked, &record);
+                self.tell_budgets(&record);
                 Err(self.held(&record))
             }
             Reserved::Known(known) => {
@@ -238,7 +240,8 @@ impl Gate {
                 other.state.name(),
             ),
             Blocked::Over { id, until } => {
-                Refusal::budget_exhausted(until).because(format!("no room in {id}"))
+                let per = BudgetScope::of_id(&id).unwrap_or(BudgetScope::Customer);
+                Refusal::budget_exhausted(per, until).because(format!("no room in {id}"))
             }
         }
     }
@@ -305,7 +308,7 @@ impl Gate {
         })
     }
 
-    fn about(&self, asked: &Asked, judged: &Judged, origin: Digest) -> About {
+    pub(super) fn about(&self, asked: &Asked, judged: &Judged, origin: Digest) -> About {
         let (call, resolved) = (&asked.call, &judged.resolved);
         let context = &call.context;
         About {

@@ -197,7 +197,7 @@ impl Gate {
 }
 
 /// What is told of an operation that nobody asks for right now.
-fn with_record(record: &Record, tell: impl FnOnce(Seen<'_>)) {
+pub(super) fn with_record(record: &Record, tell: impl FnOnce(Seen<'_>)) {
     let about = &record.about;
     let name = |text: &'_ Arc<str>| (!text.is_empty()).then(|| Arc::clone(text));
     let customer = name(&about.caller.customer);

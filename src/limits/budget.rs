@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use smallvec::{SmallVec, smallvec};
+
 use crate::call::Class;
 use crate::contract::{Budget, BudgetScope, Contract, Room};
 use crate::money::{MINOR_UNITS_MAX, Money};
@@ -32,6 +34,7 @@ fn uses(contract: &Contract, about: &About, budget: &Budget) -> Vec<BudgetUse> {
         within: budget.within,
         take,
         over: budget.over,
+        alert: alert(budget.alert, take),
     };
     takes.into_iter().map(one).collect()
 }
@@ -75,23 +78,47 @@ fn span(span: Duration) -> String {
 /// SECURITY: every part is length-prefixed: no name can be chosen so that it counts elsewhere.
 fn key(about: &About, per: BudgetScope) -> Box<str> {
     let what = about.kind.map_or(&*about.action, |kind| kind.name());
-    let (first, who) = match per {
+    let (upstream, account, agent) = (&*about.upstream, &*about.account, &*about.caller.agent);
+    let (name, parts): (&str, SmallVec<[&str; 5]>) = match per {
         // The same customer has one account for each upstream.
-        BudgetScope::Customer => (&*about.upstream, &*about.account),
-        BudgetScope::Agent => ("", &*about.caller.agent),
+        BudgetScope::Customer => ("customer", smallvec![what, upstream, account]),
+        BudgetScope::Agent => ("agent", smallvec![what, "", agent]),
+        BudgetScope::Tenant => ("tenant", smallvec![what]),
+        // SECURITY: whoever names no case does not go round its budget: that is one case, too.
+        BudgetScope::Case => match &about.said.case {
+            Some(case) => ("case", smallvec![what, upstream, account, agent, &**case]),
+            None => ("no-case", smallvec![what, upstream, account, agent]),
+        },
+        // SECURITY: nor does whoever acts on what nobody could name.
+        BudgetScope::Resource => match &about.resource {
+            Some(on) => ("resource", smallvec![what, upstream, &*on.kind, &*on.id]),
+            None => ("no-resource", smallvec![what, upstream, account]),
+        },
+        BudgetScope::Action => ("action", smallvec![&*about.action]),
     };
-    let mut key = per.name().to_owned();
-    for part in [what, first, who] {
+    let mut key = name.to_owned();
+    for part in parts {
         key.push_str(&format!("|{}:{part}", part.len()));
     }
     key.into()
+}
+
+/// From how much on operators are told, rounded up: at 80 % of 10.01 that is 8.01.
+fn alert(per_cent: Option<u8>, take: Take) -> Option<i64> {
+    let room = match take {
+        Take::Money { room, .. } => room?,
+        Take::One { room } => i64::try_from(room).unwrap_or(i64::MAX),
+    };
+    let share = i128::from(room).checked_mul(i128::from(per_cent?))?;
+    let least = share.saturating_add(99).checked_div(100)?;
+    i64::try_from(least).ok().map(|least| least.max(1))
 }
 
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail loudly")]
     use super::*;
-    use crate::call::{CallerKey, Digest, Fingerprint, Kind};
+    use crate::call::{CallerKey, Digest, Fingerprint, Kind, Resource};
     use crate::contract::Over;
     use crate::store::Said;
 
@@ -132,12 +159,14 @@ mod tests {
                 within: hour.saturating_mul(24),
                 room,
                 over: Over::Hold,
+                alert: Some(80),
             },
             Budget {
                 per: BudgetScope::Agent,
                 within: hour,
                 room: Room::Count(30),
                 over: Over::Refuse,
+                alert: None,
             },
         ];
         contract
@@ -194,6 +223,75 @@ mod tests {
             about.account = "6:stripe|5:cus_9".into();
         });
         assert_ne!(forged[0], same[0]);
+    }
+
+    #[test]
+    fn each_scope_is_a_room_of_its_own_for_its_own_and_for_no_other() {
+        let key_of = |per: BudgetScope, change: &dyn Fn(&mut About)| {
+            let mut about = about(Class::Financial, Some("1.00 USD"));
+            about.said.case = Some("c1".into());
+            about.resource = Some(Resource { kind: "Charge".into(), id: "ch_1".into() });
+            change(&mut about);
+            let mut contract = contract();
+            contract.budgets.truncate(1);
+            contract.budgets[0].per = per;
+            budgets(&contract, &about)[0].key.clone()
+        };
+        type Change<'c> = (&'c str, &'c dyn Fn(&mut About));
+        let changes: [Change<'_>; 9] = [
+            ("agent", &|about| about.caller.agent = "bat".into()),
+            ("account", &|about| about.account = "cus_8".into()),
+            ("upstream", &|about| about.upstream = "other".into()),
+            ("kind", &|about| about.kind = Some(Kind::Charge)),
+            ("action", &|about| about.action = "stripe.charge.refund".into()),
+            ("case", &|about| about.said.case = Some("c2".into())),
+            ("no case", &|about| about.said.case = None),
+            ("resource", &|about| {
+                about.resource = Some(Resource { kind: "Charge".into(), id: "ch_2".into() })
+            }),
+            ("no resource", &|about| about.resource = None),
+        ];
+        // The same sort of effect another way is the same room, but for what is counted by its action.
+        for (per, apart) in [
+            (BudgetScope::Customer, &["account", "upstream", "kind"][..]),
+            (BudgetScope::Agent, &["agent", "kind"]),
+            (BudgetScope::Tenant, &["kind"]),
+            (BudgetScope::Case, &["agent", "account", "upstream", "kind", "case", "no case"]),
+            (BudgetScope::Resource, &["upstream", "kind", "resource", "no resource"]),
+            (BudgetScope::Action, &["action"]),
+        ] {
+            let same = key_of(per, &|_| ());
+            for (what, change) in changes {
+                let differs = key_of(per, change) != same;
+                assert_eq!(differs, apart.contains(&what), "{} and {what}", per.name());
+            }
+        }
+        // Who names no case, or acts on what is not known, counts under the account all the same.
+        let no_case = |about: &mut About| about.said.case = None;
+        let forged = |about: &mut About| about.said.case = Some("".into());
+        assert_ne!(key_of(BudgetScope::Case, &no_case), key_of(BudgetScope::Case, &forged));
+        let unknown = |account: &'static str| {
+            move |about: &mut About| {
+                about.resource = None;
+                about.account = account.into();
+            }
+        };
+        let per = BudgetScope::Resource;
+        assert_ne!(key_of(per, &unknown("cus_8")), key_of(per, &unknown("cus_9")));
+    }
+
+    #[test]
+    fn an_alert_is_a_share_of_the_room_rounded_up() {
+        let take = |room| Take::Money { amount: usd("1.00 USD"), room };
+        assert_eq!(alert(Some(80), take(Some(10_01))), Some(8_01));
+        assert_eq!(alert(Some(80), take(Some(10_00))), Some(8_00));
+        assert_eq!(alert(Some(1), Take::One { room: 2 }), Some(1));
+        assert_eq!(alert(Some(50), Take::One { room: 0 }), Some(1));
+        assert_eq!(alert(Some(99), Take::One { room: u64::MAX }), Some(9_131_138_316_486_228_049));
+        assert_eq!(alert(Some(80), take(None)), None, "a currency that is not listed");
+        assert_eq!(alert(None, take(Some(10_00))), None);
+        let uses = budgets(&contract(), &about(Class::Financial, Some("1.00 USD")));
+        assert_eq!((uses[0].alert, uses[1].alert), (Some(240_00), None));
     }
 
     #[test]

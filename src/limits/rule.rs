@@ -114,13 +114,7 @@ pub fn read(faults: &Faults, node: &Node, key: &str) -> Vec<Rule> {
 
 fn read_rule(faults: &Faults, node: &Node, key: &str) -> Option<Rule> {
     let section = faults.section(node, key);
-    let name = section.required("name", |node| {
-        let name = node.name()?;
-        // RFC 9651 s3.3.3: it becomes a quoted string in a header, so it needs no escapes.
-        let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
-        let fits = name.len() <= 64 && name.bytes().all(plain);
-        fits.then_some(name).ok_or("expected 1 to 64 letters, digits, `_`, `-` or `.`".to_owned())
-    });
+    let name = section.required("name", plain_name);
     let per = section.required("per", |node| Per::parse(node.text()?));
     let rate = section.required("rate", |node| read_rate(node.text()?));
     let burst = section.optional("burst", |node| {
@@ -165,6 +159,14 @@ fn read_rule(faults: &Faults, node: &Node, key: &str) -> Option<Rule> {
     }
     section.finish();
     Some(rule)
+}
+
+pub(super) fn plain_name(node: &Node) -> Result<String, String> {
+    let name = node.name()?;
+    // RFC 9651 s3.3.3: it becomes a quoted string in a header, so it needs no escapes.
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
+    let fits = name.len() <= 64 && name.bytes().all(plain);
+    fits.then_some(name).ok_or("expected 1 to 64 letters, digits, `_`, `-` or `.`".to_owned())
 }
 
 /// Percent of a lent rate that one process may use by itself while the store does not answer.

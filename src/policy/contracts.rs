@@ -7,12 +7,11 @@ use std::time::Duration;
 
 use ring::digest;
 
+use super::budgets;
 use crate::bounds::HOLD_WAIT_MAX;
 use crate::call::Class;
-use crate::contract::{
-    Assumed, Best, Budget, BudgetScope, Contract, Over, Required, Room, Tier, Window,
-};
-use crate::money::{MINOR_UNITS_MAX, Money};
+use crate::contract::{Assumed, Best, Budget, Contract, Over, Required, Tier, Window};
+use crate::money::{MINOR_UNITS_MAX, Money, Price};
 use crate::value::piece;
 use crate::yaml::{self, ConfigErrors, Faults, Node, Place, Section, Shape};
 
@@ -74,6 +73,7 @@ pub(super) struct Terms {
     pub roles: Said<Vec<Box<str>>>,
     pub templates: Said<Vec<Box<str>>>,
     pub undo: Said<Option<Box<str>>>,
+    pub price: Said<Price>,
 }
 
 impl Contracts {
@@ -134,6 +134,16 @@ impl Contracts {
         queues.sort();
         queues.dedup();
         queues
+    }
+
+    /// Every price that was written: under which key, where.
+    pub fn prices(&self) -> impl Iterator<Item = (&str, Place, Price)> {
+        let terms = self.written.iter().flat_map(|entry| {
+            std::iter::once(&entry.terms).chain(entry.agents.iter().map(|(_, terms)| terms))
+        });
+        terms.filter_map(|terms| {
+            terms.price.as_ref().map(|(price, place)| (&*terms.key, *place, *price))
+        })
     }
 
     /// Equal bytes for contracts that say the same.
@@ -210,13 +220,14 @@ fn terms(section: &Section<'_>) -> Terms {
         key: section.path("").trim_end_matches('.').to_owned(),
         team: said(section, "team", |n| n.name().map(Arc::from)),
         outcome: said(section, "outcome", best),
-        budgets: said(section, "budget", |n| budgets(n, section)),
+        budgets: said(section, "budget", |n| budgets::read(n, section)),
         require: said(section, "require", required),
         internal: said(section, "internal", internal),
         fresh_auth: said(section, "fresh_auth", Node::duration),
         roles: said(section, "roles", boxed),
         templates: said(section, "templates", boxed),
         undo: said(section, "undo", |n| n.name().map(|u| (u != "none").then(|| u.into()))),
+        price: said(section, "price", |n| Price::parse(n.text()?).map_err(|e| e.to_string())),
         ..Terms::default()
     };
     if let Some(cap) = section.section("cap") {
@@ -242,7 +253,7 @@ fn terms(section: &Section<'_>) -> Terms {
     }
     if let Some(duplicates) = section.section("duplicates") {
         terms.alike = said(&duplicates, "alike", over);
-        terms.within = said(&duplicates, "within", Node::duration);
+        terms.within = said(&duplicates, "within", budgets::window);
         terms.near = said(&duplicates, "near", Node::per_mille);
         duplicates.finish();
     }
@@ -311,7 +322,7 @@ fn best(node: &Node) -> Result<Best, String> {
     }
 }
 
-fn over(node: &Node) -> Result<Over, String> {
+pub(super) fn over(node: &Node) -> Result<Over, String> {
     match node.text()? {
         "hold" => Ok(Over::Hold),
         "refuse" => Ok(Over::Refuse),
@@ -332,7 +343,7 @@ fn boxed(node: &Node) -> Result<Vec<Box<str>>, String> {
     Ok(node.texts()?.into_iter().map(Box::from).collect())
 }
 
-fn caps(node: &Node) -> Result<Vec<Money>, String> {
+pub(super) fn caps(node: &Node) -> Result<Vec<Money>, String> {
     let amounts = node.amounts()?;
     match amounts.iter().find(|amount| !(0..=MINOR_UNITS_MAX).contains(&amount.minor)) {
         Some(odd) => Err(format!("`{odd}` is no cap; expected 0 up to 10^12 minor units")),
@@ -383,48 +394,6 @@ fn read_window(section: &Section<'_>) -> Option<Window> {
     Some(Window { since: since?.into(), max: max?, after })
 }
 
-fn budgets(node: &Node, parent: &Section<'_>) -> Result<Vec<Budget>, String> {
-    let items = match &node.shape {
-        Shape::List(items) => items.iter().collect(),
-        Shape::Map(_) => vec![node],
-        Shape::Scalar { .. } => return Err("expected a list of budgets".into()),
-    };
-    let key = parent.path("budget");
-    let mut budgets: Vec<Budget> = Vec::new();
-    for item in items {
-        let section = parent.faults().section(item, &key);
-        if let Some(budget) = budget(&section) {
-            let same = |b: &Budget| (b.per, b.within) == (budget.per, budget.within);
-            if budgets.iter().any(same) {
-                section.fault("", "stands here twice: same `per`, same `within`");
-            }
-            budgets.push(budget);
-        }
-        section.finish();
-    }
-    Ok(budgets)
-}
-
-fn budget(section: &Section<'_>) -> Option<Budget> {
-    let per = section.required("per", |node| match node.text()? {
-        "customer" => Ok(BudgetScope::Customer),
-        "agent" => Ok(BudgetScope::Agent),
-        "case" | "tenant" => Err("is not built yet; expected `customer` or `agent`".into()),
-        other => Err(format!("expected `customer` or `agent`, got `{other}`")),
-    });
-    let within = section.required("within", |node| match node.duration()? {
-        Duration::ZERO => Err("expected more than no time".into()),
-        within => Ok(within),
-    });
-    let money = section.optional("amount", caps).map(Room::Money);
-    let count = section.optional("count", Node::count).map(Room::Count);
-    let over = section.optional("over", over).unwrap_or(Over::Hold);
-    if money.is_some() == count.is_some() {
-        section.fault("", "expected either `amount` or `count`");
-    }
-    Some(Budget { per: per?, within: within?, room: money.or(count)?, over })
-}
-
 impl Terms {
     /// Writes what was said over `contract`.
     pub fn apply(&self, contract: &mut Contract) {
@@ -459,6 +428,7 @@ impl Terms {
         set_some(&mut contract.roles, &self.roles);
         set(&mut contract.templates, &self.templates);
         set(&mut contract.undo, &self.undo);
+        set_some(&mut contract.price, &self.price);
         for (fact, value, _) in &self.assume {
             contract.assume.retain(|(known, _)| known != fact);
             contract.assume.push((fact.clone(), value.clone()));

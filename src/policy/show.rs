@@ -140,7 +140,11 @@ fn sentences(contract: &Contract) -> Vec<String> {
             Room::Count(count) => format!("{count} times"),
         };
         let (per, within) = (budget.per.name(), span(budget.within));
-        lines.push(format!("{room} per {per} within {within}; more is {}", gets(budget.over)));
+        let told = budget
+            .alert
+            .map_or_else(String::new, |alert| format!("; operators are told at {alert}%"));
+        let more = gets(budget.over);
+        lines.push(format!("{room} per {per} within {within}; more is {more}{told}"));
     }
     if let Some(window) = &contract.window {
         let (since, max, after) = (&window.since, span(window.max), gets(window.after));
@@ -208,6 +212,9 @@ fn more_sentences(contract: &Contract) -> Vec<String> {
     }
     if let Some(undo) = &contract.undo {
         lines.push(format!("`{undo}` takes it back"));
+    }
+    if let Some(price) = &contract.price {
+        lines.push(format!("a call costs {price}"));
     }
     lines
 }

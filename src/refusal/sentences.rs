@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::{Code, RateFields, Refusal};
 use crate::call::OperationId;
 use crate::clock::Timestamp;
+use crate::contract::BudgetScope;
 
 /// BOUND: a sentence in characters. SDKs and logs cut longer messages, and a model reads the first
 /// lines.
@@ -113,15 +114,33 @@ impl Refusal {
         Self::new(Code::OverLimit, detail)
     }
 
-    /// No room left in a budget; `until` when some comes back, where that is known.
-    pub fn budget_exhausted(until: Option<Timestamp>) -> Self {
+    /// No room left in a budget; `until` when some comes back, where that is known. Whose room it was is
+    /// told in words that name no limit.
+    pub fn budget_exhausted(per: BudgetScope, until: Option<Timestamp>) -> Self {
+        let whose = match per {
+            BudgetScope::Customer => "for this customer",
+            BudgetScope::Agent => "by you",
+            // Whoever else has used it is nobody's business.
+            BudgetScope::Tenant | BudgetScope::Action => "of this sort",
+            BudgetScope::Case => "in this case",
+            BudgetScope::Resource => "on this",
+        };
+        Self::used_up(whose, until)
+    }
+
+    /// No room left for a case or a conversation, whatever is asked in it.
+    pub fn loop_ended(whose: &'static str, until: Option<Timestamp>) -> Self {
+        Self::used_up(whose, until)
+    }
+
+    fn used_up(whose: &str, until: Option<Timestamp>) -> Self {
         let until = until.map_or_else(
             || "for now".to_owned(),
             |moment| format!("until {}", to_the_second(moment)),
         );
         let detail = format!(
-            "No more can be done automatically for this customer {until}. Nothing was sent. Do not \
-             split it. Hand over."
+            "No more can be done automatically {whose} {until}. Nothing was sent. Do not split it. \
+             Hand over."
         );
         Self::new(Code::BudgetExhausted, detail)
     }
@@ -417,8 +436,9 @@ mod tests {
             Refusal::unknown_action(text, text),
             Refusal::forbidden(text),
             Refusal::over_limit(&asked),
-            Refusal::budget_exhausted(Some(until)),
-            Refusal::budget_exhausted(None),
+            Refusal::budget_exhausted(BudgetScope::Customer, Some(until)),
+            Refusal::budget_exhausted(BudgetScope::Resource, None),
+            Refusal::loop_ended("in this conversation", Some(until)),
             Refusal::confidence_too_low(1000),
             Refusal::step_up_required(300),
             Refusal::unauthenticated(text),

@@ -27,6 +27,8 @@ pub struct BudgetUse {
     pub take: Take,
     /// What a call past it gets.
     pub over: Over,
+    /// Operators are told once so much of it is used.
+    pub alert: Option<i64>,
 }
 
 /// How much a call would take from a budget, of how much.

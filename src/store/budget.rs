@@ -7,8 +7,6 @@ use crate::clock::Timestamp;
 use crate::money::Currency;
 use crate::store::codec::packed;
 
-/// BOUND: windows reach back a month at most; older spending is dropped.
-pub const WITHIN_MAX_DAYS: u64 = 31;
 /// BOUND: a row holds this many moments of spending. Past it the two nearest moments become one, which
 /// counts until the later of them leaves the window.
 const BUCKETS_MAX: usize = 128;
@@ -44,6 +42,45 @@ pub struct Bucket {
     pub count: i64,
 }
 
+/// One budget as it stood once an operation had its room of it, itself included.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Stood {
+    /// `budget.customer-24h`.
+    pub id: Box<str>,
+    /// In minor units of what; `None` counts effects.
+    pub unit: Option<Currency>,
+    /// How much was used. BOUND: 2^53, where a script's numbers stop to be exact.
+    pub used: i64,
+    /// Of how much.
+    pub room: i64,
+    /// From how much on operators are told.
+    pub alert: Option<i64>,
+    /// Whether this operation crossed that.
+    pub crossed: bool,
+    /// When less than that will be used, if nothing else happens and waiting helps.
+    pub frees: Option<Timestamp>,
+}
+
+impl Stood {
+    /// How much of it was used, in per cent.
+    pub fn per_cent(&self) -> u64 {
+        per_cent(self.used, self.room)
+    }
+
+    /// Whether operators would want to know.
+    pub fn is_near(&self) -> bool {
+        self.alert.is_some_and(|alert| self.used >= alert)
+    }
+}
+
+/// How much of a room is used, in per cent. Of no room, everything is.
+pub fn per_cent(used: i64, room: i64) -> u64 {
+    let share = i128::from(used.max(0)).saturating_mul(100);
+    let per_cent = share.checked_div(i128::from(room.max(1))).unwrap_or(0);
+    u64::try_from(per_cent).unwrap_or(u64::MAX)
+}
+
+packed!(struct Stood { id, unit, used, room, alert, crossed, frees });
 packed!(struct Ledger { open, spent });
 packed!(struct Reserved { op, unit, count });
 packed!(struct Bucket { last, unit, count });
@@ -67,6 +104,12 @@ impl Ledger {
 
     /// Uses room: the window starts now.
     pub fn spend(&mut self, unit: Option<Currency>, count: i64, at: Timestamp) {
+        let mut now = self.spent.iter_mut().rev().take_while(|bucket| bucket.last >= at);
+        // Of one moment there is one: what is taken back of it is taken from all of it.
+        if let Some(bucket) = now.find(|bucket| bucket.last == at && bucket.unit == unit) {
+            bucket.count = bucket.count.saturating_add(count);
+            return;
+        }
         let place = self.spent.partition_point(|bucket| bucket.last <= at);
         self.spent.insert(place, Bucket { last: at, unit, count });
         if self.spent.len() > BUCKETS_MAX {
@@ -102,6 +145,12 @@ impl Ledger {
         let open = self.open.iter().filter(|held| held.unit == unit).map(|held| held.count);
         let spent = self.spent.iter().filter(|b| b.unit == unit && b.last >= edge);
         open.chain(spent.map(|bucket| bucket.count)).fold(0_i64, i64::saturating_add)
+    }
+
+    /// What `op` itself has reserved of `unit`.
+    pub fn reserved(&self, unit: Option<Currency>, op: OperationId) -> i64 {
+        let own = self.open.iter().filter(|held| held.op == op && held.unit == unit);
+        own.map(|held| held.count).fold(0_i64, i64::saturating_add)
     }
 
     /// When `excess` of what was spent since `edge` will have left the window: the moment of the last
@@ -183,6 +232,27 @@ mod tests {
         assert_eq!(ledger.frees(usd(), Timestamp(0), 50).unwrap(), Timestamp(10));
         assert_eq!(ledger.frees(usd(), Timestamp(0), 51).unwrap(), Timestamp(20));
         assert_eq!(ledger.frees(usd(), Timestamp(0), 101), None);
+    }
+
+    #[test]
+    fn what_is_taken_back_is_taken_from_its_whole_moment() {
+        let mut ledger = Ledger::default();
+        ledger.spend(usd(), 1, Timestamp(10));
+        ledger.spend(usd(), 2, Timestamp(10));
+        ledger.spend(None, 1, Timestamp(10));
+        ledger.unspend(usd(), 2, Timestamp(10));
+        assert_eq!(ledger.used(usd(), Timestamp(0), OWN), 1);
+        assert_eq!(ledger.used(None, Timestamp(0), OWN), 1);
+        assert_eq!(ledger.spent.len(), 2);
+    }
+
+    #[test]
+    fn a_share_is_of_all_there_is() {
+        for (used, room, share) in
+            [(0, 10, 0), (8, 10, 80), (799, 1000, 79), (15, 10, 150), (5, 0, 500), (-1, 10, 0)]
+        {
+            assert_eq!(per_cent(used, room), share, "{used} of {room}");
+        }
     }
 
     proptest! {

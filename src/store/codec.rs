@@ -50,7 +50,7 @@ pub fn read<T: Packed>(bytes: &[u8]) -> Option<T> {
 }
 
 /// The version of every row's form.
-const VERSION: u8 = 4;
+const VERSION: u8 = 5;
 
 /// Writes [`Packed`] for a struct or an enum from one list of its fields.
 macro_rules! packed {

@@ -12,6 +12,7 @@ use crate::call::{CallerKey, Class, Digest, Fingerprint, Kind, OperationId, Outc
 use crate::clock::Timestamp;
 use crate::money::{Currency, Money};
 use crate::refusal::{Code, Fault};
+use crate::store::budget::Stood;
 use crate::store::codec::{packed, packed_by_field};
 use crate::store::hold::{Approval, Hold, LETTERS_MAX, Letter, News, crowds};
 use crate::value::piece;
@@ -320,6 +321,8 @@ pub struct Record {
     pub charges: Vec<Charge>,
     /// Whether that room is taken.
     pub charged: Charged,
+    /// How its budgets stood with it.
+    pub stood: Vec<Stood>,
     /// Where effects like it are listed.
     pub alike: Option<Slot>,
     /// Its resource's row.
@@ -454,8 +457,8 @@ packed!(enum AnswerKept { 0 => None, 1 => Kept, 2 => Gone });
 packed!(struct Look { token, tries, next });
 packed!(struct Moment { at, what, by });
 packed!(struct Record {
-    op, same, about, state, hold, approval, owner, attempts, charges, charged, alike, on, status,
-    request_id, reason, answer, collected, contradiction, aliases, made, look, created, updated,
+    op, same, about, state, hold, approval, owner, attempts, charges, charged, stood, alike, on,
+    status, request_id, reason, answer, collected, contradiction, aliases, made, look, created, updated,
     settled, timeline, wants, letters, lettered,
 });
 packed!(struct StoredAnswer { status, headers, body });

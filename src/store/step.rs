@@ -15,6 +15,7 @@ pub(in crate::store) mod reasons;
 mod recall;
 pub(in crate::store) mod reserve;
 mod restore;
+pub(in crate::store) mod room;
 mod settle;
 mod sweep;
 mod tally;
@@ -32,9 +33,9 @@ pub use self::recall::{How, Known, Recalled};
 pub use self::reserve::{Blocked, Grant, Reserved};
 pub use self::restore::Epoch;
 pub use self::settle::{AnswerIn, Settle, Settled, Witness};
-pub use self::sweep::{Swept, WITHIN_MAX};
+pub use self::sweep::Swept;
 
-use crate::bounds::KEEP_DONE;
+use crate::bounds::{KEEP_DONE, WITHIN_MAX};
 use crate::call::OperationId;
 use crate::clock::Timestamp;
 use crate::refusal::{Code, Fault};
@@ -73,6 +74,15 @@ impl Now {
             return Timestamp(edge.0.saturating_sub(self.jump.by));
         }
         edge
+    }
+
+    /// When a moment will have left a window: the other way round of [`Now::edge`].
+    pub fn leaves(&self, last: Timestamp, within: Duration) -> Timestamp {
+        let leapt = self.jump.by > 0 && self.jump.at > last;
+        let ahead = Timestamp(last.0.saturating_add(self.jump.by)).min(self.jump.at);
+        let last = if leapt { ahead } else { last };
+        // The edge itself still counts.
+        Timestamp(last.plus(within).0.saturating_add(1))
     }
 }
 
@@ -245,7 +255,7 @@ fn refuse<R: Rows + ?Sized>(
     now: Now,
 ) -> Result<Arc<Record>, Fault> {
     let mut new = (**old).clone();
-    free(draft, &mut new)?;
+    free(draft, &mut new, now)?;
     new.state = State::Refused { code };
     new.reason = why.into();
     new.settled = Some(now.at);
@@ -304,11 +314,17 @@ fn touch<R: Rows + ?Sized>(
 }
 
 /// Gives back the room it took.
-fn free<R: Rows + ?Sized>(draft: &mut Draft<'_, R>, record: &mut Record) -> Result<(), Fault> {
+fn free<R: Rows + ?Sized>(
+    draft: &mut Draft<'_, R>,
+    record: &mut Record,
+    now: Now,
+) -> Result<(), Fault> {
     for charge in &record.charges {
         let mut ledger = draft.ledger(charge.slot)?;
         match record.charged {
             Charged::Open => ledger.release(record.op, charge.unit),
+            // What left every window is not there to be taken back: what is, is somebody else's.
+            Charged::Spent { at } if at < now.edge(WITHIN_MAX) => {}
             Charged::Spent { at } => ledger.unspend(charge.unit, charge.count, at),
             Charged::Freed => {}
         }
@@ -331,7 +347,7 @@ fn reserve_room<R: Rows + ?Sized>(
 ) -> Result<(), Fault> {
     for charge in &record.charges {
         let mut ledger = draft.ledger(charge.slot)?;
-        ledger.prune(now.edge(sweep::WITHIN_MAX));
+        ledger.prune(now.edge(WITHIN_MAX));
         ledger.reserve(record.op, charge.unit, charge.count);
         draft.put_ledger(charge.slot, ledger);
     }

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
+use crate::bounds::WITHIN_MAX;
 use crate::clock::{Clock, Timestamp};
-use crate::store::budget::WITHIN_MAX_DAYS;
 use crate::store::rows::Meta;
 use crate::store::step::{Jump, Now};
 
@@ -36,7 +36,7 @@ impl Times {
         let ran = self.high.plus(steady.saturating_sub(self.steady));
         let leap = wall.since(ran);
         if leap > LEAP {
-            let window = Duration::from_secs(WITHIN_MAX_DAYS.saturating_mul(24 * 60 * 60));
+            let window = WITHIN_MAX;
             let before = if self.jump.at >= wall.minus(window) { self.jump.by } else { 0 };
             let by = wall.0.saturating_sub(ran.0).saturating_add(before);
             self.jump = Jump { at: wall, by };

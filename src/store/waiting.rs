@@ -84,7 +84,7 @@ impl Store {
         budget: &BudgetUse,
         own: OperationId,
     ) -> Result<i64, Fault> {
-        let charge = step::reserve::charge(about, budget);
+        let charge = step::room::charge(about, budget);
         let now = self.shared.times.lock().tick();
         let ledger = match &self.shelf {
             Shelf::Redis(redis) => redis.ledger(&about.caller.tenant, charge.slot).await?,

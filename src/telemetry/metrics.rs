@@ -6,6 +6,7 @@
 use super::QueueStands;
 use super::alarms::Alarms;
 use super::roads::Roads;
+use super::room::Room;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,7 +44,7 @@ pub(super) const NONE: &str = "none";
 /// A family that counts; `None` never happens, which the test of the names holds.
 pub(super) type Counters = Option<IntCounterVec>;
 pub(super) type Gauges = Option<IntGaugeVec>;
-type Histograms = Option<HistogramVec>;
+pub(super) type Histograms = Option<HistogramVec>;
 
 /// What was counted since the process began, for who draws it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -81,6 +82,7 @@ pub(super) struct Metrics {
     evidence_gap: Counters,
     breaker: Gauges,
     pub(super) roads: Roads,
+    pub(super) room: Room,
     frozen: Gauges,
     pub(super) alarms: Alarms,
     store_duration: Histograms,
@@ -153,6 +155,7 @@ impl Metrics {
             evidence_gap: counters(r, "tollhouse_evidence_gap_total", &[]),
             breaker: gauges(r, "tollhouse_breaker_state", &["upstream"]),
             roads: Roads::new(r),
+            room: Room::new(r),
             frozen: gauges(r, "tollhouse_frozen", &["scope_kind"]),
             alarms: Alarms::new(r),
             store_duration: histograms(r, "tollhouse_store_duration_seconds", &["op"], STORE),
@@ -408,7 +411,12 @@ pub(super) fn gauges(registry: &Registry, name: &str, labels: &[&str]) -> Gauges
     registered(registry, IntGaugeVec::new(Opts::new(name, help(name)), labels).ok()?)
 }
 
-fn histograms(registry: &Registry, name: &str, labels: &[&str], buckets: &[f64]) -> Histograms {
+pub(super) fn histograms(
+    registry: &Registry,
+    name: &str,
+    labels: &[&str],
+    buckets: &[f64],
+) -> Histograms {
     let opts = HistogramOpts::new(name, help(name)).buckets(buckets.to_vec());
     registered(registry, HistogramVec::new(opts, labels).ok()?)
 }

@@ -125,7 +125,7 @@ pub(super) fn help(name: &str) -> &'static str {
         "reloads_total" => "Reloads of the configuration: taken, or the old one kept",
         "calls_in_flight" => "Calls in the process",
         "calls_max" => "Calls that may be in the process at once",
-        _ => "Not described",
+        other => super::room::help(other),
     }
 }
 

@@ -347,6 +347,16 @@ async fn kept(world: &World, then: &Node) -> Vec<String> {
             faults.push(format!("states {found:?}, expected {:?}", tree::texts(wanted)));
         }
     }
+    if let Some(wanted) = get(then, "metrics") {
+        let shown = world.gate().telemetry.render();
+        for line in tree::texts(wanted) {
+            if !shown.lines().any(|own| own == line) {
+                let name = line.split(['{', ' ']).next().unwrap_or_default();
+                let near: Vec<_> = shown.lines().filter(|own| own.starts_with(name)).collect();
+                faults.push(format!("metrics: expected `{line}`, found {near:#?}"));
+            }
+        }
+    }
     if let Some(wanted) = text(then, "reserved") {
         let open = |state: State| match state {
             State::Done { outcome } => outcome == Outcome::Accepted,

@@ -21,7 +21,7 @@ use tollhouse::facts::{self, Lookups};
 use tollhouse::freeze::Freezes;
 use tollhouse::gate::{Gate, Site, Standing};
 use tollhouse::identity::{Algorithm, Config, Fetch, Identity, Issuer, KeySource};
-use tollhouse::limits::{self, Rates};
+use tollhouse::limits::{self, Loops, Rates};
 use tollhouse::outbound::{Outbound, Upstream};
 use tollhouse::policy::{ConsentRule, Contracts, Load, Policy, Shipped};
 use tollhouse::store::Store;
@@ -63,6 +63,7 @@ struct Keeps {
     trusted: bool,
     rates: Arc<Rates>,
     alarms: Arc<Alarms>,
+    loops: Arc<Loops>,
     breaker: Arc<Breaker>,
     lanes: Arc<Lanes>,
     process: Arc<Lanes>,
@@ -150,6 +151,9 @@ impl Keeps {
         place: &str,
     ) -> Self {
         let faults = Faults::of(place);
+        let loops = get(given, "loops")
+            .map(|node| limits::read_loops(&faults, node, "loops"))
+            .unwrap_or_default();
         let limits = get(given, "limits")
             .map(|node| limits::read(&faults, node, "limits"))
             .unwrap_or_default();
@@ -178,6 +182,7 @@ impl Keeps {
             identity: Arc::new(identity),
             rates: Arc::new(Rates::new(limits, clock.clone(), None)),
             alarms: Arc::new(alarms),
+            loops: Arc::new(Loops::new(loops, clock.clone(), None)),
             breaker: Breaker::new(Arc::clone(&name), breaker, clock.clone()),
             lanes: Lanes::new(lanes, clock.clone()),
             process: Lanes::new(process, clock.clone()),
@@ -217,6 +222,7 @@ impl Keeps {
             freezes: Arc::new(Freezes::new(Arc::clone(&store), clock.clone())),
             rates: Arc::clone(&self.rates),
             alarms: Arc::clone(&self.alarms),
+            loops: Arc::clone(&self.loops),
             process: Arc::clone(&self.process),
             sites: HashMap::from([(Arc::clone(&self.name), self.site())]),
             lookups: self.lookups(),

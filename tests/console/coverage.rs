@@ -57,7 +57,7 @@ fn row(route: &Route) -> Option<Row> {
         (
             "GET",
             "/v1/holds" | "/v1/operations" | "/v1/freezes" | "/v1/records" | "/v1/queues"
-            | "/v1/revocations",
+            | "/v1/revocations" | "/v1/budgets",
         ) => Row { lists: true, ..PLAIN },
         ("POST", "/v1/holds/deny") => Row {
             body: |_| json!({ "ids": [format!("op_{}", "a".repeat(52))], "reason": "none of these" }),

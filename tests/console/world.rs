@@ -98,6 +98,11 @@ impl World {
         let text = house::configuration(&shop.url(), "");
         let own = text.lines().find(|line| line.starts_with("  tokens:")).unwrap();
         let text = text.replace(own, &format!("{more}  tokens:\n{tokens}"));
+        // The first effect brings it near.
+        let budget =
+            "\n    budget: { per: tenant, within: 1h, count: 1, over: allow, alert: 50% }\n";
+        let usual = "\n    duplicates: { alike: allow }\n";
+        let text = text.replacen(usual, &format!("{usual}{}", &budget[1..]), 1);
         let own = match more.contains("  listen: ") {
             true => String::new(),
             false => format!("\n  listen: 127.0.0.1:{port}"),

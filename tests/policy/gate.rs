@@ -127,8 +127,31 @@ fn every_fault_of_the_contracts_is_told_at_once_with_its_place() {
         ("refund.x: { approval: { roles: [a, b, c, d, e] } }", "expected four roles at most"),
         (
             "refund.x: { budget: { per: case, within: 1h, count: 1 } }",
-            "is not built yet; expected `customer` or `agent`",
+            "`per: case` needs one of `per: customer` with `count` beside it",
         ),
+        (
+            "refund.x: { budget: [ { per: case, within: 1h, count: 1 }, { per: customer, within: 1h, amount: 1.00 USD } ] }",
+            "`per: case` needs one of `per: customer` with `count` beside it",
+        ),
+        (
+            "refund.x: { budget: [ { per: case, within: 1h, amount: 1.00 USD }, { per: agent, within: 1h, amount: 1.00 USD } ] }",
+            "`per: case` needs one of `per: customer` with `amount` beside it",
+        ),
+        (
+            "refund.x: { budget: { per: team, within: 1h, count: 1 } }",
+            "expected one of `customer`, `agent`, `tenant`, `case`, `resource`, `action`, got `team`",
+        ),
+        (
+            "refund.x: { budget: { per: agent, within: 32d, count: 1 } }",
+            "budget.within: expected 31d at most",
+        ),
+        ("refund.x: { duplicates: { within: 32d } }", "duplicates.within: expected 31d at most"),
+        (
+            "refund.x: { budget: { per: agent, within: 1h, count: 1, alert: 100% } }",
+            "budget.alert: expected a share from `1%` to `99%`, got `100%`",
+        ),
+        ("refund.x: { price: -0.01 USD }", "price: expected a price as `0.002 USD`"),
+        ("refund.x: { price: 0.0000001 USD }", "price: expected a price as `0.002 USD`"),
         ("refund.x: { cpa: 1 }", "contracts.refund.x.cpa: is not a key here"),
         (
             "refund.x: { agents: { bot: { agents: {} } } }",

@@ -283,7 +283,9 @@ fn budget(what: &What, at: usize, over: usize) -> BudgetUse {
         ("none", HOUR, Take::Money { amount, room: None }),
     ][at % 5];
     let id = format!("budget.{key}-{}h", within.as_secs() / 3600);
-    BudgetUse { id: id.into(), key: key.into(), within, take, over: OVERS[over] }
+    // Half, and one that a single effect crosses.
+    let alert = [Some(50_00), None, Some(1), Some(1 << 60), Some(1)][at % 5];
+    BudgetUse { id: id.into(), key: key.into(), within, take, over: OVERS[over], alert }
 }
 
 /// A store under test, and what only its own replies tell: versions and freezes' numbers.
@@ -640,8 +642,14 @@ impl Side {
                 "agent" => Take::One { room: 2 },
                 _ => Take::Money { amount, room: Some(1) },
             };
-            let budget =
-                BudgetUse { id: "b".into(), key: key.into(), within, take, over: Over::Hold };
+            let budget = BudgetUse {
+                id: "b".into(),
+                key: key.into(),
+                within,
+                take,
+                over: Over::Hold,
+                alert: None,
+            };
             let used = self.store.used(&about("60.00 USD"), &budget, op).await?;
             seen.push_str(&format!("{key} {used}\n"));
         }

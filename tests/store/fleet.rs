@@ -17,7 +17,7 @@ use tollhouse::store::{
 
 use super::{Bench, key, ok};
 use crate::asks::{
-    HOUR, LEASE, START, about, ask, ask_held, budget, name, on, op, release, settle,
+    HOUR, LEASE, Limit, START, about, ask, ask_held, budget, name, on, op, release, settle,
 };
 use crate::support::redis::Server;
 
@@ -191,6 +191,24 @@ async fn fifty_at_once_never_spend_more_than_there_is() {
     assert_eq!(all.iter().filter(|r| matches!(r, Reserved::Granted(_))).count(), 14);
     let over = |r: &&Reserved| matches!(r, Reserved::Blocked(Blocked::Over { .. }));
     assert_eq!(all.iter().filter(over).count(), 36);
+}
+
+#[tokio::test]
+async fn of_a_hundred_at_the_limit_less_one_through_two_replicas_exactly_one_passes() {
+    let server = Server::start();
+    let replicas = [replica(&server), replica(&server)];
+    for limit in Limit::ALL {
+        let first = replicas[0].reserve(today(limit.asked(1_000))).await.unwrap();
+        assert_eq!(limit.passed(&[first]), (1, 0), "{limit:?}");
+        let mut calls = tokio::task::JoinSet::new();
+        for n in 0..100_u64 {
+            let store = Arc::clone(&replicas[usize::try_from(n % 2).unwrap()]);
+            let asked = today(limit.asked(n));
+            calls.spawn(async move { store.reserve(asked).await.unwrap() });
+        }
+        let alerts = usize::from(!matches!(limit, Limit::Rate));
+        assert_eq!(limit.passed(&calls.join_all().await), (1, alerts), "{limit:?}");
+    }
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ use crate::approval::{Objection, Tenants};
 use crate::audit::Event;
 use crate::call::OperationId;
 use crate::console::{Console, objection, problem};
+use crate::gate::NearBudget;
 use crate::store::{Freeze, FreezeScope, Record};
 
 /// How much of a freeze is somebody's.
@@ -112,6 +113,17 @@ impl Console {
     ) -> Result<Vec<Arc<Record>>, Response> {
         let all = self.gate().approvals.list(state).await.map_err(objection)?;
         Ok(all.into_iter().filter(|record| signed.sees(record)).collect())
+    }
+
+    /// The budgets of theirs that are near, as far as the latest operations tell.
+    ///
+    /// # Errors
+    ///
+    /// 503 when the store does not answer.
+    pub async fn budgets_near(&self, signed: &Signed) -> Result<Vec<NearBudget>, Response> {
+        let theirs = self.operations(signed, None).await?;
+        let near = self.gate().budgets_near(&theirs).await;
+        near.map_err(|fault| problem(503, &fault.to_string()))
     }
 
     /// Puts on record that they asked for what is not theirs. `what` is our own word for it.

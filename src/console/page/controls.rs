@@ -10,6 +10,8 @@ use super::parts::{
 };
 use super::roads::roads;
 use crate::breaker::Shown;
+use crate::call::OperationId;
+use crate::clock::Timestamp;
 use crate::contract::{Budget, Over, Room};
 use crate::gate::RoadSeen;
 use crate::store::{Freeze, Stops};
@@ -33,8 +35,27 @@ pub struct ControlsView {
     pub roads: Vec<RoadSeen>,
     /// Budgets as contracts have them: for what, and how much.
     pub budgets: Vec<(String, Budget)>,
+    /// Those of which so much is used that operators are told.
+    pub near: Vec<NearRow>,
     /// Why the last form was not taken.
     pub error: Option<String>,
+}
+
+/// A budget that is near.
+#[derive(Debug)]
+pub struct NearRow {
+    /// `budget.customer-24h`.
+    pub budget: String,
+    /// Whose it is; nothing where it is everybody's, or a case by the agent's own name for it.
+    pub whose: String,
+    /// How much is used, in per cent.
+    pub per_cent: u64,
+    /// How much that is.
+    pub used: String,
+    /// Of how much.
+    pub room: String,
+    /// The latest operation that counts in it, and when it changed.
+    pub latest: (OperationId, Timestamp),
 }
 
 /// How much of a freeze a viewer sees.
@@ -57,7 +78,7 @@ pub fn controls(frame: &Frame, seen: &ControlsView) -> View {
         title: "Controls".to_owned(),
         main: html!(
             (page_head("Controls", &lede, frame.now)) (error) r#"<div id="controls" data-swap-idle>"# (figures(frame, seen))
-            (freezes(frame, seen)) (brakes(frame, seen)) (roads(&seen.roads)) (budgets(seen)) "</div>"
+            (freezes(frame, seen)) (brakes(frame, seen)) (roads(&seen.roads)) (near(frame, seen)) (budgets(seen)) "</div>"
         ),
         keys: Keys::Places,
     }
@@ -272,6 +293,28 @@ fn lift_form(frame: &Frame, freeze: &Freeze) -> Html {
     )
 }
 
+fn near(frame: &Frame, seen: &ControlsView) -> Option<Html> {
+    let rows = each(&seen.near, |row| {
+        let (op, at) = row.latest;
+        let past = if row.per_cent >= 100 { Status::Open } else { Status::HalfOpen };
+        html!(
+            r#"<tr><th scope="row">"# (id(&row.budget)) r#"</th><td data-label="Of">"# (name(&row.whose))
+            r#"</td><td class="num" data-label="Used">"# (tinted(past, &html!((row.per_cent) "%"))) " " (row.used.as_str())
+            r#"</td><td class="num" data-label="Limit">"# (row.room.as_str()) r#"</td><td data-label="Latest" class="sub">"#
+            r#"<a href="/operations/"# (op.to_string()) r#"">"# (recent(at, frame.now)) "</a></td></tr>"
+        )
+    });
+    (!seen.near.is_empty()).then(|| {
+        html!(
+            r#"<section class="block" aria-labelledby="nr"><div class="block-head"><h2 id="nr">Budgets that are near</h2>"#
+            "<p>used now, as far as the latest operations tell</p></div>"
+            r#"<table class="card table stack"><thead><tr><th scope="col">Budget</th><th scope="col">Of</th>"#
+            r#"<th scope="col" class="num">Used</th><th scope="col" class="num">Limit</th><th scope="col">Latest</th></tr>"#
+            "</thead><tbody>" (rows) "</tbody></table></section>"
+        )
+    })
+}
+
 fn budgets(seen: &ControlsView) -> Html {
     if seen.budgets.is_empty() {
         return html!(
@@ -302,4 +345,46 @@ fn budgets(seen: &ControlsView) -> Html {
         r#"<th scope="col" class="num">Limit</th><th scope="col" class="num">In</th><th scope="col">When passed</th></tr>"#
         "</thead><tbody>" (rows) "</tbody></table></section>"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::console::page::sample;
+
+    fn view(near: Vec<NearRow>) -> String {
+        let seen = ControlsView {
+            freezes: Vec::new(),
+            scopes: Vec::new(),
+            open: None,
+            lifting: None,
+            may_lift: true,
+            reaches: Vec::new(),
+            roads: Vec::new(),
+            budgets: Vec::new(),
+            near,
+            error: None,
+        };
+        controls(&sample::frame(), &seen).main.into_string()
+    }
+
+    #[test]
+    fn a_budget_that_is_near_stands_there_with_what_is_used_and_acts_on_nothing() {
+        let row = NearRow {
+            budget: "budget.customer-24h".into(),
+            whose: "<b>cus_9</b>".into(),
+            per_cent: 82,
+            used: "246.00 USD".into(),
+            room: "300.00 USD".into(),
+            latest: (OperationId([7; 32]), sample::now()),
+        };
+        let shown = view(vec![row]);
+        for part in
+            ["Budgets that are near", "budget.customer-24h", "82%", "246.00 USD", "300.00 USD"]
+        {
+            assert!(shown.contains(part), "{part} is not in {shown}");
+        }
+        assert!(!shown.contains("<b>cus_9"), "{shown}");
+        assert!(!view(Vec::new()).contains("Budgets that are near"));
+    }
 }

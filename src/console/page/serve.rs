@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use super::activity::{ActivityView, Call, activity};
 use super::changed::told;
-use super::controls::{ControlsView, Seen, controls};
+use super::controls::{ControlsView, NearRow, Seen, controls};
 use super::frame::{Frame, View, page};
 use super::look::{Deed, Place as Among};
 use super::operations::{OperationsView, decided, operations};
@@ -23,7 +23,10 @@ use crate::clock::Timestamp;
 use crate::console::Console;
 use crate::console::guard::{Signed, Theirs};
 use crate::console::waiting::{place, read_place, written};
+use crate::contract::BudgetScope;
+use crate::gate::{NearBudget, room_words};
 use crate::money::{Currency, Money};
+use crate::store::budget::per_cent;
 use crate::store::{Line, Listed, Record, State as Stands};
 
 /// BOUND: rows of one page.
@@ -413,6 +416,9 @@ pub(super) async fn controls_page(
     }
     let budgets =
         gate.budgets().into_iter().map(|(name, budget)| (name.to_string(), budget)).collect();
+    // A store that does not answer: the limits stand there all the same.
+    let near = console.budgets_near(signed).await.unwrap_or_default();
+    let near = near.iter().map(near_row).collect();
     let roles = console.operator_roles();
     let seen = ControlsView {
         freezes: frame.freezes.clone(),
@@ -423,9 +429,34 @@ pub(super) async fn controls_page(
         reaches,
         roads: gate.roads(),
         budgets,
+        near,
         error,
     };
     shown(&frame, &controls(&frame, &seen))
+}
+
+fn near_row(near: &NearBudget) -> NearRow {
+    let (seen, about) = (&near.seen, &near.latest.about);
+    let room = seen.room.unwrap_or(0);
+    let whose = match near.per {
+        BudgetScope::Customer => about.account.to_string(),
+        BudgetScope::Agent => about.caller.agent.to_string(),
+        BudgetScope::Tenant => about.caller.tenant.to_string(),
+        // The agent's own word for it stands on the operation's page, marked as such.
+        BudgetScope::Case => format!("a case of {} for {}", about.caller.agent, about.account),
+        BudgetScope::Resource => {
+            about.resource.as_ref().map_or_else(String::new, ToString::to_string)
+        }
+        BudgetScope::Action => about.action.to_string(),
+    };
+    NearRow {
+        budget: seen.id.to_string(),
+        whose,
+        per_cent: per_cent(seen.used, room),
+        used: room_words(seen.unit, seen.used),
+        room: room_words(seen.unit, room),
+        latest: (near.latest.op, near.latest.updated),
+    }
 }
 
 /// A style, a script, a drawing: the same for everybody, kept for a year under a name that changes with it.

@@ -16,7 +16,8 @@ use crate::store::hold::{Hold, News, crowds};
 use crate::store::record::{About, Name, Record, Slot};
 use crate::store::step::brakes;
 use crate::store::step::rates::rate_slot;
-use crate::store::step::reserve::{alike_slot, charge, resource_slot};
+use crate::store::step::reserve::{alike_slot, resource_slot};
+use crate::store::step::room::charge;
 use crate::store::step::{AnswerIn, Claim, HoldAnswer, Post, Say, Settle, Try, Witness, Word};
 use crate::store::tally::Tally;
 
@@ -151,6 +152,7 @@ fn budget_use(ask: &Reserve, budget: &BudgetUse) -> Result<Item, Fault> {
         // The script lets no sum past 2^53 through: a room beyond that is no larger one.
         ("room", Item::maybe(room, Item::near)),
         ("over", over(budget.over)),
+        ("alert", Item::maybe(budget.alert, Item::near)),
     ]))
 }
 

@@ -11,7 +11,7 @@ use crate::clock::Timestamp;
 use crate::decision::Reason;
 use crate::money::{Currency, Money};
 use crate::refusal::Code;
-use crate::store::budget::{Bucket, Ledger, Reserved};
+use crate::store::budget::{Bucket, Ledger, Reserved, Stood};
 use crate::store::codec::{packed, read, write};
 use crate::store::freeze::{Freeze, FreezeScope, Stops};
 use crate::store::hold::{Approval, Hold, Letter, News, Quorum, Risk, Yes};
@@ -106,6 +106,7 @@ pub fn record(bytes: &[u8]) -> Option<Record> {
         })?,
         charges: all(kept.member("charges"), charge)?,
         charged,
+        stood: all(kept.member("stood"), stood)?,
         alike: slot(kept.member("alike")),
         on: slot(kept.member("on")),
         status: kept.member("status").int().and_then(|status| u16::try_from(status).ok()),
@@ -275,6 +276,20 @@ fn charge(item: &Item) -> Option<Charge> {
     Some(Charge { slot: slot(item.at(0))?, unit: currency(item.at(1))?, count: item.at(2).int()? })
 }
 
+fn stood(item: &Item) -> Option<Stood> {
+    // A list has no gaps: what is not there is below nought.
+    let there = |at: usize| Some(item.at(at).int()?).map(|number| (number >= 0).then_some(number));
+    Some(Stood {
+        id: item.at(0).text()?.into(),
+        unit: currency(item.at(1))?,
+        used: item.at(2).int()?,
+        room: item.at(3).int()?,
+        alert: there(4)?,
+        crossed: item.at(5).bool()?,
+        frees: there(6)?.map(Timestamp),
+    })
+}
+
 /// The budget that a script keeps as these bytes: two lists of threes.
 pub fn ledger(bytes: &[u8]) -> Option<Ledger> {
     let kept = Item::read(bytes)?;
@@ -380,6 +395,13 @@ pub fn written(record: &Record) -> Item {
         let unit = Item::from(c.unit.as_ref().map_or("", |unit| unit.code()));
         Item::List(vec![Item::bytes(c.slot.0), unit, Item::Int(c.count)])
     };
+    let stood = |s: &Stood| {
+        let unit = Item::from(s.unit.as_ref().map_or("", |unit| unit.code()));
+        let numbers = [s.used, s.room, s.alert.unwrap_or(-1)].map(Item::near);
+        let frees = Item::near(s.frees.map_or(-1, |at| at.0));
+        let [used, room, alert] = numbers;
+        Item::List(vec![Item::from(&*s.id), unit, used, room, alert, Item::Bool(s.crossed), frees])
+    };
     let there = |slot: Slot| (slot != Slot([0; 16])).then_some(slot);
     Item::map([
         ("op", Item::bytes(record.op.0)),
@@ -396,6 +418,7 @@ pub fn written(record: &Record) -> Item {
         ("attempts", Item::list(&record.attempts, attempts)),
         ("charges", Item::list(&record.charges, charges)),
         ("charged", "freed".into()),
+        ("stood", Item::list(&record.stood, stood)),
         ("alike", Item::maybe(record.alike, |slot| Item::bytes(slot.0))),
         ("on", Item::maybe(record.on, |slot| Item::bytes(slot.0))),
         ("status", Item::maybe(record.status, |status| Item::Int(i64::from(status)))),

@@ -58,6 +58,12 @@ local function edge(within)
   if now.jump_by > 0 and now.jump_at >= at then return at - now.jump_by end
   return at
 end
+-- When a moment will have left a window.
+local function leaves(last, within)
+  if now.jump_by > 0 and now.jump_at > last then last = math.min(last + now.jump_by, now.jump_at) end
+  -- The edge itself still counts.
+  return last + within + 1
+end
 local function since(at) return math.max(now.at - at, 0) end
 
 -- Records, and the indexes that name them.
@@ -280,7 +286,8 @@ local function free(r)
     local l = ledger(charge[1])
     if r.charged == 'open' then
       release(l, r.op, charge[2])
-    elseif r.charged == 'spent' then
+    elseif r.charged == 'spent' and r.spent >= edge(WITHIN_MAX) then
+      -- What left every window is not there to be taken back: what is, is somebody else's.
       for i = 1, #l.spent, 3 do
         if l.spent[i + 1] == charge[2] and l.spent[i] >= r.spent then
           l.spent[i + 2] = math.max(l.spent[i + 2] - charge[3], 0)
@@ -312,6 +319,13 @@ end
 local function add_spent(l, unit, count)
   local at = #l.spent + 1
   while at > 1 and l.spent[at - 3] > now.at do at = at - 3 end
+  -- Of one moment there is one: what is taken back of it is taken from all of it.
+  local same = at - 3
+  while same >= 1 and l.spent[same] == now.at and l.spent[same + 1] ~= unit do same = same - 3 end
+  if same >= 1 and l.spent[same] == now.at then
+    l.spent[same + 2] = l.spent[same + 2] + count
+    return
+  end
   for i, value in ipairs({ now.at, unit, count }) do table.insert(l.spent, at + i - 1, value) end
   if #l.spent > BUCKETS_MAX * 3 then merge(l) end
 end

@@ -85,22 +85,41 @@ local function alike(own)
   end
 end
 
--- Whether it is past a budget, and until when, where waiting helps.
-local function over(budget, own)
-  if not budget.room then return true end
-  local l, from = ledger(budget.slot), edge(budget.within)
-  local spent, all = l.spent, used(l, budget.unit, from, own) + budget.count
-  local excess = all - budget.room
-  -- Past 2^53 a sum is not exact any more: no room.
-  if excess <= 0 and all < EXACT then return false end
+-- When so much of what was spent will have left a window, where waiting helps.
+local function frees(budget, excess)
+  local spent, from = ledger(budget.slot).spent, edge(budget.within)
   for i = 1, #spent, 3 do
     if spent[i + 1] == budget.unit and spent[i] >= from then
       excess = excess - spent[i + 2]
-      -- The edge itself still counts: room comes a millisecond after it.
-      if excess <= 0 then return true, spent[i] + budget.within + 1 end
+      if excess <= 0 then return leaves(spent[i], budget.within) end
     end
   end
-  return true
+end
+
+-- Whether it is past a budget, and until when, where waiting helps; and how it stands with this, itself included.
+local function measure(budget, own)
+  if not budget.room then return true end
+  local l, from, used, mine = ledger(budget.slot), edge(budget.within), 0, 0
+  local open, spent = l.open, l.spent
+  for i = 1, #open, 3 do
+    if open[i + 1] == budget.unit then
+      if open[i] == own then mine = mine + open[i + 2] else used = used + open[i + 2] end
+    end
+  end
+  for i = 1, #spent, 3 do
+    if spent[i + 1] == budget.unit and spent[i] >= from then used = used + spent[i + 2] end
+  end
+  -- What it had reserved before, as a hold, was told then.
+  local before, alert, ends = used + mine, budget.alert
+  used = used + budget.count
+  local crossed = alert ~= nil and before < alert and alert <= used
+  if crossed then ends = frees(budget, used - alert + 1) end
+  local stands = {
+    budget.id, budget.unit, math.min(used, EXACT), math.min(budget.room, EXACT), alert or -1, crossed, ends or -1,
+  }
+  -- Past 2^53 a sum is not exact any more: no room.
+  if used <= budget.room and used < EXACT then return false, nil, stands end
+  return true, frees(budget, used - budget.room), stands
 end
 
 -- Which brakes hold it: those that are on, and those that it would pass. What a person has looked at goes.
@@ -142,7 +161,7 @@ local function blank(op, ordinal)
   local r = {
     op = op, same = ordinal and A.same or nil, about = A.about, maker = A.maker, summary = A.summary, fp = A.about_fp,
     digest = A.digest, financial = A.financial, minor = A.minor, currency = A.currency, owner = A.token,
-    attempts = {}, charges = {}, charged = 'freed', alike = A.if_alike and A.alike or nil, on = A.on, reason = '',
+    attempts = {}, charges = {}, charged = 'freed', stood = {}, alike = A.if_alike and A.alike or nil, on = A.on, reason = '',
     answer = 'none', collected = false, contradiction = false, aliases = 0, created = now.at, updated = now.at,
     timeline = {}, crowds = A.crowds, wants = A.wants, letters = {}, lettered = 0,
   }
@@ -177,7 +196,7 @@ local function hold(r, reasons, changed, joined)
   return reply('held', RAW[r.op])
 end
 
-local function write(op, old, alias, ordinal, reasons)
+local function write(op, old, alias, ordinal, reasons, stood)
   local yes, lifted, changed = A.approved and old.yes, {}, {}
   for _, id in ipairs(yes and yes.policies or {}) do lifted[id] = true end
   -- INVARIANT: I12, an approval lifts exactly the policies it was given for, and nothing once the
@@ -201,6 +220,7 @@ local function write(op, old, alias, ordinal, reasons)
     call('SET', key('g', rate.slot), text(rate.full), 'PX', text(math.ceil(rate.full / 1000) - now.at + LEAP))
   end
   local r, joined = blank(op, ordinal), 0
+  r.stood = stood
   if old then
     free(old)
     r.same, r.hold, r.yes, r.attempts, r.contradiction = old.same, old.hold, old.yes, old.attempts, old.contradiction
@@ -238,8 +258,10 @@ local function reserve()
     local like = { other.op, other.created, other.summary, other.state }
     table.insert(reasons, { policy = 'duplicates.alike', like = like })
   end
+  local stood = {}
   for _, budget in ipairs(A.budgets) do
-    local past, ends = over(budget, op)
+    local past, ends, stands = measure(budget, op)
+    stood[#stood + 1] = stands
     if past and budget.over == 'refuse' then return reply('over', budget.id, ends and text(ends) or '') end
     if past and budget.over == 'hold' then table.insert(reasons, { policy = budget.id, budget = true }) end
   end
@@ -251,6 +273,6 @@ local function reserve()
     last = reason.policy
     return first
   end)
-  return write(op, old, alias, ordinal, reasons)
+  return write(op, old, alias, ordinal, reasons, stood)
 end
 return reserve()

@@ -9,7 +9,8 @@ use crate::contract::Over;
 use crate::decision::Reason;
 use crate::money::Currency;
 use crate::refusal::Fault;
-use crate::store::ask::{BudgetUse, Entry, Likeness, Reserve, Take};
+use crate::store::ask::{Entry, Likeness, Reserve};
+use crate::store::budget::Stood;
 use crate::store::draft::Draft;
 use crate::store::freeze::{Freeze, Subject};
 use crate::store::hold::{Hold, News};
@@ -20,6 +21,7 @@ use crate::store::step::crowd::{self, Whose};
 use crate::store::step::rates;
 use crate::store::step::reasons;
 use crate::store::step::recall::{Found, How, Known, find, join, known};
+use crate::store::step::room;
 use crate::store::step::{Now, Open, free, keep_request, reserve_room, resource, ripen, touch};
 
 /// What a reserve comes to.
@@ -124,8 +126,11 @@ pub(super) fn reserve<R: Rows + ?Sized>(
         )),
         Some((Over::Allow, _)) | None => {}
     }
+    let mut stood = Vec::with_capacity(ask.budgets.len());
     for budget in &ask.budgets {
-        let Some(until) = over(draft, &ask.about, budget, (place.op, now))? else {
+        let measured = room::measure(draft, &ask.about, budget, (place.op, now))?;
+        stood.extend(measured.stood);
+        let Some(until) = measured.over else {
             continue;
         };
         match budget.over {
@@ -140,7 +145,7 @@ pub(super) fn reserve<R: Rows + ?Sized>(
     found.extend(brakes::found(draft, ask, (&stops, place.op, now))?);
     found.sort();
     found.dedup_by(|a, b| a.policy == b.policy);
-    write(draft, ask, place, found, now)
+    write(draft, ask, place, (found, stood), now)
 }
 
 /// The record this is about; an answer at once where it is known.
@@ -281,46 +286,11 @@ fn is_near(a: Option<i64>, b: Option<i64>, rule: Likeness) -> bool {
     apart <= i128::from(a.max(b)).saturating_mul(i128::from(rule.near))
 }
 
-/// Whether a call is past a budget, and until when, where waiting helps.
-fn over<R: Rows + ?Sized>(
-    draft: &Draft<'_, R>,
-    about: &About,
-    budget: &BudgetUse,
-    (own, now): (OperationId, Now),
-) -> Result<Option<Option<Timestamp>>, Fault> {
-    let charge = charge(about, budget);
-    let room = match budget.take {
-        Take::Money { room: None, .. } => return Ok(Some(None)),
-        Take::Money { room: Some(room), .. } => room,
-        Take::One { room } => i64::try_from(room).unwrap_or(i64::MAX),
-    };
-    let ledger = draft.ledger(charge.slot)?;
-    let edge = now.edge(budget.within);
-    let used = ledger.used(charge.unit, edge, own);
-    let excess = used.saturating_add(charge.count).saturating_sub(room);
-    if excess <= 0 {
-        return Ok(None);
-    }
-    let frees = ledger.frees(charge.unit, edge, excess);
-    // The edge itself still counts: room comes a millisecond after it.
-    Ok(Some(frees.map(|last| Timestamp(last.plus(budget.within).0.saturating_add(1)))))
-}
-
-pub(in crate::store) fn charge(about: &About, budget: &BudgetUse) -> Charge {
-    let slot = Slot::of(b'm', &[about.caller.tenant.as_bytes(), budget.key.as_bytes()]);
-    match budget.take {
-        Take::Money { amount, .. } => {
-            Charge { slot, unit: Some(amount.currency), count: amount.minor }
-        }
-        Take::One { .. } => Charge { slot, unit: None, count: 1 },
-    }
-}
-
 fn write<R: Rows + ?Sized>(
     draft: &mut Draft<'_, R>,
     ask: &Reserve,
     place: Place,
-    mut reasons: Vec<Reason>,
+    (mut reasons, stood): (Vec<Reason>, Vec<Stood>),
     now: Now,
 ) -> Result<Reserved, Fault> {
     let approval = match (&ask.entry, &place.old) {
@@ -347,8 +317,9 @@ fn write<R: Rows + ?Sized>(
     }
     rates::take(draft, ask, now)?;
     let mut new = blank(ask, &place, now);
+    new.stood = stood;
     if let Some(old) = &place.old {
-        carry(draft, old, &mut new)?;
+        carry(draft, (old, &mut new), now)?;
     }
     join(draft, &mut new, place.alias);
     if changed.is_empty() {
@@ -426,7 +397,7 @@ fn count(charges: &mut Vec<Charge>, more: impl Iterator<Item = Charge>) {
 
 fn blank(ask: &Reserve, place: &Place, now: Now) -> Record {
     let mut charges: Vec<Charge> = Vec::with_capacity(ask.budgets.len());
-    count(&mut charges, ask.budgets.iter().map(|budget| charge(&ask.about, budget)));
+    count(&mut charges, ask.budgets.iter().map(|budget| room::charge(&ask.about, budget)));
     Record {
         op: place.op,
         same: place.same.map_or(Slot([0; 16]), |(slot, _)| slot),
@@ -438,6 +409,7 @@ fn blank(ask: &Reserve, place: &Place, now: Now) -> Record {
         attempts: Vec::new(),
         charges,
         charged: Charged::Freed,
+        stood: Vec::new(),
         alike: ask.likeness.and_then(|_| alike_slot(&ask.about)),
         on: resource_slot(&ask.about),
         status: None,
@@ -462,11 +434,11 @@ fn blank(ask: &Reserve, place: &Place, now: Now) -> Record {
 /// What an operation that is judged again keeps of itself.
 fn carry<R: Rows + ?Sized>(
     draft: &mut Draft<'_, R>,
-    old: &Record,
-    new: &mut Record,
+    (old, new): (&Record, &mut Record),
+    now: Now,
 ) -> Result<(), Fault> {
     let mut before = old.clone();
-    free(draft, &mut before)?;
+    free(draft, &mut before, now)?;
     new.same = before.same;
     new.hold = before.hold;
     new.approval = before.approval;

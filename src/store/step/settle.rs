@@ -105,12 +105,12 @@ pub(super) fn settle<R: Rows + ?Sized>(
             if surprise { "contradiction: it did happen" } else { end.outcome.name() }
         }
         Outcome::Rejected => {
-            free(draft, &mut new)?;
+            free(draft, &mut new, now)?;
             new.state = State::Done { outcome: Outcome::Rejected };
             end.outcome.name()
         }
         Outcome::NotSent => {
-            free(draft, &mut new)?;
+            free(draft, &mut new, now)?;
             new.state = State::NotSent;
             end.outcome.name()
         }

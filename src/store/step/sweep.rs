@@ -2,13 +2,11 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::Duration;
 
-use crate::bounds::{KEEP_DONE, KEEP_FINANCIAL};
+use crate::bounds::{KEEP_DONE, KEEP_FINANCIAL, WITHIN_MAX};
 use crate::call::Class;
 use crate::clock::Timestamp;
 use crate::refusal::Fault;
-use crate::store::budget::WITHIN_MAX_DAYS;
 use crate::store::draft::Draft;
 use crate::store::freeze::Stops;
 use crate::store::record::{AnswerKept, Record, State, Token};
@@ -26,8 +24,6 @@ pub struct Swept {
 
 /// BOUND: operations that one sweep ends; the next sweep takes the rest.
 const DUE_MAX: usize = 256;
-/// The longest window of a budget or of the likeness guard.
-pub const WITHIN_MAX: Duration = Duration::from_secs(WITHIN_MAX_DAYS * 24 * 60 * 60);
 /// The kinds of rows that have an end of keeping, in the order of their keys.
 const KINDS: [u8; 6] = *b"fglmor";
 /// What is listed in these states is looked at by every sweep.
