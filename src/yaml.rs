@@ -286,7 +286,11 @@ pub struct Section<'a> {
 impl<'a> Section<'a> {
     /// The dotted name of `key` in this section.
     pub fn path(&self, key: &str) -> String {
-        if self.key.is_empty() { key.to_owned() } else { format!("{}.{key}", self.key) }
+        match (self.key.as_str(), key) {
+            ("", key) => key.to_owned(),
+            (own, "") => own.to_owned(),
+            (own, key) => format!("{own}.{key}"),
+        }
     }
 
     /// Where it stands.
