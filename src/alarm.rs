@@ -278,6 +278,11 @@ impl Alarms {
     }
 }
 
+/// `10m`, `30 days`.
+fn span(span: Duration) -> String {
+    humantime::format_duration(span).to_string().replace("day", " day")
+}
+
 /// What a brake's id begins with, on holds.
 const ID: &str = "brake.";
 
@@ -328,7 +333,7 @@ impl Rule {
 
     /// `21 refunds in 10m, more than 20`.
     pub fn words(&self, unit: Option<Currency>, count: i64) -> String {
-        let within = humantime::format_duration(self.within);
+        let within = span(self.within);
         let most = self.most.of(unit).unwrap_or(0);
         let (count, most) = match unit {
             Some(currency) => (

@@ -1,6 +1,6 @@
 //! Which brakes and signals does an action meet? For people who look at its rules.
 
-use super::{Alarms, Brake, Most, Rule, Signal};
+use super::{Alarms, Brake, Most, Rule, Signal, span};
 use crate::call::{Class, Kind};
 use crate::decision::Then;
 
@@ -39,9 +39,9 @@ impl Rule {
 
 impl Brake {
     fn words(&self) -> String {
-        let within = humantime::format_duration(self.rule.within);
+        let within = span(self.rule.within);
         let released = match self.quiet {
-            Some(quiet) => format!("after {} of quiet", humantime::format_duration(quiet)),
+            Some(quiet) => format!("after {} of quiet", span(quiet)),
             None => "by a person alone".to_owned(),
         };
         let (amount, per) = (self.rule.amount(), self.rule.per.name());
@@ -51,7 +51,7 @@ impl Brake {
 
 impl Signal {
     fn words(&self) -> String {
-        let within = humantime::format_duration(self.rule.within);
+        let within = span(self.rule.within);
         let then = match self.then {
             Then::Hold => "it is held for a person",
             Then::Tell => "policies may look at it",
@@ -97,7 +97,7 @@ mod tests {
             [
                 "brake spike: past 20 refunds in 10m each agent is held, and released after 30m of quiet",
                 "brake m: past 2000.00 USD or 5 JPY of money in 1h each class is held, and released by a person alone",
-                "signal serial: from 3 refunds in 30days on, for each customer, it is held for a person",
+                "signal serial: from 3 refunds in 30 days on, for each customer, it is held for a person",
                 "signal then-money: from 1 calls on what is not theirs in 1h on, for each case, policies may look at it",
             ]
         );

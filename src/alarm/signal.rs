@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Alarms, Most, Per, Rule, Subject, What};
+use super::{Alarms, Most, Per, Rule, Subject, What, span};
 use crate::call::Class;
 use crate::decision::{self, Then};
 use crate::money::{Currency, Money};
@@ -146,7 +146,7 @@ impl Signal {
         (0..=near).contains(&below)
     }
 
-    /// `4 refunds for this customer in 30days`.
+    /// `4 refunds for this customer in 30 days`.
     fn seen(&self, unit: Option<Currency>, count: i64) -> String {
         let count = match unit {
             Some(currency) => Money { minor: count, currency }.to_string(),
@@ -161,7 +161,7 @@ impl Signal {
             Per::Kind => "of this kind",
             Per::Action => "of this action",
         };
-        let within = humantime::format_duration(self.rule.within);
+        let within = span(self.rule.within);
         format!("{count} {} {whose} in {within}", self.rule.watch.words())
     }
 }

@@ -45,7 +45,7 @@ fn the_page_says_what_is_held_why_and_until_when_to_whoever_may_know() {
         assert!(page.contains(said), "no `{said}` in {page}");
     }
     // It is no freeze: nothing says that somebody may not act.
-    assert!(!page.contains("may not act") && page.contains("every scope runs"), "{page}");
+    assert!(!page.contains("may not act") && page.contains("nothing is stopped"), "{page}");
     let form = world.browser(Who::Ops).get(&world.url, &format!("/controls?lift={id}"), From::Same);
     assert!(form.body.contains("Release it?"), "{}", form.body);
     // Another tenant's people do not know of it, and who operates nothing cannot release it.

@@ -86,7 +86,7 @@ pub fn controls(frame: &Frame, seen: &ControlsView) -> View {
 
 fn figures(frame: &Frame, seen: &ControlsView) -> Html {
     let frozen = match frame.frozen().count() {
-        0 => html!("None <small>every scope runs</small>"),
+        0 => html!("None <small>nothing is stopped</small>"),
         many => {
             html!((said(Status::Frozen, &html!((many) " frozen"))) " <small>until somebody lets it run</small>")
         }
