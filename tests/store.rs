@@ -17,8 +17,8 @@ use tollhouse::clock::{Clock, Timestamp};
 use tollhouse::contract::Over;
 use tollhouse::refusal::Code;
 use tollhouse::store::{
-    Answered, Blocked, BudgetUse, Claim, Claimed, Entry, FreezeScope, Grant, HoldAnswer, How,
-    Known, Listed, Recalled, Record, Reserved, Say, SealingKey, Settled, State, Store,
+    Answered, Blocked, BudgetUse, Claim, Claimed, Entry, Freeze, FreezeScope, Grant, HoldAnswer,
+    How, Known, Listed, Recalled, Record, Reserved, Say, SealingKey, Settled, State, Stops, Store,
     StoredAnswer, Take, Token, Try, Witness,
 };
 
@@ -166,7 +166,39 @@ macro_rules! contract {
     };
 }
 
+fn brake(at: Timestamp) -> Freeze {
+    Freeze {
+        id: "br_1".into(),
+        scope: FreezeScope::parse(["agent/bot"]).unwrap(),
+        reason: "21 refunds".into(),
+        by: Freeze::by_brake("spike"),
+        at,
+        until: None,
+        issued_before: None,
+        stops: Stops::Held,
+    }
+}
+
 contract! {
+    async fn a_brake_does_not_come_back_by_what_was_counted_before_its_release(bench) {
+        // Whoever counted before it ever was on, or does not know of its release.
+        let before = Timestamp(i64::MIN);
+        let (on, is_new) = bench.store.brake(brake(before)).await.unwrap();
+        assert_eq!((on.stops, is_new, on.at), (Stops::Held, true, START));
+        assert!(!bench.store.brake(brake(before)).await.unwrap().1, "it was on");
+        bench.clock.turn(Duration::from_secs(5));
+        let keep = Duration::from_secs(600);
+        assert!(bench.store.release("br_1", keep).await.unwrap().is_some());
+        let released = START.plus(Duration::from_secs(5));
+        bench.clock.turn(Duration::from_secs(1));
+        for at in [before, START, Timestamp(released.0 - 1)] {
+            let (off, is_new) = bench.store.brake(brake(at)).await.unwrap();
+            assert_eq!((off.stops, is_new, off.at), (Stops::Nothing, false, released));
+        }
+        let (on, is_new) = bench.store.brake(brake(released)).await.unwrap();
+        assert_eq!((on.stops, is_new), (Stops::Held, true));
+    }
+
     async fn a_call_is_sent_once_and_replayed(bench) {
         let Recalled::Fresh { op: fresh, .. } =
             bench.store.recall(&name(Some("k1"), "60.00 USD")).await.unwrap()

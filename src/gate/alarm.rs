@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::alarm::{BRAKES_MAX, Item, Look, Seen, Subject, Tripping, What};
 use crate::audit::{Entry, Event};
 use crate::call::{Facts, Resolved};
+use crate::clock::Timestamp;
 use crate::decision::Signal;
 use crate::gate::known::{Early, Recall};
 use crate::gate::{Asked, Evidence, Gate};
@@ -58,12 +59,13 @@ impl Gate {
 
     async fn count(&self, tenant: &str, step: Vec<Item>) {
         let brakes = self.store.brakes();
-        let tallies = step.iter().map(|one| one.told(&brakes)).collect();
+        let tallies: Vec<Tally> = step.iter().map(|one| one.told(&brakes)).collect();
+        let from: Vec<_> = tallies.iter().map(|tally| tally.since).collect();
         match self.store.tally(tenant, tallies).await {
             Ok(totals) => {
                 self.alarms.pending.works();
-                for (one, total) in step.into_iter().zip(totals) {
-                    self.look_at_count(one, total).await;
+                for ((one, from), total) in step.into_iter().zip(from).zip(totals) {
+                    self.look_at_count(one, (from, total)).await;
                 }
             }
             Err(fault) => {
@@ -75,8 +77,8 @@ impl Gate {
         }
     }
 
-    /// Puts the brake on that a count passes.
-    async fn look_at_count(&self, item: Item, total: i64) {
+    /// Puts the brake on that a count passes; `from` is since when it counts, where the brake was released before.
+    async fn look_at_count(&self, item: Item, (from, total): (Option<Timestamp>, i64)) {
         let Some(trips) = &item.trips else { return };
         let Some(brake) = self.alarms.brake(&trips.brake) else { return };
         let count = total.saturating_add(trips.asks);
@@ -101,13 +103,16 @@ impl Gate {
             scope: trips.scope.clone(),
             reason: brake.rule.words(item.tally.unit, count).into(),
             by: Freeze::by_brake(&trips.brake),
-            at: now,
+            // What was counted from before a release puts nothing on: it is compared in the store's step.
+            at: from.unwrap_or(Timestamp(i64::MIN)),
             until: brake.quiet.map(|quiet| now.plus(quiet)),
             issued_before: None,
             stops: Stops::Held,
         };
         match self.store.brake(freeze).await {
-            Ok((brake, is_new)) if is_new || trips.is_tried => self.braked(&brake).await,
+            Ok((brake, is_new)) if is_new || (trips.is_tried && brake.stops == Stops::Held) => {
+                self.braked(&brake).await;
+            }
             Ok(_) => {}
             Err(fault) => {
                 if !trips.is_tried {
@@ -192,7 +197,9 @@ impl Gate {
         for (tallies, most) in self.alarms.counts(one) {
             let totals = self.store.tally(tenant, tallies).await?;
             if totals.into_iter().fold(0_i64, i64::saturating_add) > most {
-                let kept = Freeze { until: Some(until_then), ..one.clone() };
+                // Whoever released it meanwhile has released it.
+                let at = Timestamp(i64::MIN);
+                let kept = Freeze { until: Some(until_then), at, ..one.clone() };
                 self.store.brake(kept).await?;
                 return Ok(());
             }

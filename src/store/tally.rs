@@ -64,14 +64,16 @@ impl Store {
     /// When the store did not write it, or may have.
     pub async fn brake(&self, brake: Freeze) -> Result<(Freeze, bool), Fault> {
         let now = self.shared.times.lock().tick().at;
-        let brake = Freeze { at: now, stops: Stops::Held, issued_before: None, ..brake };
+        let brake = Freeze { stops: Stops::Held, issued_before: None, ..brake };
         let Reply::Lifted(before) = self.run(Event::Freeze(Box::new(brake.clone()))).await? else {
             return Err(astray());
         };
         let was_on = before.is_some_and(|before| before.is_brake(now));
         let all = self.shared.freezes.load();
         let kept = all.iter().find(|kept| kept.id == brake.id).cloned();
-        Ok((kept.unwrap_or(brake), !was_on))
+        let kept = kept.unwrap_or(Freeze { at: now, ..brake });
+        let is_new = !was_on && kept.stops == Stops::Held;
+        Ok((kept, is_new))
     }
 
     /// Every brake, whether it is on, is over and was not put away yet, or was released.

@@ -538,7 +538,8 @@ impl Side {
                         scope: FreezeScope::parse([BRAKED[*scope]]).unwrap(),
                         reason: format!("{scope} of {number}").into(),
                         by: Freeze::by_brake(&format!("b{number}")),
-                        at: START,
+                        // Some have heard of the last release, some have not.
+                        at: if number % 2 == 0 { START } else { self.store.now() },
                         until,
                         issued_before: None,
                         stops,

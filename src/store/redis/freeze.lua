@@ -19,7 +19,10 @@ local function add(freeze)
   table.insert(left, freeze)
   table.sort(left, function(a, b) return before(a.id, b.id) end)
 end
-if A.put then
+-- One that was released does not come back by what was counted from before.
+local late = A.put and A.put.stops == 'held' and lifted and lifted.stops == 'nothing' and A.put.at < lifted.at
+if late then add(lifted) end
+if A.put and not late then
   A.put.at = now.at
   -- A brake that is on already stays what it is, since then: only its end is another.
   local on = lifted and lifted.stops == 'held' and not (lifted.ends and lifted.ends <= now.at)

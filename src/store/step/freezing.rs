@@ -10,13 +10,18 @@ use crate::store::step::Now;
 
 /// Stops a scope; what had its number before.
 ///
-/// A brake that is on already stays what it is, since then: only its end is another.
+/// A brake that is on already stays what it is, since then: only its end is another. One that was released does not
+/// come back by what was counted from before (`freeze.at` says from when): who counted had not heard of it.
 pub(super) fn freeze<R: Rows + ?Sized>(
     draft: &mut Draft<'_, R>,
     freeze: &Freeze,
     now: Now,
 ) -> Result<Option<Freeze>, Fault> {
     let before = draft.freezes()?.into_iter().find(|one| one.id == freeze.id);
+    let is_late = |off: &&Freeze| off.stops == Stops::Nothing && freeze.at < off.at;
+    if freeze.stops == Stops::Held && before.as_ref().filter(is_late).is_some() {
+        return Ok(before);
+    }
     let mut new = Freeze { at: now.at, ..freeze.clone() };
     if let Some(on) = before.as_ref().filter(|on| on.is_brake(now.at))
         && new.stops == Stops::Held
