@@ -34,6 +34,7 @@ mod record;
 mod reserve;
 mod road;
 mod room;
+mod shadow;
 mod standing;
 mod streamed;
 mod sweep;
@@ -79,6 +80,7 @@ use crate::notify::Notify;
 use crate::outbound::{Outbound, Upstream};
 use crate::policy::Policy;
 use crate::refusal::Refusal;
+use crate::rollout::Rollout;
 use crate::store::Store;
 use crate::telemetry::Telemetry;
 use known::{Early, Recall};
@@ -114,6 +116,8 @@ pub struct Gate {
     pub policy: Arc<Policy>,
     /// Were they allowed to before, and is nothing different?
     pub lasting: Lasting,
+    /// Is it done, and how much runs by itself?
+    pub rollout: Rollout,
     /// Did a human say yes?
     pub approvals: Approvals,
     /// Who outside is told?

@@ -35,7 +35,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 pub use self::ask::{
-    BrakeUse, BudgetUse, Crowd, Entry, HoldTerms, Likeness, RateUse, Reserve, Take,
+    Against, BrakeUse, BudgetUse, Crowd, Entry, HoldTerms, Likeness, RateUse, Reserve, Take,
 };
 pub use self::budget::Stood;
 pub use self::freeze::{Bearer, Following, Freeze, FreezeScope, Stops, Subject};

@@ -11,7 +11,7 @@ use serde_json::Value as Json;
 use tollhouse::audit::{self, Audit, Entry, Event, Report, RequestSeen, UpstreamSeen};
 use tollhouse::call::{AccountClaim, Caller, Class, Consent, Digest, Kind, OperationId, Resource};
 use tollhouse::clock::{Clock, Timestamp};
-use tollhouse::decision::Verdict;
+use tollhouse::decision::{Reason, Shadow, Verdict};
 use tollhouse::money::Money;
 use tollhouse::refusal::{Code, Fault};
 
@@ -60,6 +60,10 @@ fn full() -> Entry {
         decision: Some(Verdict::Hold),
         code: Some(Code::ApprovalRequired),
         policies: vec!["financial.over-cap".into(), "b".into()],
+        shadow: Some(Box::new(Shadow {
+            code: Code::OverLimit,
+            reasons: vec![Reason { policy: "z".into(), why: "w".into(), tell: "t".into() }],
+        })),
         policy_digest: Some("sha256:00".into()),
         approvals: vec!["financial.over-cap".into()],
         by: Some("ann".into()),

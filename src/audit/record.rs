@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::call::{Caller, Class, DecisionId, Digest, Kind, OperationId, Resource};
 use crate::clock::Timestamp;
-use crate::decision::Verdict;
+use crate::decision::{Shadow, Verdict};
 use crate::money::Money;
 use crate::refusal::Code;
 
@@ -153,6 +153,8 @@ pub struct Entry {
     pub code: Option<Code>,
     /// The deciding policies.
     pub policies: Vec<Box<str>>,
+    /// What would have been decided, had it not run in shadow.
+    pub shadow: Option<Box<Shadow>>,
     /// Over the policies and contracts in force.
     pub policy_digest: Option<Arc<str>>,
     /// The policies that a person lifted.
@@ -221,6 +223,7 @@ impl Entry {
             decision: None,
             code: None,
             policies: Vec::new(),
+            shadow: None,
             policy_digest: None,
             approvals: Vec::new(),
             by: None,
@@ -283,6 +286,16 @@ impl Entry {
             let mut inner = Line::begin(line.out);
             inner.text("id", &resource.id);
             inner.text("type", &resource.kind);
+            inner.end();
+        }
+        if let Some(shadow) = &self.shadow {
+            line.name("shadow");
+            let ids: Vec<Box<str>> =
+                shadow.reasons.iter().map(|reason| reason.policy.clone()).collect();
+            let mut inner = Line::begin(line.out);
+            inner.text("code", shadow.code.spec().name);
+            inner.text("decision", shadow.verdict().name());
+            inner.list("policies", &ids);
             inner.end();
         }
         line.maybe("state", self.state);

@@ -16,6 +16,7 @@ use crate::limits;
 use crate::money::Currency;
 use crate::refusal::Refusal;
 use crate::resolve::{self, Scope};
+use crate::store::Against;
 
 /// A fact that is given on the command line: `charge.amount=6000`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -143,6 +144,7 @@ impl Gate {
             resolved: Arc::new(resolved.clone()),
             reasons: Vec::new(),
             queue: Arc::clone(&asked.contract.approval.queue),
+            against: Against::Stands,
         };
         let Ok(site) = self.site(&asked.call) else { return json!([]) };
         let about = self.about(asked, &judged, site.origin);

@@ -19,6 +19,7 @@ pub(in crate::store) mod room;
 mod settle;
 mod sweep;
 mod tally;
+mod voices;
 
 use std::sync::Arc;
 use std::time::Duration;

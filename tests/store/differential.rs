@@ -19,10 +19,10 @@ use tollhouse::clock::Clock;
 use tollhouse::contract::Over;
 use tollhouse::refusal::{Code, Fault};
 use tollhouse::store::{
-    Answered, Blocked, BrakeUse, BudgetUse, Claim, Claimed, Crowd, Entry, Freeze, FreezeScope,
-    HoldAnswer, HoldTerms, Letter, Likeness, Listed, Name, News, Place, Post, Posted, Quorum,
-    RateUse, Recalled, Reserve, Reserved, Risk, Say, Settle, Settled, Stops, Store, StoredAnswer,
-    Take, Tally, Token, Try, Witness, Word,
+    Against, Answered, Blocked, BrakeUse, BudgetUse, Claim, Claimed, Crowd, Entry, Freeze,
+    FreezeScope, HoldAnswer, HoldTerms, Letter, Likeness, Listed, Name, News, Place, Post, Posted,
+    Quorum, RateUse, Recalled, Reserve, Reserved, Risk, Say, Settle, Settled, Stops, Store,
+    StoredAnswer, Take, Tally, Token, Try, Witness, Word,
 };
 
 use super::key;
@@ -64,6 +64,12 @@ const QUORUMS: [(u8, &[&str]); 6] =
 const PEOPLE: [(&str, &[&str]); 4] =
     [("ana", &["finance"]), ("ben", &["lead"]), ("eva", &["finance", "lead"]), ("Ana", &[])];
 const OVERS: [Over; 3] = [Over::Hold, Over::Refuse, Over::Allow];
+/// Whether what speaks against a call holds it, or it runs in shadow.
+const AGAINST: [Against; 3] = [
+    Against::Stands,
+    Against::Noted { refused: None },
+    Against::Noted { refused: Some(Code::OverLimit) },
+];
 const OUTCOMES: [Outcome; 5] =
     [Outcome::Succeeded, Outcome::Accepted, Outcome::Rejected, Outcome::NotSent, Outcome::Unknown];
 
@@ -97,6 +103,7 @@ struct What {
     crowd: bool,
     rates: Vec<usize>,
     brakes: Vec<usize>,
+    against: usize,
 }
 
 #[derive(Debug, Clone)]
@@ -168,8 +175,10 @@ fn what() -> impl Strategy<Value = What> {
         (0..QUORUMS.len(), proptest::option::weighted(0.5, 0..6_usize), prop::bool::weighted(0.2)),
         proptest::sample::subsequence(vec![0_usize, 1, 2], 0..3),
         proptest::sample::subsequence(vec![0_usize, 1, 2, 3], 0..3),
+        prop_oneof![6 => Just(0_usize), 2 => Just(1), 1 => Just(2)],
     )
-        .prop_map(|(a, b, c, d, rates, brakes)| What {
+        .prop_map(|(a, b, c, d, rates, brakes, against)| What {
+            against,
             brakes,
             amount: a.0,
             resource: a.1,
@@ -398,6 +407,7 @@ impl Side {
             }),
             rates: what.rates.iter().map(|at| rate(*at)).collect(),
             brakes: what.brakes.iter().map(|at| brake(what, *at)).collect(),
+            against: AGAINST[what.against],
             kinds: if what.kind { vec![Kind::Refund, Kind::Message] } else { Vec::new() },
             budgets: what.budgets.iter().map(|(at, over)| budget(what, *at, *over)).collect(),
             request: if what.request { Bytes::from_static(b"POST /refunds") } else { Bytes::new() },
@@ -910,6 +920,7 @@ fn what_differed_once_is_alike() {
         crowd: false,
         rates: Vec::new(),
         brakes: Vec::new(),
+        against: 0,
     };
     let settle = |by, outcome| Step::Settle {
         nth: 0,
