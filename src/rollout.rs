@@ -189,6 +189,19 @@ impl Rollout {
             .collect()
     }
 
+    /// The rules as an operator reads them.
+    pub fn described(&self) -> Vec<serde_json::Value> {
+        let one = |rule: &Rule| {
+            serde_json::json!({
+                "for": rule.scope.to_string(),
+                "mode": rule.mode.name(),
+                "auto": rule.share.map(|share| percent(share.auto)),
+                "by": rule.share.map(|share| share.by.name()),
+            })
+        };
+        self.rules.iter().map(one).collect()
+    }
+
     /// The mode of what nothing more particular is said of.
     pub fn usual(&self) -> Mode {
         self.mode

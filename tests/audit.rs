@@ -68,6 +68,7 @@ fn full() -> Entry {
         approvals: vec!["financial.over-cap".into()],
         by: Some("ann".into()),
         note: Some("fine".into()),
+        mark: Some("right"),
         confidence: Some(870),
         model: Some("m".into()),
         key_digest: Some(Digest([3; 32])),
@@ -144,8 +145,8 @@ fn a_record_says_everything_in_canonical_order() {
     sorted.sort_unstable();
     assert_eq!(names, sorted, "RFC 8785: members in order");
     let expected = "action agent amount approvals assumed by case class code confidence count \
-        customer decision decision_id event_id facts_digest idempotency_key_digest intent kind kind_of_effect model \
-        note operation policies policy_digest prev request resource state tenant timestamp trace_id upstream";
+        customer decision decision_id event_id facts_digest idempotency_key_digest intent kind kind_of_effect mark model \
+        note operation policies policy_digest prev request resource shadow state tenant timestamp trace_id upstream";
     assert_eq!(names, expected.split_whitespace().collect::<Vec<_>>());
     // The line less its hash is its own canonical form: sorted, without blanks, shortest escapes.
     let mut rest = record.clone();

@@ -16,6 +16,7 @@ mod reach;
 mod reload;
 mod road;
 mod serving;
+mod shadow;
 mod stops;
 mod tls;
 mod wire;

@@ -47,6 +47,8 @@ pub enum Event {
     Resent,
     /// A person said what became of an unknown outcome.
     Resolved,
+    /// A person said whether a rule was right about it.
+    Marked,
     /// A person saw to a store that was lost.
     Cleared,
     /// A person stopped a scope.
@@ -98,6 +100,7 @@ impl Event {
             Self::LookedUp => "looked_up",
             Self::Resent => "resent",
             Self::Resolved => "resolved",
+            Self::Marked => "marked",
             Self::Cleared => "cleared",
             Self::Revoked => "revoked",
             Self::Restored => "restored",
@@ -163,6 +166,8 @@ pub struct Entry {
     pub by: Option<Box<str>>,
     /// A person's reason, masked.
     pub note: Option<Box<str>>,
+    /// Whether a rule was right about it, as a person says: `needless` or `right`.
+    pub mark: Option<&'static str>,
     /// The agent's confidence, per mille.
     pub confidence: Option<u16>,
     /// `Tollhouse-Model`.
@@ -228,6 +233,7 @@ impl Entry {
             approvals: Vec::new(),
             by: None,
             note: None,
+            mark: None,
             confidence: None,
             model: None,
             key_digest: None,
@@ -272,6 +278,7 @@ impl Entry {
         line.maybe("intent", self.intent.as_deref());
         line.text("kind", self.event.name());
         line.maybe("kind_of_effect", self.effect.map(Kind::name));
+        line.maybe("mark", self.mark);
         line.maybe("model", self.model.as_deref());
         line.maybe("note", self.note.as_deref());
         if let Some(operation) = &self.operation {
