@@ -9,6 +9,7 @@ mod faults;
 mod fleet;
 mod http2;
 mod lend;
+mod listeners;
 mod notify;
 mod people;
 mod races;

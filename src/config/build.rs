@@ -13,7 +13,7 @@ use crate::catalog::{Catalog, Road};
 use crate::clock::Clock;
 use crate::credentials::{ReadOnly, Vault};
 use crate::facts::{self, Lookups};
-use crate::gate::{Gate, Lasting, Site};
+use crate::gate::{Gate, Lasting, Listeners, Site, Standing};
 use crate::identity::{self, Identity};
 use crate::limits::{Loops, Rates};
 use crate::notify::{Destination, Notify};
@@ -185,7 +185,11 @@ pub fn gate(
         identity::ConsentRule::IfPresent => policy::ConsentRule::IfPresent,
         identity::ConsentRule::Required => policy::ConsentRule::Required,
     };
-    let catalog = Catalog::new(roads(&config.upstreams)).map_err(|e| fault("upstreams", &e))?;
+    // What a process knows goes on from snapshot to snapshot.
+    let standing =
+        keep.before().map_or_else(Arc::<Standing>::default, |gate| Arc::clone(&gate.standing));
+    let catalog = Catalog::new(roads(&config.upstreams, &standing.listeners));
+    let catalog = catalog.map_err(|e| fault("upstreams", &e))?;
     let policy = Policy::load(&policy::Load {
         actions: catalog.actions().cloned().collect(),
         contracts: &config.contracts,
@@ -194,7 +198,7 @@ pub fn gate(
         shipped: if config.default_policies { Shipped::Applied } else { Shipped::LeftOut },
         consent,
     })?;
-    let Ground { store, audit, telemetry, freezes, standing } = Ground::of(&config, keep, &clock)?;
+    let Ground { store, audit, telemetry, freezes } = Ground::of(&config, keep, &clock)?;
     let before = keep.before();
     let rates = Rates::new(config.limits, clock.clone(), before.map(|before| &*before.rates));
     let rates = if store.lends() { rates.borrowing() } else { rates };
@@ -266,16 +270,9 @@ fn answerers(operator: &super::OperatorSection, notify: &Notify) -> Answerers {
     all
 }
 
-fn roads(upstreams: &[UpstreamSection]) -> Vec<Road> {
-    let mut own_listeners = 0_usize;
+fn roads(upstreams: &[UpstreamSection], listeners: &Listeners) -> Vec<Road> {
     let road = |one: &UpstreamSection| {
-        let listener = match one.listen {
-            None => 0,
-            Some(_) => {
-                own_listeners = own_listeners.saturating_add(1);
-                own_listeners
-            }
-        };
+        let listener = one.listen.map_or(0, |_| listeners.number(&one.name));
         let selects = |name: &http::HeaderName| one.pack.traits().selectors.contains(name);
         Road {
             upstream: Arc::clone(&one.name),

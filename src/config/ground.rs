@@ -10,7 +10,7 @@ use crate::audit::Audit;
 use crate::clock::Clock;
 use crate::credentials::Reference;
 use crate::freeze::Freezes;
-use crate::gate::{Gate, Standing};
+use crate::gate::Gate;
 use crate::store::{SealingKey, Store};
 use crate::telemetry::Telemetry;
 use crate::yaml::ConfigErrors;
@@ -32,7 +32,6 @@ pub(super) struct Ground {
     pub audit: Arc<Audit>,
     pub telemetry: Arc<Telemetry>,
     pub freezes: Arc<Freezes>,
-    pub standing: Arc<Standing>,
 }
 
 impl Ground {
@@ -46,7 +45,6 @@ impl Ground {
                     audit: Arc::clone(&before.audit),
                     telemetry: Arc::clone(&before.telemetry),
                     freezes: Arc::clone(&before.freezes),
-                    standing: Arc::clone(&before.standing),
                 });
             }
         };
@@ -55,7 +53,6 @@ impl Ground {
             freezes: Arc::new(Freezes::new(Arc::clone(&store), clock.clone())),
             audit: Arc::new(audit),
             telemetry: Arc::new(Telemetry::new(config.log)),
-            standing: Arc::default(),
             store,
         })
     }

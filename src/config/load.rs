@@ -120,6 +120,7 @@ impl File<'_> {
         }
         let own = (self.base, development);
         let (console, operator) = super::operator::read(top, identity.as_ref(), own);
+        operator.tokens.iter().filter_map(|one| one.file.as_ref()).for_each(|f| self.files.add(f));
         let (queues, destinations, crowd) = self.people(top, &operator);
         let store = self.store(top);
         let probes = probes(top);
@@ -161,7 +162,7 @@ impl File<'_> {
 
     /// The queues, who outside is told of them and of other news, and how many calls may wait.
     fn people(
-        &self,
+        &mut self,
         top: &Section<'_>,
         operator: &super::OperatorSection,
     ) -> (Queues, Vec<Destination>, Crowd) {
@@ -169,6 +170,7 @@ impl File<'_> {
         let reader = Reader::new(self.base, has_page);
         let (queues, mut destinations) = super::people::queues(top, &reader);
         destinations.extend(reader.hooks(top));
+        self.files.extend(reader.files());
         (queues, destinations, super::people::crowd(top))
     }
 
@@ -292,12 +294,13 @@ impl File<'_> {
         });
         let ca = one.optional("ca", |n| Ok(self.base.join(n.text()?)));
         ca.iter().for_each(|path| self.files.add(path));
+        let certificate = super::tls::client(one, self.base, &mut self.files);
         let mut upstream = url.and_then(|url| {
             Upstream::parse(name, &url).map_err(|message| one.fault("url", message)).ok()
         });
         match &mut upstream {
             Some(upstream) => {
-                upstream.ca = ca;
+                (upstream.ca, upstream.certificate) = (ca, certificate);
                 upstream.addresses = addresses.unwrap_or(upstream.addresses);
                 conversation(one, upstream);
             }

@@ -16,23 +16,23 @@ fn text(shop: &Shop, limits: &str, more: &str) -> String {
     configuration(&shop.url(), more).replace("version: 1\n", &format!("version: 1\n{limits}"))
 }
 
-fn write(house: &House, text: &str) {
+pub fn write(house: &House, text: &str) {
     // As an editor and a ConfigMap do: the old file or the new one, never half of one.
     let (new, at) = (house.home.path().join("new.yaml"), house.home.path().join("tollhouse.yaml"));
     std::fs::write(&new, text).unwrap();
     std::fs::rename(new, at).unwrap();
 }
 
-fn reload(house: &House) -> (u16, Value) {
+pub fn reload(house: &House) -> (u16, Value) {
     let reply = house.console(Call::new("POST", "/v1/reload"));
     (reply.status, reply.json())
 }
 
-fn log(house: &House) -> String {
+pub fn log(house: &House) -> String {
     std::fs::read_to_string(house.home.path().join("log")).unwrap()
 }
 
-fn until(what: &str, done: impl Fn() -> bool) {
+pub fn until(what: &str, done: impl Fn() -> bool) {
     let start = Instant::now();
     while !done() {
         assert!(start.elapsed() < Duration::from_secs(10), "never: {what}");
