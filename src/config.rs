@@ -4,6 +4,7 @@
 //! never ignored. `tollhouse check` runs exactly this.
 
 mod build;
+mod doctor;
 mod files;
 mod ground;
 mod load;
@@ -22,6 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use build::{Checked, check, checked, fault, fetch, gate, vault};
+pub use doctor::{Finding, How};
 pub use files::Files;
 pub use ground::Keep;
 pub use load::load;

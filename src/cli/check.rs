@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::{Ended, shown};
-use crate::config;
+use crate::config::{self, Finding, How};
 
 /// Reads a configuration as start-up does.
 #[derive(Debug, clap::Args)]
@@ -11,7 +11,7 @@ pub struct Args {
     /// The configuration
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
-    /// Also try the upstreams and the issuers' keys
+    /// Also look at the machine and try the store, the issuers, the upstreams and their secrets, and say what to do
     #[arg(long)]
     connect: bool,
 }
@@ -50,20 +50,45 @@ pub fn run(args: &Args) -> anyhow::Result<Ended> {
     let findings = runtime.block_on(async {
         let mut found = checked.connect().await;
         if let Some(oidc) = super::serving::oidc(&checked.operator, &checked.gate) {
-            let said = crate::console::look_at(&oidc, &checked.gate.clock).await;
-            found.push((format!("sign-in at {}", oidc.issuer), said));
+            let what = format!("sign-in at {}", oidc.issuer);
+            found.push(match crate::console::look_at(&oidc, &checked.gate.clock).await {
+                Ok(said) => Finding::well(what, said),
+                Err(why) => Finding::wrong(what, why, "look at `operator.oidc`, and at the issuer"),
+            });
         }
         found
     });
-    let mut ended = Ended::Well;
-    for (what, found) in findings {
-        match found {
-            Ok(said) => shown::line(&format!("{what}: {said}")),
-            Err(why) => {
-                shown::line(&format!("{what}: {why}"));
-                ended = Ended::WithFinding;
-            }
+    Ok(told(&findings))
+}
+
+/// A line a finding, what is wrong last, with what to do.
+fn told(findings: &[Finding]) -> Ended {
+    for Finding { what, how } in findings {
+        match how {
+            How::Well(said) => shown::line(&format!("well   {what}: {said}")),
+            How::Note(said) => shown::line(&format!("note   {what}: {said}")),
+            How::Wrong { .. } => {}
         }
     }
-    Ok(ended)
+    let mut wrong = 0_usize;
+    for Finding { what, how } in findings {
+        if let How::Wrong { why, mend } = how {
+            shown::line(&format!("WRONG  {what}: {why}\n       do: {mend}"));
+            wrong = wrong.saturating_add(1);
+        }
+    }
+    match wrong {
+        0 => {
+            shown::line("nothing to mend");
+            Ended::Well
+        }
+        1 => {
+            shown::line("1 thing to mend");
+            Ended::WithFinding
+        }
+        more => {
+            shown::line(&format!("{more} things to mend"));
+            Ended::WithFinding
+        }
+    }
 }

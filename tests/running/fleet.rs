@@ -142,7 +142,7 @@ fn an_unsafe_redis_is_told_and_refused_for_money_where_that_is_asked_for() {
     until_ready(&house);
     assert_eq!(house.refund("A-1", "25.00", "k-1").status, 200);
     let found = check(&house);
-    assert!(found.out.contains("store: answers (appendonly yes"), "{}", found.out);
+    assert!(found.out.contains("well   store: answers (appendonly yes"), "{}", found.out);
 }
 
 #[test]
