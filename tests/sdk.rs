@@ -1,5 +1,7 @@
 //! Unmodified vendor SDKs against Tollhouse against localstripe, judged by localstripe's own state.
 
+mod rolling;
+
 use std::process::Command;
 
 use crate::support::{self, Process};

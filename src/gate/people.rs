@@ -285,7 +285,8 @@ impl Gate {
             self.telemetry.road(name, stands);
         }
         let process = self.process.seen();
-        self.telemetry.process(process.in_flight, process.lanes);
+        let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
+        self.telemetry.process(process.in_flight, process.lanes, tasks);
         self.telemetry.render()
     }
 
