@@ -12,6 +12,7 @@ mod loops;
 mod notify;
 mod operator;
 mod people;
+mod place;
 mod quick;
 mod redis;
 mod reload;

@@ -189,7 +189,7 @@ fn a_thousand_reloads_fail_no_call_forget_nothing_and_leave_nothing_behind() {
                     let reply = house.get("/orders/A-1");
                     assert_eq!(reply.status, 200, "{reply:?}");
                     reads.fetch_add(1, Ordering::AcqRel);
-                    std::thread::sleep(Duration::from_millis(5));
+                    std::thread::sleep(Duration::from_millis(20));
                 }
             });
         }
