@@ -184,6 +184,7 @@ impl Checked {
                     "its set has no key that counts",
                     "compare `algorithms` with `kty`, `alg` and `use` of the keys in its `jwks`",
                 ),
+                Ok(1) => Finding::well(what, "1 key"),
                 Ok(count) => Finding::well(what, format!("{count} keys")),
                 Err(fault) => {
                     let why = fault.to_string();
@@ -206,7 +207,7 @@ impl Checked {
         let reply = match asked {
             Ok(reply) => reply,
             Err(why) => {
-                let mend = mend(&why, "`url`; `addresses: private` for a service in house");
+                let mend = mend(&why, "its `url`");
                 return vec![Finding::wrong(what, why, mend)];
             }
         };

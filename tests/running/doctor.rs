@@ -31,7 +31,7 @@ fn what_serves_is_told_and_nothing_is_changed_or_made() {
         line(&ran, "well   upstream shop").contains("the secret for reading is taken"),
         "{ran:?}"
     );
-    assert!(line(&ran, "well   issuer tollhouse-dev").contains("1 keys"));
+    assert!(line(&ran, "well   issuer tollhouse-dev").contains("1 key"));
     assert!(line(&ran, "well   audit").contains("takes what is written"));
     assert!(line(&ran, "note   listen").contains("is taken: by a Tollhouse that runs"));
     assert_eq!(ran.out.lines().last(), Some("nothing to mend"));
