@@ -256,6 +256,8 @@ fn mend(why: &str, named: &str) -> String {
     let has = |words: &[&str]| words.iter().any(|word| why.contains(word));
     if has(&["certificate", "TLS", "UnknownIssuer", "InvalidCert"]) {
         "name the authority of its certificate under `ca`; and what it is shown under `tls` if it asks".into()
+    } else if has(&["does not allow"]) {
+        "`addresses: private` if it is a service in house; else its name leads astray".into()
     } else if has(&["efused", "ConnectRefused"]) {
         format!("nothing listens there: start it, or correct {named}")
     } else if has(&["lookup", "resolve", "name", "no address"]) {
@@ -398,6 +400,7 @@ mod tests {
         for (why, says) in [
             ("ConnectRefused: connection refused", "nothing listens there"),
             ("InvalidCert: UnknownIssuer", "authority of its certificate"),
+            ("`x` is at 10.0.0.1, which `addresses:` does not allow", "`addresses: private`"),
             ("failed to lookup address information", "leads nowhere"),
             ("no answer in time", "no answer came"),
             ("something else", "look at `url`"),
