@@ -1,8 +1,10 @@
 //! `tollhouse check`: reads a configuration exactly as start-up does.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::{Ended, shown};
+use crate::clock::Timestamp;
 use crate::config::{self, Finding, How};
 
 /// Reads a configuration as start-up does.
@@ -28,10 +30,10 @@ pub fn run(args: &Args) -> anyhow::Result<Ended> {
     let tls = config.tls.clone();
     let checked = config::check(config).and_then(|checked| {
         // As the listeners are opened: whether certificate and key fit together.
-        let _opened = tls.as_ref().map(super::serving::tls::open).transpose()?;
-        Ok(checked)
+        let opened = tls.as_ref().map(super::serving::tls::open).transpose()?;
+        Ok((checked, opened))
     });
-    let checked = match checked {
+    let (checked, opened) = match checked {
         Ok(checked) => checked,
         Err(errors) => {
             shown::line(&errors.to_string());
@@ -49,6 +51,7 @@ pub fn run(args: &Args) -> anyhow::Result<Ended> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let findings = runtime.block_on(async {
         let mut found = checked.connect().await;
+        found.extend(opened.map(|opened| certificate(opened.tls.ends(), checked.gate.clock.now())));
         if let Some(oidc) = super::serving::oidc(&checked.operator, &checked.gate) {
             let what = format!("sign-in at {}", oidc.issuer);
             found.push(match crate::console::look_at(&oidc, &checked.gate.clock).await {
@@ -59,6 +62,18 @@ pub fn run(args: &Args) -> anyhow::Result<Ended> {
         found
     });
     Ok(told(&findings))
+}
+
+/// How long agents are still answered.
+fn certificate(ends: Timestamp, now: Timestamp) -> Finding {
+    // BOUND: who renews by hand needs a week; what renews by itself does so a third before the end.
+    const SOON: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+    if ends <= now.plus(SOON) {
+        let what = if ends <= now { "it ended" } else { "it ends" };
+        let mend = "put a new certificate and its key in place: they count within a second";
+        return Finding::wrong("tls", format!("{what} at {ends}"), mend);
+    }
+    Finding::well("tls", format!("the certificate ends at {ends}"))
 }
 
 /// A line a finding, what is wrong last, with what to do.

@@ -33,6 +33,7 @@ pub(super) struct Roads {
     process: Gauges,
     process_max: Gauges,
     tasks: Gauges,
+    certificate: Gauges,
     reloads: Counters,
 }
 
@@ -49,6 +50,11 @@ impl Telemetry {
     /// How an upstream's road stands: actions that are shut, calls in flight, lanes, calls that wait.
     pub fn road(&self, upstream: &str, stands: RoadStands) {
         self.metrics.roads.stands(upstream, stands);
+    }
+
+    /// When the certificate that agents are shown ends.
+    pub fn certificate_ends(&self, at: crate::clock::Timestamp) {
+        self.metrics.roads.certificate_ends(at.0.div_euclid(1000));
     }
 
     /// An upstream that is configured no more: how it stood is told no more, what was counted is.
@@ -85,6 +91,7 @@ impl Roads {
             process: gauges(r, "tollhouse_calls_in_flight", &[]),
             process_max: gauges(r, "tollhouse_calls_max", &[]),
             tasks: gauges(r, "tollhouse_tasks", &[]),
+            certificate: gauges(r, "tollhouse_certificate_not_after_seconds", &[]),
             reloads: counters(r, "tollhouse_reloads_total", &["result"]),
         }
     }
@@ -105,6 +112,10 @@ impl Roads {
         for family in [&self.actions, &self.in_flight, &self.lanes, &self.waiting] {
             forget(family, upstream);
         }
+    }
+
+    pub(super) fn certificate_ends(&self, seconds: i64) {
+        set(&self.certificate, &[], u64::try_from(seconds).unwrap_or(0));
     }
 
     pub(super) fn process(&self, in_flight: u32, max: u32, tasks: usize) {
@@ -138,6 +149,9 @@ pub(super) fn help(name: &str) -> &'static str {
         "shed_total" => "Calls that were sent away because too many were there",
         "reloads_total" => "Reloads of the configuration: taken, or the old one kept",
         "calls_in_flight" => "Calls in the process",
+        "certificate_not_after_seconds" => {
+            "When the certificate that agents are shown ends, in seconds since 1970"
+        }
         "tasks" => "Tasks of the runtime: connections, calls, and what runs by itself",
         "calls_max" => "Calls that may be in the process at once",
         other => super::room::help(other),

@@ -98,3 +98,24 @@ fn what_does_not_serve_is_told_with_what_to_do() {
     );
     assert_eq!(ran.code, 0, "{ran:?}");
 }
+
+#[test]
+fn a_certificate_that_ends_soon_is_told_before_it_does() {
+    let (shop, authority) = (Shop::open(), crate::support::authority::Authority::new());
+    let house = House::written(tempfile::tempdir().unwrap(), &configuration(&shop.url(), ""), "");
+    let at = house.home.path();
+    let text = configuration(&shop.url(), "")
+        .replace("version: 1\n", "version: 1\ntls: { certificate: tls.crt, key: file:tls.key }\n");
+    let with = |year: i32| {
+        let (chain, key) = authority.certificate_until(year);
+        std::fs::write(at.join("tls.crt"), chain).unwrap();
+        std::fs::write(at.join("tls.key"), key).unwrap();
+        checked(at, &text)
+    };
+    let ran = with(2090);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(line(&ran, "well   tls").contains("2090-01-01"));
+    let ran = with(2020);
+    assert_eq!(ran.code, 1, "{ran:?}");
+    assert!(line(&ran, "WRONG  tls").contains("it ended at 2020-01-01"));
+}
