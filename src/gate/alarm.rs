@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use crate::alarm::{BRAKES_MAX, Item, Look, Seen, Subject, Tripping, What};
 use crate::audit::{Entry, Event};
+use crate::bounds::WITHIN_MAX;
 use crate::call::{Facts, Resolved};
 use crate::clock::Timestamp;
 use crate::decision::Signal;
 use crate::gate::known::{Early, Recall};
 use crate::gate::{Asked, Evidence, Gate};
 use crate::refusal::{Code, Fault, Refusal};
-use crate::store::{Freeze, Record, Stops, TALLIES_MAX, Tally};
+use crate::store::{Freeze, Lift, Record, Stops, TALLIES_MAX, Tally};
 use crate::telemetry::{Level, LogLine};
 
 /// BOUND: how long what happened may wait to be counted; a brake is on within half a second.
@@ -147,13 +148,12 @@ impl Gate {
     }
 
     /// Lifts a stop. That a brake was released is remembered for as long as what came before could count.
-    pub(super) async fn lift(&self, id: &str) -> Result<Option<Freeze>, Fault> {
+    pub(super) async fn lift(&self, id: &str, lift: Lift) -> Result<Option<Freeze>, Fault> {
         let brakes = self.store.brakes();
         let own = brakes.iter().find(|one| *one.id == *id);
-        match own.and_then(|own| self.alarms.brake(own.brake())) {
-            Some(brake) => self.store.release(id, brake.rule.within).await,
-            None => self.store.unfreeze(id).await,
-        }
+        let brake = own.and_then(|own| self.alarms.brake(own.brake()));
+        let keep = brake.map_or(WITHIN_MAX, |brake| brake.rule.within);
+        self.store.release(id, keep, lift).await
     }
 
     pub(super) async fn brakes_until_closed(&self) {
@@ -172,13 +172,21 @@ impl Gate {
     pub async fn look_at_brakes(&self) {
         let now = self.store.now();
         for one in self.store.brakes().into_iter().filter(|one| one.stops == Stops::Held) {
-            let done = match one.is_brake(now) {
-                true => self.keep_on(&one).await,
-                false => self.released(&one).await,
-            };
-            if let Err(fault) = done {
+            if let Err(fault) = self.look_at_brake(&one, now).await {
                 self.tell_fault("a brake could not be looked at", &fault);
             }
+        }
+    }
+
+    /// The same of one, as this replica remembers it: it may be long ago.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be asked.
+    pub async fn look_at_brake(&self, one: &Freeze, now: Timestamp) -> Result<(), Fault> {
+        match one.is_brake(now) {
+            true => self.keep_on(one).await,
+            false => self.released(one).await,
         }
     }
 
@@ -209,7 +217,8 @@ impl Gate {
 
     /// A brake that was quiet for its span is off; that is on record.
     async fn released(&self, one: &Freeze) -> Result<(), Fault> {
-        let Some(lifted) = self.lift(&one.id).await? else { return Ok(()) };
+        // Another replica may have put it on again, and this one not heard of it.
+        let Some(lifted) = self.lift(&one.id, Lift::IfOver).await? else { return Ok(()) };
         let mut line =
             LogLine::new(Level::Info, "a brake is released: it was quiet for long enough");
         line.text("by", Some(&lifted.by)).shown("scope", Some(&lifted.scope));

@@ -1,9 +1,11 @@
 //! What a process that dies, or a store that is away, leaves of what was to be counted.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tollhouse::alarm::Alarms;
 use tollhouse::call::Body;
+use tollhouse::store::Freeze;
 use tollhouse::yaml::{self, Faults};
 
 use super::play::request;
@@ -32,6 +34,7 @@ fn on(world: &World) -> usize {
 }
 
 const FEW: &str = "brakes: [ { name: few, watch: refunds, per: agent, over: 2, within: 10m } ]";
+const MINUTE: Duration = Duration::from_secs(60);
 const HELD: &str = "403 approval_required";
 
 #[tokio::test]
@@ -73,13 +76,35 @@ async fn a_brake_that_nobody_looks_at_any_more_ends_and_is_put_away_with_a_recor
     }
     world.gate().count_pending().await;
     assert_eq!(on(&world), 1);
-    world.clock.turn(std::time::Duration::from_secs(300));
+    world.clock.turn(5 * MINUTE);
     assert_eq!(on(&world), 0, "whether somebody looks or not");
     world.gate().look_at_brakes().await;
     let lines = world.gate().audit.lines().join("\n");
     assert_eq!(lines.matches("\"released\"").count(), 1, "{lines}");
     world.gate().look_at_brakes().await;
     assert_eq!(world.gate().audit.lines().join("\n"), lines);
+}
+
+/// Another replica put it on again, and this one has not heard of it.
+#[tokio::test]
+async fn a_brake_that_is_on_is_not_released_by_who_remembers_it_as_over() {
+    let world = world(&FEW.replace("10m }", "10m, quiet: 5m }"));
+    for (charge, amount) in [("ch_1", 1_000), ("ch_3", 1_000), ("ch_4", 1_000)] {
+        refund(&world, charge, amount).await;
+    }
+    world.gate().count_pending().await;
+    let gate = world.gate();
+    let store = &gate.store;
+    let old = store.brakes().remove(0);
+    let later = Freeze { until: old.until.map(|until| until.plus(11 * MINUTE)), ..old.clone() };
+    store.brake(later).await.unwrap();
+    world.clock.turn(11 * MINUTE);
+    gate.look_at_brake(&old, store.now()).await.unwrap();
+    assert_eq!(on(&world), 1);
+    assert!(!gate.audit.lines().join("\n").contains("\"released\""));
+    world.clock.turn(5 * MINUTE);
+    gate.look_at_brake(&old, store.now()).await.unwrap();
+    assert!(gate.audit.lines().join("\n").contains("\"released\""));
 }
 
 /// A flood of names: what finds no room is told, nothing grows past its bound, and what is known is counted.
