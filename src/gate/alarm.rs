@@ -202,21 +202,42 @@ impl Gate {
         if until_then.since(until) < KEEP_EVERY.min(quiet.checked_div(10).unwrap_or(quiet)) {
             return Ok(());
         }
-        for (tallies, most) in self.alarms.counts(one) {
-            let totals = self.store.tally(tenant, tallies).await?;
-            if totals.into_iter().fold(0_i64, i64::saturating_add) > most {
-                // Whoever released it meanwhile has released it.
-                let at = Timestamp(i64::MIN);
-                let kept = Freeze { until: Some(until_then), at, ..one.clone() };
-                self.store.brake(kept).await?;
-                return Ok(());
-            }
+        if self.is_over(one, tenant).await? {
+            self.put_on(one, Some(until_then)).await?;
         }
         Ok(())
     }
 
-    /// A brake that was quiet for its span is off; that is on record.
+    /// Whether more than usual is counted in its scope, with what it holds.
+    async fn is_over(&self, one: &Freeze, tenant: &str) -> Result<bool, Fault> {
+        for (tallies, most) in self.alarms.counts(one) {
+            let totals = self.store.tally(tenant, tallies).await?;
+            if totals.into_iter().fold(0_i64, i64::saturating_add) > most {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    async fn put_on(&self, one: &Freeze, until: Option<Timestamp>) -> Result<(), Fault> {
+        // Whoever released it meanwhile has released it.
+        let at = Timestamp(i64::MIN);
+        let (brake, is_new) = self.store.brake(Freeze { until, at, ..one.clone() }).await?;
+        if is_new {
+            self.braked(&brake).await;
+        }
+        Ok(())
+    }
+
+    /// A brake that was quiet for its span is off; that is on record. One whose end came while nobody looked, and
+    /// that is not quiet, is on again: a release would forget what is counted.
     async fn released(&self, one: &Freeze) -> Result<(), Fault> {
+        if let (Some(brake), Some(tenant)) = (self.alarms.brake(one.brake()), one.scope.tenant())
+            && self.is_over(one, tenant).await?
+        {
+            let until = brake.quiet.map(|quiet| self.store.now().plus(quiet));
+            return self.put_on(one, until).await;
+        }
         // Another replica may have put it on again, and this one not heard of it.
         let Some(lifted) = self.lift(&one.id, Lift::IfOver).await? else { return Ok(()) };
         let mut line =

@@ -69,20 +69,27 @@ async fn one_that_is_lifted_meanwhile_is_not_put_on_by_what_came_before() {
 }
 
 #[tokio::test]
-async fn a_brake_that_nobody_looks_at_any_more_ends_and_is_put_away_with_a_record() {
-    let world = world(&FEW.replace("10m }", "10m, quiet: 5m }"));
-    for (charge, amount) in [("ch_1", 1_000), ("ch_3", 1_000), ("ch_4", 1_000)] {
-        refund(&world, charge, amount).await;
+async fn a_brake_whose_end_came_while_nobody_looked_is_put_away_if_it_is_quiet_and_else_on_again() {
+    for (turn, is_quiet) in [(5 * MINUTE, false), (11 * MINUTE, true)] {
+        let world = world(&FEW.replace("10m }", "10m, quiet: 5m }"));
+        for (charge, amount) in [("ch_1", 1_000), ("ch_3", 1_000), ("ch_4", 1_000)] {
+            refund(&world, charge, amount).await;
+        }
+        world.gate().count_pending().await;
+        assert_eq!(on(&world), 1);
+        world.clock.turn(turn);
+        assert_eq!(on(&world), 0, "whether somebody looks or not");
+        world.gate().look_at_brakes().await;
+        assert_eq!(on(&world), usize::from(!is_quiet));
+        let lines = world.gate().audit.lines().join("\n");
+        let told = |what: &str| lines.matches(&format!("\"{what}\"")).count();
+        assert_eq!((told("braked"), told("released")), if is_quiet { (1, 1) } else { (2, 0) });
+        world.gate().look_at_brakes().await;
+        assert_eq!(world.gate().audit.lines().join("\n"), lines);
+        // What is counted is not forgotten: the next is held, and keeps it on.
+        let next = refund(&world, "ch_4", 1_100).await;
+        assert_eq!(next, if is_quiet { "200 " } else { HELD });
     }
-    world.gate().count_pending().await;
-    assert_eq!(on(&world), 1);
-    world.clock.turn(5 * MINUTE);
-    assert_eq!(on(&world), 0, "whether somebody looks or not");
-    world.gate().look_at_brakes().await;
-    let lines = world.gate().audit.lines().join("\n");
-    assert_eq!(lines.matches("\"released\"").count(), 1, "{lines}");
-    world.gate().look_at_brakes().await;
-    assert_eq!(world.gate().audit.lines().join("\n"), lines);
 }
 
 /// Another replica put it on again, and this one has not heard of it.
@@ -102,7 +109,7 @@ async fn a_brake_that_is_on_is_not_released_by_who_remembers_it_as_over() {
     gate.look_at_brake(&old, store.now()).await.unwrap();
     assert_eq!(on(&world), 1);
     assert!(!gate.audit.lines().join("\n").contains("\"released\""));
-    world.clock.turn(5 * MINUTE);
+    world.clock.turn(11 * MINUTE);
     gate.look_at_brake(&old, store.now()).await.unwrap();
     assert!(gate.audit.lines().join("\n").contains("\"released\""));
 }
