@@ -19,8 +19,9 @@ use crate::telemetry::{Level, LogLine};
 const COUNT_EVERY: Duration = Duration::from_millis(200);
 /// How often it is looked whether a brake has become quiet.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// BOUND: a brake that is kept on is written again so often, at most: each time goes to every tenant.
-const KEEP_EVERY: Duration = Duration::from_secs(5);
+/// BOUND: a brake that is kept on is written again so often, at most, and once in a tenth of its span: each time goes
+/// to every tenant.
+const KEEP_EVERY: Duration = Duration::from_secs(1);
 
 impl Gate {
     /// Counts what happened, until the gate closes, and once more then.
@@ -198,8 +199,7 @@ impl Gate {
             return Ok(());
         };
         let until_then = self.store.now().plus(quiet);
-        // BOUND: a tenth of a short span.
-        if until_then.since(until) < KEEP_EVERY.min(quiet.checked_div(10).unwrap_or(quiet)) {
+        if until_then.since(until) < KEEP_EVERY.max(quiet.checked_div(10).unwrap_or(quiet)) {
             return Ok(());
         }
         if self.is_over(one, tenant).await? {

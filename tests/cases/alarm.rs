@@ -114,6 +114,29 @@ async fn a_brake_that_is_on_is_not_released_by_who_remembers_it_as_over() {
     assert!(gate.audit.lines().join("\n").contains("\"released\""));
 }
 
+/// Each writing goes to every tenant.
+#[tokio::test]
+async fn a_brake_that_stays_on_is_written_again_once_in_a_tenth_of_its_span() {
+    let second = Duration::from_secs(1);
+    for (quiet, turns, written) in [("50m", 600, 2), ("5s", 20, 20), ("100s", 100, 10)] {
+        let world = world(&FEW.replace("10m }", &format!("1h, quiet: {quiet} }}")));
+        for (charge, amount) in [("ch_1", 1_000), ("ch_3", 1_000), ("ch_4", 1_000)] {
+            refund(&world, charge, amount).await;
+        }
+        world.gate().count_pending().await;
+        let mut ends = std::collections::BTreeSet::new();
+        let first = world.gate().store.brakes()[0].until;
+        for _ in 0..turns {
+            world.clock.turn(second);
+            world.gate().look_at_brakes().await;
+            assert_eq!(on(&world), 1, "{quiet}");
+            ends.insert(world.gate().store.brakes()[0].until);
+        }
+        ends.remove(&first);
+        assert_eq!(ends.len(), written, "{quiet}");
+    }
+}
+
 /// A flood of names: what finds no room is told, nothing grows past its bound, and what is known is counted.
 #[tokio::test]
 async fn a_flood_is_bounded_and_told() {
