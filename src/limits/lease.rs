@@ -178,12 +178,7 @@ impl Leases {
             Leftovers::Idle => now.saturating_sub(lease.used) >= IDLE,
             Leftovers::Everything => true,
         };
-        // Nothing in hand, nothing owed and all its room at the store: it is as if it had never been.
-        self.all.retain(|_, lease| {
-            lease.is_queued
-                || lease.calls != 0
-                || now.saturating_sub(lease.used) < lease.terms.full_after().saturating_add(IDLE)
-        });
+        self.all.retain(|_, lease| !lease.is_forgotten(now));
         let left = self.all.iter_mut().filter(|(_, lease)| lease.calls > 0 && is_idle(lease));
         let back = |(key, lease): (&Arc<[u8]>, &mut Lease)| {
             // From here on nobody spends it: it is on its way back.
@@ -229,10 +224,6 @@ impl Terms {
         let slot = Slot::of(b'g', &[key]);
         Loan { slot, every: self.every, burst: self.span, owed: 0, wanted: 0, back: 0 }
     }
-
-    fn full_after(self) -> Duration {
-        Duration::from_micros(self.span.unsigned_abs().saturating_mul(2))
-    }
 }
 
 impl Lease {
@@ -258,6 +249,13 @@ impl Lease {
             return Look::Room(in_hand.saturating_add(self.left).saturating_sub(1));
         }
         Look::Asked
+    }
+
+    /// Whether it is as if it had never been: nothing in hand, nothing owed, nobody waits, and the store was not
+    /// empty. What was used counts there; a key that comes back has its credit ahead, as it has now.
+    fn is_forgotten(&self, now: Duration) -> bool {
+        let is_empty = self.calls == 0 && !self.is_queued && self.waiting == 0;
+        is_empty && now >= self.dry_until && now.saturating_sub(self.used) >= IDLE
     }
 
     /// What it asks for: what it owes, what its use of late calls for, and one for each that waits.
@@ -304,14 +302,23 @@ mod tests {
         /// Answers that arrive then.
         under_way: Vec<(i64, usize, Vec<Wish>, Vec<Lent>)>,
         passed: Vec<i64>,
+        /// Calls that wait, of each replica.
+        waiting: Vec<u32>,
         terms: Terms,
     }
 
     impl Fleet {
         fn new(replicas: usize, burst: u32) -> Self {
-            let replicas = (0..replicas).map(|_| Leases::default()).collect();
             let terms = terms(burst);
-            Self { replicas, full_at: 0, now: 1, under_way: Vec::new(), passed: Vec::new(), terms }
+            Self {
+                waiting: vec![0; replicas],
+                replicas: (0..replicas).map(|_| Leases::default()).collect(),
+                full_at: 0,
+                now: 1,
+                under_way: Vec::new(),
+                passed: Vec::new(),
+                terms,
+            }
         }
 
         fn call(&mut self, replica: usize) -> Look {
@@ -324,6 +331,7 @@ mod tests {
                 }
                 Look::Asked => {
                     leases.wait(KEY);
+                    self.waiting[replica] += 1;
                 }
                 Look::Dry(_) => {}
             }
@@ -350,6 +358,10 @@ mod tests {
             let come: Vec<(i64, usize, Vec<Wish>, Vec<Lent>)> = come;
             for (_, replica, wishes, lent) in come {
                 self.replicas[replica].answered(&wishes, &lent, at(self.now));
+                // Who waits hears of it.
+                for _ in 0..std::mem::take(&mut self.waiting[replica]) {
+                    self.call(replica);
+                }
             }
         }
 
@@ -381,6 +393,8 @@ mod tests {
             for (who, what, micros, delay) in steps {
                 let who = who % replicas;
                 match what {
+                    // One question at a time.
+                    0..=4 if fleet.under_way.iter().any(|(_, asking, ..)| *asking == who) => {}
                     0 => {
                         let back = fleet.replicas[who].leftovers(at(fleet.now), Leftovers::Everything);
                         fleet.ask(who, back, delay);
@@ -396,6 +410,18 @@ mod tests {
                     2..=4 => {
                         let wishes = fleet.replicas[who].wishes();
                         fleet.ask(who, wishes, delay);
+                    }
+                    // What is under way comes, what is above the batch goes back; then it is long ago for all, and
+                    // whatever has nothing in hand is forgotten.
+                    5 if delay % 4 == 0 => {
+                        for micros in [30_000, 1_000_000 + delay, 0] {
+                            fleet.turn(micros);
+                            for who in 0..replicas {
+                                let back =
+                                    fleet.replicas[who].leftovers(at(fleet.now), Leftovers::Idle);
+                                fleet.ask(who, back, 0);
+                            }
+                        }
                     }
                     _ => (0..=burst / 10).for_each(|_| { fleet.call(who); }),
                 }
@@ -458,6 +484,48 @@ mod tests {
         fleet.turn(4_000_000);
         fleet.replicas[0].leftovers(at(fleet.now), Leftovers::Idle);
         assert_eq!(fleet.replicas[0].keys(), 0);
+    }
+
+    #[test]
+    fn who_is_new_has_room_once_the_others_are_quiet() {
+        let mut leases = Leases::default();
+        // A call a day: its store has all its room again after months.
+        let day = Duration::from_secs(86_400);
+        let terms = Terms::new(day, day * 30, 30);
+        for key in 0..KEYS_MAX {
+            leases.take(&key.to_be_bytes(), terms, at(1));
+        }
+        let lent = Lent { given: 1, left: 28, wait: Duration::ZERO };
+        let mut asked = 0;
+        loop {
+            let wishes = leases.wishes();
+            if wishes.is_empty() {
+                break;
+            }
+            asked += wishes.len();
+            leases.answered(&wishes, &vec![lent; wishes.len()], at(2));
+        }
+        assert_eq!((asked, leases.look(b"new", terms, at(2))), (KEYS_MAX, Look::Dry(IDLE)));
+        let later = at(2_000_000);
+        while !leases.leftovers(later, Leftovers::Idle).is_empty() {}
+        assert!(matches!(leases.look(b"new", terms, later), Look::Room(_)));
+        assert_eq!(leases.keys(), 0);
+    }
+
+    #[test]
+    fn one_that_is_dry_or_owes_is_not_forgotten() {
+        let mut leases = Leases::default();
+        let (terms, later) = (terms(10), at(5_000_000));
+        let dry = Lent { given: 0, left: 0, wait: Duration::from_secs(60) };
+        leases.take(b"dry", terms, at(1));
+        let wishes = leases.wishes();
+        leases.answered(&wishes, &[dry], at(1));
+        leases.take(b"owes", terms, at(1));
+        let lost = leases.wishes();
+        leases.not_answered(&lost);
+        leases.leftovers(later, Leftovers::Idle);
+        assert!(matches!(leases.look(b"dry", terms, later), Look::Dry(_)));
+        assert_eq!(leases.keys(), 2);
     }
 
     #[test]
