@@ -172,20 +172,21 @@ impl Leases {
         keys.into_iter().filter_map(wish).collect()
     }
 
-    /// What to give back: what nobody used for a while, or everything at the end.
+    /// What to give back: what nobody used for a while and what is above the batch, or everything at the end.
     pub fn leftovers(&mut self, now: Duration, all: Leftovers) -> Vec<Wish> {
-        let is_idle = |lease: &Lease| match all {
-            Leftovers::Idle => now.saturating_sub(lease.used) >= IDLE,
-            Leftovers::Everything => true,
+        let kept = |lease: &Lease| match all {
+            Leftovers::Idle if now.saturating_sub(lease.used) < IDLE => lease.terms.batch(),
+            Leftovers::Idle | Leftovers::Everything => 0,
         };
         self.all.retain(|_, lease| !lease.is_forgotten(now));
-        let left = self.all.iter_mut().filter(|(_, lease)| lease.calls > 0 && is_idle(lease));
         let back = |(key, lease): (&Arc<[u8]>, &mut Lease)| {
+            let back = u32::try_from(lease.calls).unwrap_or(0).saturating_sub(kept(lease));
             // From here on nobody spends it: it is on its way back.
-            let back = u32::try_from(std::mem::take(&mut lease.calls)).unwrap_or(0);
-            Wish { key: Arc::clone(key), loan: Loan { back, ..lease.terms.loan(key) } }
+            lease.calls = lease.calls.saturating_sub(i64::from(back));
+            let loan = Loan { back, ..lease.terms.loan(key) };
+            (back > 0).then(|| Wish { key: Arc::clone(key), loan })
         };
-        left.take(LOANS_MAX).map(back).collect()
+        self.all.iter_mut().filter_map(back).take(LOANS_MAX).collect()
     }
 
     /// The store's answers, in order.
@@ -510,6 +511,27 @@ mod tests {
         while !leases.leftovers(later, Leftovers::Idle).is_empty() {}
         assert!(matches!(leases.look(b"new", terms, later), Look::Room(_)));
         assert_eq!(leases.keys(), 0);
+    }
+
+    #[test]
+    fn what_is_above_the_batch_goes_back_while_it_is_used() {
+        // Many wait, and have gone when the store answers.
+        let (mut leases, terms) = (Leases::default(), terms(100));
+        while matches!(leases.look(KEY, terms, at(1)), Look::Room(_)) {
+            leases.take(KEY, terms, at(1));
+        }
+        (0..50).for_each(|_| {
+            leases.wait(KEY);
+        });
+        let wishes = leases.wishes();
+        let given = wishes[0].loan().wanted;
+        assert!(given >= 50, "{given}");
+        leases.answered(&wishes, &[Lent { given, left: 40, wait: Duration::ZERO }], at(2));
+        leases.take(KEY, terms, at(2));
+        let back = leases.leftovers(at(3), Leftovers::Idle);
+        assert_eq!(back[0].loan().back, given - 1 - terms.batch());
+        assert!(leases.leftovers(at(3), Leftovers::Idle).is_empty(), "its batch stays");
+        assert_eq!(leases.leftovers(at(3), Leftovers::Everything)[0].loan().back, terms.batch());
     }
 
     #[test]
