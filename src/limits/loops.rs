@@ -99,6 +99,13 @@ struct Staged {
     is_near: bool,
 }
 
+/// Whether a call is to take what it is found room for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Look {
+    Taking,
+    Only,
+}
+
 /// BOUND: a call takes of each bound once in calls and once in money; more than four bounds are rare.
 type AllStaged = SmallVec<[Staged; 8]>;
 
@@ -146,7 +153,7 @@ impl Loops {
         let mut cells = self.cells.lock();
         let mut scratch = std::mem::take(&mut cells.scratch);
         scratch.clear();
-        let staged = self.stage::<E>(step, (&mut cells, &mut scratch), now);
+        let staged = self.stage::<E>(step, (&mut cells, &mut scratch), (now, Look::Taking));
         let result = match staged {
             Err(stop) => Err(stop),
             // One lock after the other, always in this order.
@@ -165,7 +172,8 @@ impl Loops {
             return true;
         }
         let (mut cells, mut scratch) = (self.cells.lock(), Vec::new());
-        self.stage::<()>(step, (&mut cells, &mut scratch), self.clock.steady()).is_ok()
+        let look = (self.clock.steady(), Look::Only);
+        self.stage::<()>(step, (&mut cells, &mut scratch), look).is_ok()
     }
 
     /// How many cases and conversations are remembered.
@@ -177,7 +185,7 @@ impl Loops {
         &self,
         step: &Step<'_>,
         (cells, scratch): (&mut Cells, &mut Vec<u8>),
-        now: Duration,
+        (now, look): (Duration, Look),
     ) -> Result<AllStaged, Stop<E>> {
         let mut staged = AllStaged::new();
         let mut new = 0_usize;
@@ -191,7 +199,7 @@ impl Loops {
                 let before = cell.as_ref().map_or(0, |cell| cell.used(bound.within, now));
                 let used = before.saturating_add(takes);
                 if room.is_none_or(|room| used > room) {
-                    return Err(self.ended(bound, (unit, takes, room), cell, now));
+                    return Err(self.ended(bound, (unit, takes, room), cell, (now, look)));
                 }
                 let near = bound.near(room).is_some_and(|near| before < near && near <= used);
                 let said = cell.is_some_and(|cell| cell.near_said.is_some_and(|u| nanos(now) <= u));
@@ -233,13 +241,14 @@ impl Loops {
         bound: &Bound,
         (unit, takes, room): (Option<Currency>, i64, Option<i64>),
         cell: Option<&mut Cell>,
-        now: Duration,
+        (now, look): (Duration, Look),
     ) -> Stop<E> {
         let used = cell.as_ref().map_or(0, |cell| cell.used(bound.within, now));
         let (mut said, mut until) = (false, None);
         if let Some(cell) = cell {
             said = cell.end_said.is_some_and(|until| nanos(now) <= until);
-            if !said {
+            // Who only looks tells nobody.
+            if !said && look == Look::Taking {
                 cell.end_said = Some(nanos(now).saturating_add(span(bound.within)));
             }
             let excess = room.map(|room| used.saturating_add(takes).saturating_sub(room));
@@ -507,6 +516,19 @@ mod tests {
         let told: Vec<_> = (0..4).map(|_| take(&loops, &call, None).unwrap()).collect();
         assert_eq!(told, [0, 1, 0, 0]);
         assert!(!ends(take(&loops, &call, None).unwrap_err()).0);
+    }
+
+    // An effect is looked at before its facts are read, and takes later.
+    #[test]
+    fn who_only_looked_has_not_told_of_the_end() {
+        let clock = clock();
+        let loops = loops("[{ name: x, per: case, calls: 1, within: 1h }]", &clock);
+        let (call, caller) = (call(Some("c")), sample::caller("bot", Some("ann")));
+        take(&loops, &call, None).unwrap();
+        assert!(!loops.has_room(&Step { call: &call, caller: &caller, price: None }));
+        assert!(!ends(take(&loops, &call, None).unwrap_err()).0, "nobody has heard of it");
+        assert!(!loops.has_room(&Step { call: &call, caller: &caller, price: None }));
+        assert!(ends(take(&loops, &call, None).unwrap_err()).0);
     }
 
     #[test]
