@@ -6,6 +6,7 @@ mod differential;
 mod fleet;
 mod lend;
 mod roads;
+mod tally;
 
 use std::sync::Arc;
 use std::time::Duration;

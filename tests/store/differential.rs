@@ -267,11 +267,13 @@ fn brake(what: &What, at: usize) -> BrakeUse {
 }
 
 /// A count of what brakes count as well, and of what nothing else does.
-fn tally((at, count, within): (usize, i64, usize)) -> Tally {
+fn tally((at, count, since): (usize, i64, usize)) -> Tally {
+    // A rule has one window.
+    let within = [HOUR, HOUR * 24, HOUR * 24 * 31, HOUR / 6][at];
     let key = ["br_0", "br_1", "br_2", "else"][at];
     let unit = (at == 1).then(|| money("1.00 USD").currency);
-    let since = (within % 3 == 0).then(|| START.plus(HOUR * 24));
-    Tally { key: key.into(), unit, count, within: spans(within % 13), since }
+    let since = (since % 3 == 0).then(|| START.plus(HOUR * 24));
+    Tally { key: key.into(), unit, count, within, since }
 }
 
 fn budget(what: &What, at: usize, over: usize) -> BudgetUse {

@@ -303,7 +303,8 @@ pub fn ledger(bytes: &[u8]) -> Option<Ledger> {
         let [last, unit, count] = three else { return None };
         spent.push(Bucket { last: moment(last)?, unit: currency(unit)?, count: count.int()? });
     }
-    Some(Ledger { open, spent })
+    let kept = kept.member("keep").int().map(|millis| Duration::from_millis(millis.unsigned_abs()));
+    Some(Ledger { open, spent, kept })
 }
 
 /// A currency, or none for a count of effects.
