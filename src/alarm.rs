@@ -229,7 +229,7 @@ impl Alarms {
         }
         for signal in self.signals.iter().filter(|signal| watched(&signal.rule)) {
             if let Some(named) = signal.rule.named(subject) {
-                self.pending.add(Item::of_signal(signal, &named));
+                self.pending.add(Item::of_signal(signal, &named, subject.agent));
             }
         }
     }

@@ -152,12 +152,40 @@ async fn a_flood_is_bounded_and_told() {
         let subject = tollhouse::alarm::Subject { agent, ..Default::default() };
         alarms.happened(tollhouse::alarm::What::Refusals, &subject);
     }
-    assert_eq!(alarms.pending.left_out(), 15_000);
+    assert_eq!(alarms.pending.left_out(), 20_000);
     assert_eq!(alarms.pending.left_out(), 0, "told once");
     let known = tollhouse::alarm::Subject { agent: "bot-7", ..Default::default() };
     alarms.happened(tollhouse::alarm::What::Refusals, &known);
     let waiting = alarms.pending.take();
-    assert_eq!(waiting.len(), 10_000);
-    assert_eq!(waiting.iter().map(|one| one.tally.count).sum::<i64>(), 10_001);
+    assert_eq!(waiting.len(), 5_000);
+    assert_eq!(waiting.iter().map(|one| one.tally.count).sum::<i64>(), 5_001);
     assert_eq!(alarms.pending.left_out(), 0);
+}
+
+/// Cases are the agent's word: whoever names ever more is left out, and nobody else.
+#[tokio::test]
+async fn a_flood_of_cases_leaves_out_nobody_else() {
+    let faults = Faults::of("f");
+    let text = "signals: [ { name: no, watch: refusals, per: case, over: 5, within: 1h } ]";
+    let root = yaml::read("f", text).unwrap();
+    let alarms = Alarms::read(&faults.section(&root, ""));
+    let happened = |tenant: &str, agent: &str, cases: usize| {
+        for n in 0..cases {
+            let case = format!("case-{n}");
+            let case = Some(case.as_str());
+            let subject = tollhouse::alarm::Subject { tenant, agent, case, ..Default::default() };
+            alarms.happened(tollhouse::alarm::What::Refusals, &subject);
+        }
+        alarms.pending.left_out()
+    };
+    assert_eq!(happened("t", "flood", 3_000), 2_000);
+    assert_eq!(happened("t", "flood", 1_000), 0, "what waits is counted on");
+    assert_eq!(happened("t", "bot", 100), 0);
+    for n in 0..4 {
+        happened("t", &format!("flood-{n}"), 3_000);
+    }
+    assert!(happened("t", "late", 1) > 0, "its tenant has no more");
+    assert_eq!(happened("u", "bot", 100), 0);
+    assert_eq!(alarms.pending.take().len(), 5_000 + 100);
+    assert_eq!(happened("t", "late", 1), 0);
 }
