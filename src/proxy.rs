@@ -275,7 +275,12 @@ async fn shake(door: Arc<connection::Door>, tcp: TcpStream, peer: IpAddr) {
         None => Stream::Tcp(tcp),
         Some(tls) => {
             // BOUND: as long as a head. Who cannot shake hands is nobody, and there is nothing to record.
-            let Ok(Ok(shaken)) = timeout(door.bounds.head, Box::pin(tls.accept(tcp))).await else {
+            let shaking = timeout(door.bounds.head, Box::pin(tls.accept(tcp)));
+            let Ok(Ok(shaken)) = (tokio::select! {
+                shaken = shaking => shaken,
+                // Nothing was asked yet: a stop waits for nobody here.
+                () = door.stop.cancelled() => return,
+            }) else {
                 return;
             };
             Stream::Tls(Box::new(shaken))

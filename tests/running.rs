@@ -16,6 +16,7 @@ mod people;
 mod races;
 mod reach;
 mod reload;
+mod reload_record;
 mod road;
 pub mod rolling;
 mod serving;

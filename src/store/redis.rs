@@ -246,10 +246,8 @@ impl Redis {
                 Reply::Lifted(inside.change_freezes(put).await?)
             }
             Event::Tally(tenant, all) => Reply::Tallied(inside.tally(&tenant, &all).await?),
-            Event::Unfreeze(id, keep) => {
-                let keep = Item::near(i64::try_from(keep.as_millis()).unwrap_or(i64::MAX));
-                let lift = vec![("lift", Item::from(&*id)), ("keep", keep)];
-                Reply::Lifted(inside.change_freezes(lift).await?)
+            Event::Unfreeze(id, keep, lift) => {
+                Reply::Lifted(inside.change_freezes(kept::lift(&id, keep, lift)).await?)
             }
             Event::Sweep(_, rows) => Reply::Swept(inside.sweep(rows).await?),
             Event::Epoch(change) => {
