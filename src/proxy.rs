@@ -278,8 +278,8 @@ async fn shake(door: Arc<connection::Door>, tcp: TcpStream, peer: IpAddr) {
             let shaking = timeout(door.bounds.head, Box::pin(tls.accept(tcp)));
             let Ok(Ok(shaken)) = (tokio::select! {
                 shaken = shaking => shaken,
-                // Nothing was asked yet: a stop waits for nobody here.
-                () = door.stop.cancelled() => return,
+                // Who only connects is not waited for.
+                () = door.stopped(connection::Turn::First) => return,
             }) else {
                 return;
             };

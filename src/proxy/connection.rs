@@ -88,7 +88,7 @@ pub(super) async fn serve(door: Arc<Door>, stream: Stream, peer: IpAddr) {
 
 /// Which request of a connection is waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Turn {
+pub(super) enum Turn {
     First,
     Later,
 }
@@ -132,7 +132,7 @@ impl Door {
     }
 
     /// No request is waited for any more.
-    async fn stopped(&self, turn: Turn) {
+    pub(super) async fn stopped(&self, turn: Turn) {
         self.stop.cancelled().await;
         if turn == Turn::First {
             // Whoever connected in time did so to ask something: it may be on its way.
