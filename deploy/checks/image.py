@@ -77,7 +77,7 @@ def main():
         fault(f"expected one line of apt-get and one of cargo build, got {left_out}")
     for line in lines:
         if line not in left_out:
-            run("sh", "-ec", re.sub(r" /image\b", f" {image}", line), cwd=source)
+            run("sh", "-ec", re.sub(r" /(image|state)\b", rf" {image.parent}/\1", line), cwd=source)
     # That Cargo.toml still reads there: every target that it names is let through.
     run("cargo", "metadata", "--locked", "--format-version", "1", "--no-deps", cwd=source)
 
@@ -89,7 +89,7 @@ def main():
         fault(f"the bill of materials misses {missing}")
 
     # The final stage.
-    container, mounted = build(last.replace("COPY --from=build /image/ /", "COPY image /"), image.parent, "tollhouse")
+    container, mounted = build(re.sub(r"--from=build (--chown=\S+ )?/(image|state)/", r"\1\2", last), image.parent, "tollhouse")
     config = json.loads(run(*buildah, "inspect", "--type", "image", "tollhouse"))["OCIv1"]["config"]
     for key, value in {"User": "65532:65532", "StopSignal": "SIGTERM", "Entrypoint": ["/usr/bin/tollhouse"]}.items():
         if config.get(key) != value:
@@ -97,11 +97,15 @@ def main():
     programs = {str(p.relative_to(mounted)) for p in mounted.rglob("*") if p.is_file() and not p.is_symlink() and os.access(p, os.X_OK) and ".so" not in p.name}
     if programs != {"usr/bin/tollhouse"}:
         fault(f"the image has programs besides Tollhouse: {programs}")
-    if loose := [p for p in mounted.rglob("*") if not p.is_symlink() and (p.stat().st_mode & 0o6000 or (p.stat().st_mode & 0o002 and p.name != "tmp"))]:
-        fault(f"anybody may write, or gains by running: {loose}")
+    if loose := [p for p in mounted.rglob("*") if not p.is_symlink() and (p.stat().st_mode & 0o6000 or (p.stat().st_mode & 0o002 and p.name != "tmp")) or
+             (p.stat().st_uid != 0 and "var/lib/tollhouse" not in str(p))]:
+        fault(f"somebody but root may write, or gains by running: {loose}")
     version = run(*buildah, "run", "--isolation", "chroot", container, "--", "/usr/bin/tollhouse", "--version").strip()
     if version != f"tollhouse {wanted['version']}":
         fault(f"the image says it is `{version}`")
+    for name in ("store", "audit"):
+        if (owner := (mounted / "var/lib/tollhouse" / name).stat().st_uid) != 65532:
+            fault(f"/var/lib/tollhouse/{name} is uid {owner}'s")
     size = sum(p.stat().st_size for p in mounted.rglob("*") if p.is_file() and not p.is_symlink())
     took = serve(mounted)
     print(f"image: {version}, {size / 2**20:.1f} MiB ({(mounted / 'usr/bin/tollhouse').stat().st_size / 2**20:.1f} of it the binary), "
