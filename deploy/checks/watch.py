@@ -124,5 +124,10 @@ with Tollhouse(sys.argv[1], root / "config/packs/orders.yaml") as house:
                 commands += 1
                 if done.returncode not in (0, 1) or "Usage:" in done.stderr:
                     fault(f"docs/{name}: `{found[1]}` ended {done.returncode}: {done.stderr.strip()[:300]}")
+    for name in ("runbook.md", "deploy.md"):
+        text = (root / "docs" / name).read_text()
+        for path in sorted(set(re.findall(r"\bdeploy/[\w/.-]*\w", text)) | {f"deploy/kubernetes/{p}" for p in re.findall(r"`((?:overlays|components)/[\w-]+)`", text)}):
+            if not (root / path).exists():
+                fault(f"docs/{name}: there is no {path}")
     print(f"watch: {commands} commands of docs/runbook.md and docs/deploy.md ran")
 sys.exit(1 if faults else 0)
