@@ -50,7 +50,8 @@ def laid_out(name, source, more=()):
     for path in re.findall(r"file:([^\s\"',}]+)", text):
         file = at / path.lstrip("/")
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(base64.b64encode(b"k" * 32).decode() if "seal" in path else "stub-secret-of-this-check")
+        file.write_text(base64.b64encode(b"k" * 32).decode() if "seal" in path else
+                        "stub-secret-of-this-check" if "redis" in path else f"stub-secret-of-{file.name}")
     (at / "keys.json").write_text('{"keys":[{"kty":"EC","crv":"P-256","alg":"ES256","kid":"check","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",'
                                   '"y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}]}')
     text = re.sub(r"(file:|embedded:|dir: |unix:|freeze_file: )/", rf"\g<1>{at}/", text).replace("https://id.shop.example/jwks.json", f"file:{at}/keys.json")
@@ -134,6 +135,37 @@ def unit():
     said.append(f"{len(calls)} system calls within its filter")
 
 
+def console(redis):
+    """The console overlay: its configuration serves, and its proxy's TLS reaches it by its public name, and by no other."""
+    overlay = deploy / "kubernetes/overlays/console"
+    agents, operators, probes, tls = (free_port() for _ in range(4))
+    at = laid_out("console", overlay / "console-config.yaml", [
+        ("rediss://tollhouse@redis.support-data.svc:6380", f"redis://127.0.0.1:{redis}"), ("  ca: /run/secrets/redis-ca/ca.crt\n", ""),
+        ("../policies", str(deploy / "kubernetes/base/policies")), ("127.0.0.1:8700", f"127.0.0.1:{agents}"), ("127.0.0.1:8701", f"127.0.0.1:{operators}"),
+        ("0.0.0.0:8702", f"127.0.0.1:{probes}")])
+    run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=approvals.shop.example", "-addext",
+        "subjectAltName=DNS:approvals.shop.example", "-days", "2", "-keyout", home / "tls.key", "-out", home / "tls.crt")
+    conf = home / "nginx.conf"
+    conf.write_text((overlay / "nginx.conf").read_text().replace("8443", f"127.0.0.1:{tls}").replace("8701", str(operators)).replace("/tmp/", f"{home}/")
+                    .replace("/run/tls", str(home)))
+    processes = [subprocess.Popen([binary, "run", "--config", at], stdout=subprocess.DEVNULL, stderr=open(home / "log", "w"))]
+    try:
+        if not ready(probes, processes[0]):
+            fault("console: it does not serve:\n" + (home / "log").read_text())
+        processes.append(subprocess.Popen(["nginx", "-c", conf, "-g", "daemon off;"], stderr=open(home / "nginx.log", "w")))
+        time.sleep(0.5)
+        for path, host, want in (("/healthz", "approvals.shop.example", "200"), ("/v1/holds", "approvals.shop.example", "401"), ("/v1/holds", "evil.example", "421")):
+            got = run("curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "--cacert", home / "tls.crt", "--connect-to", f"::127.0.0.1:{tls}", "-H", f"Host: {host}",
+                      f"https://approvals.shop.example{path}").stdout
+            if got != want:
+                fault(f"console: {path} for {host} is answered {got}, not {want}: {(home / 'nginx.log').read_text()}")
+    finally:
+        for process in reversed(processes):
+            process.terminate()
+            process.wait(30)
+    said.append("the central console answers behind its proxy")
+
+
 def compose():
     file = deploy / "compose/compose.yaml"
     document = yaml.safe_load(file.read_text())
@@ -191,6 +223,7 @@ def compose():
                 fault(f"compose: an agent without a token at http://tollhouse:8700 is answered {asked.stdout}, not 401")
             process.terminate()
             process.wait(30)
+        console(ports["redis"])
     finally:
         redis.terminate()
         redis.wait(30)
@@ -202,5 +235,6 @@ try:
     compose()
 finally:
     shutil.rmtree(home, ignore_errors=True)
-print(f"machine: {'; '.join(said)}")
+if not faults:
+    print(f"machine: {'; '.join(said)}")
 sys.exit(1 if faults else 0)

@@ -33,6 +33,9 @@ rules_file = root / "deploy/prometheus/rules.yaml"
 promtool("check", "rules", rules_file)
 promtool("test", "rules", root / "deploy/prometheus/rules_test.yaml")
 rules = [rule for group in yaml.safe_load(rules_file.read_text())["groups"] for rule in group["rules"]]
+made = subprocess.run([root / "deploy/prometheus/operator"], capture_output=True, text=True, check=True).stdout
+if yaml.safe_load(made)["spec"]["groups"] != yaml.safe_load(rules_file.read_text())["groups"]:
+    fault("deploy/prometheus/operator prints other rules than rules.yaml")
 tests = yaml.safe_load((root / "deploy/prometheus/rules_test.yaml").read_text())["tests"]
 
 # Each alert: severity, how long, words, a paragraph; a test that fires it and one that does not.
