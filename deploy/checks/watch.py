@@ -91,19 +91,27 @@ with Tollhouse(sys.argv[1], root / "config/packs/orders.yaml") as house:
             registered[name] = set(re.findall(r"\"(\w+)\"", inner))
     scraped = {"job", "instance", "pod", "le"}
 
-    def known(where, expression):
+    def known(where, expression, shown=""):
+        every = set()
         for name, inner in re.findall(r"(tollhouse_[a-z_]+)(?:\{([^}]*)\})?", expression):
             family = re.sub(r"_(bucket|sum|count)$", "", name)
             has = labels.get(name) or labels.get(family) or registered.get(name) or registered.get(family)
+            every |= (has or set()) | scraped
             if name not in labels and family not in registered:
                 fault(f"{where}: the binary has no metric `{name}`")
             elif unknown := set(re.findall(r"(\w+)\s*[=!]", inner)) - (has or set()) - scraped:
                 fault(f"{where}: `{name}` has no label {sorted(unknown)}")
 
+        grouped = {word for inner in re.findall(r"\b(?:by|without) \(([\w, ]+)\)", expression) for word in inner.split(", ")}
+        grouped |= set(re.findall(r"\{\{ ?(?:\$labels\.)?(\w+) ?\}\}", shown))
+        if unknown := grouped - every:
+            fault(f"{where}: `{expression}` has no label {sorted(unknown)}")
+
     for rule in rules:
-        known(rule["alert"], rule["expr"])
-    for expression in expressions:
-        known("dashboard", expression)
+        known(rule["alert"], rule["expr"], rule["annotations"]["summary"].replace("$value", "$value."))
+    for panel in dashboard["panels"]:
+        for target in panel.get("targets", []):
+            known(f"dashboard, {panel['title']}", target["expr"], target["legendFormat"])
     only = [name for name in registered if name in " ".join([rule["expr"] for rule in rules] + expressions)
             and not any(name == one or one.startswith(f"{name}_") for one in labels)]
     print(f"watch: {len(rules)} alerts, {len(expressions)} expressions; {len(labels)} series scraped; by their registration only: {', '.join(sorted(only)) or 'none'}")
