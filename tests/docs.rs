@@ -226,6 +226,28 @@ fn every_document_is_in_the_index() {
     }
 }
 
+#[test]
+fn the_reference_has_every_code_metric_and_command() {
+    let reference = std::fs::read_to_string(root().join("docs/reference.md")).unwrap();
+    let codes = tollhouse::refusal::Code::ALL.iter().map(|code| code.name().to_owned());
+    let mut metrics = BTreeSet::new();
+    for file in std::fs::read_dir(root().join("src/telemetry")).unwrap() {
+        let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
+        let named =
+            text.split("(r, \"tollhouse_").skip(1).filter_map(|rest| rest.split('"').next());
+        metrics.extend(named.map(|name| format!("tollhouse_{name}")));
+    }
+    assert!(metrics.len() > 30, "{metrics:?}");
+    let help = crate::support::tollhouse().arg("--help").output().unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    let listed = help.split("Commands:\n").nth(1).unwrap().split("\n\n").next().unwrap();
+    let commands = listed.lines().filter_map(|line| line.split_whitespace().next());
+    let commands = commands.filter(|name| *name != "help").map(|name| format!("tollhouse {name}"));
+    let all = codes.chain(metrics).chain(commands).collect::<Vec<_>>();
+    let missing: Vec<_> = all.iter().filter(|name| !reference.contains(*name)).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
 /// Plays every document that has something to run, as a reader would; all at once.
 pub fn play() {
     let documents = documents().into_iter().filter(|document| {
