@@ -160,6 +160,7 @@ fn a_faulty_block_is_found() {
         "```yaml golden\n- { send: POST /refunds, json: { order: A }, expect: { class: read } }\n```",
         "```cedar\nforbid (principal, action, resource);\n```",
         "Run `tollhouse hold list`.",
+        "See `gate/nowhere.rs`.",
     ] {
         assert!(!faults("faulty", faulty).is_empty(), "not found:\n{faulty}");
     }
@@ -229,7 +230,7 @@ fn every_document_is_in_the_index() {
 #[test]
 fn the_reference_has_every_code_metric_and_command() {
     let reference = std::fs::read_to_string(root().join("docs/reference.md")).unwrap();
-    let codes = tollhouse::refusal::Code::ALL.iter().map(|code| code.name().to_owned());
+    let codes = tollhouse::refusal::Code::ALL.iter().map(|code| code.spec().name.to_owned());
     let mut metrics = BTreeSet::new();
     for file in std::fs::read_dir(root().join("src/telemetry")).unwrap() {
         let text = std::fs::read_to_string(file.unwrap().path()).unwrap();

@@ -46,6 +46,14 @@ pub fn judge(script: &str) -> Result<(), String> {
 
 /// The same of a span of code in a sentence, which may leave out what a command requires, but not call anything by another name.
 pub fn span(span: &str) -> Result<(), String> {
+    if span.ends_with(".rs") && !span.contains([' ', '{', '*']) {
+        let places =
+            ["", "src/", "tests/"].map(|under| crate::support::root().join(under).join(span));
+        return match places.iter().any(|path| path.exists()) {
+            true => Ok(()),
+            false => Err("no such file of the project".to_owned()),
+        };
+    }
     if !span.starts_with("tollhouse ") || span.contains("..") || span.contains(['[', '{', '|']) {
         return Ok(());
     }
@@ -92,8 +100,10 @@ fn lines(script: &str) -> Vec<Vec<String>> {
                 word.get_or_insert_default().push_str("said");
             }
             (None | Some('"'), '\\') => {
-                let next = chars.next();
-                word.get_or_insert_default().extend(next.filter(|c| *c != '\n'));
+                // A line that goes on is one line.
+                if let Some(next) = chars.next().filter(|c| *c != '\n') {
+                    word.get_or_insert_default().push(next);
+                }
             }
             (Some(_), c) => word.get_or_insert_default().push(c),
             (None, '#') if word.is_none() => {
