@@ -203,7 +203,8 @@ fn dead(document: &Path, target: &str) -> Option<String> {
 #[test]
 fn every_link_leads_somewhere() {
     let mut found = Vec::new();
-    for document in documents() {
+    let beside = ["CONTRIBUTING.md", "SECURITY.md", "ARCHITECTURE.md", "benches/README.md"];
+    for document in documents().into_iter().chain(beside.map(|name| root().join(name))) {
         let (_, prose) = read("links", &std::fs::read_to_string(&document).unwrap());
         let prose = prose.join("\n");
         let targets = prose.split("](").skip(1).filter_map(|rest| rest.split([')', ' ']).next());
@@ -249,29 +250,52 @@ fn the_reference_has_every_code_metric_and_command() {
     assert!(missing.is_empty(), "{missing:?}");
 }
 
-/// Plays every document that has something to run, as a reader would; all at once.
+/// Plays a document as a reader would: what went wrong, or nothing.
+fn played(document: &Path) -> Option<String> {
+    let mut play = Command::new(crate::support::python("python"));
+    play.arg(root().join("tests/guides/play")).arg(document);
+    play.args(["--bin", env!("CARGO_BIN_EXE_tollhouse")]).stdin(Stdio::null());
+    let output = play.output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    let said = || format!("{}\n{}", document.display(), String::from_utf8_lossy(&said));
+    (!output.status.success()).then(said)
+}
+
+/// Plays every document that has something to run; all at once.
 pub fn play() {
     let documents = documents().into_iter().filter(|document| {
         let (blocks, _) = read("play", &std::fs::read_to_string(document).unwrap());
         blocks.iter().any(|block| block.words.iter().any(|word| word == "run"))
     });
-    let play = |document: PathBuf| {
-        let mut play = Command::new(crate::support::python("python"));
-        play.arg(root().join("tests/guides/play")).arg(&document);
-        play.args(["--bin", env!("CARGO_BIN_EXE_tollhouse")]).stdin(Stdio::null());
-        (document, play.output().unwrap())
-    };
-    let played: Vec<_> =
-        documents.map(|document| std::thread::spawn(move || play(document))).collect();
-    assert!(played.len() >= 8, "{} documents", played.len());
-    let mut found = Vec::new();
-    for (document, output) in played.into_iter().map(|one| one.join().unwrap()) {
-        if !output.status.success() {
-            let said = [output.stdout, output.stderr].concat();
-            found.push(format!("{}\n{}", name(&document), String::from_utf8_lossy(&said)));
-        }
-    }
+    let playing: Vec<_> =
+        documents.map(|document| std::thread::spawn(move || played(&document))).collect();
+    assert!(playing.len() >= 8, "{} documents", playing.len());
+    let found: Vec<_> = playing.into_iter().filter_map(|one| one.join().unwrap()).collect();
     assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+/// Documents that do not say what is so are found, and one that does is not.
+pub fn play_forged() {
+    let home = tempfile::tempdir().unwrap();
+    let document = home.path().join("forged.md");
+    let plays = |text: &str| {
+        std::fs::write(&document, text).unwrap();
+        played(&document)
+    };
+    let good = "```console run\n$ tollhouse pack list\n..\norders ..\n..\n$ printf 'a\\nb\\n'\na\nb\n```\n";
+    assert_eq!(plays(good), None);
+    for forged in [
+        "```sh run\nfalse\n```",
+        "```sh run exit=1\ntrue\n```",
+        "```sh run\ntollhouse pack lint nowhere.yaml\n```",
+        "```console run\n$ echo a\nb\n```",
+        "```console run\n$ echo a\na\nb\n```",
+        "```console run\n$ printf 'a\\nb\\n'\na\n```",
+        "```console run\n$ true\nsomething\n```",
+        "```sh run\ntollhouse holds show op_..\n```",
+    ] {
+        assert!(plays(forged).is_some(), "not found:\n{forged}");
+    }
 }
 
 /// Compiles the Python and JavaScript of every document.

@@ -108,6 +108,11 @@ fn documents_are_played() {
 }
 
 #[test]
+fn documents_that_lie_are_found() {
+    crate::docs::play_forged();
+}
+
+#[test]
 fn code_in_documents_compiles() {
     crate::docs::compile();
 }
