@@ -161,7 +161,8 @@ impl Ground {
         if file.ends_with(".yaml") {
             return std::fs::read_to_string(root().join("config/packs").join(file)).unwrap();
         }
-        if file.contains("ed25519") {
+        // The record's key.
+        if file.contains("audit") {
             return rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap().serialize_pem();
         }
         if [".crt", ".pem", ".key"].iter().any(|end| file.ends_with(end)) {
