@@ -20,7 +20,7 @@ pub struct Block {
 }
 
 /// Words after a block's kind that say how it is run; `tests/guides/play` has their meaning.
-const RUNNING: &[&str] = &["run", "background", "until=", "exit=", "into="];
+const RUNNING: &[&str] = &["run", "background", "soon", "until=", "exit=", "into="];
 
 /// Documents that are promised by links and are being written: a link to them counts.
 const COMING: &[&str] = &["deploy.md", "evidence.md", "rollout.md", "runbook.md", "telemetry.md"];
