@@ -1,5 +1,6 @@
-//! The documents say what is so: every block of README.md and docs/ is read, parsed or loaded as what it says it is, every command line is one
-//! that the binary takes, every link leads somewhere. What is marked `run` is also run: `sdk::documents_are_played`, by `tests/guides/play`.
+//! The documents say what is so: every block of README.md and docs/ is read, parsed or loaded as
+//! what it says it is, every command line is one that the binary takes, every link leads somewhere.
+//! What is marked `run` is also run: `sdk::documents_are_played`, by `tests/guides/play`.
 
 mod ground;
 mod shell;

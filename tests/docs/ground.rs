@@ -1,4 +1,5 @@
-//! What a fragment in a document stands in: a small configuration that holds, a small pack, and every file and secret that they name.
+//! What a fragment in a document stands in: a small configuration that holds, a small pack, and
+//! every file and secret that they name.
 
 use std::path::{Path, PathBuf};
 
@@ -38,7 +39,8 @@ actions:
   desk.order.retrieve: { match: 'GET /orders/{order}', class: read, facts: [ { order: { order: path.order } } ], owner: facts.order.customer }
 ";
 
-/// What stands in a secret, by a part of its name; else anything that is long enough and of that secret alone.
+/// What stands in a secret, by a part of its name; else anything that is long enough and of that
+/// secret alone.
 const SECRETS: &[(&str, &str)] = &[
     ("seal", "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="),
     ("hook", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),

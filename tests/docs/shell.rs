@@ -1,4 +1,5 @@
-//! The command lines of a document: whether a shell reads them, and the binary takes each `tollhouse ..` in them.
+//! The command lines of a document: whether a shell reads them, and the binary takes each
+//! `tollhouse ..` in them.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -44,7 +45,8 @@ pub fn judge(script: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// The same of a span of code in a sentence, which may leave out what a command requires, but not call anything by another name.
+/// The same of a span of code in a sentence, which may leave out what a command requires, but not
+/// call anything by another name.
 pub fn span(span: &str) -> Result<(), String> {
     if span.ends_with(".rs") && !span.contains([' ', '{', '*']) {
         let places =
