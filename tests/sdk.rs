@@ -101,3 +101,18 @@ fn the_node_sdk_is_served_and_money_is_safe() {
 fn the_standard_webhooks_library_agrees_with_us() {
     crate::running::answers::the_standard_library_agrees();
 }
+
+#[test]
+fn documents_are_played() {
+    crate::docs::play();
+}
+
+#[test]
+fn documents_that_lie_are_found() {
+    crate::docs::play_forged();
+}
+
+#[test]
+fn code_in_documents_compiles() {
+    crate::docs::compile();
+}
