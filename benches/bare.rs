@@ -46,10 +46,10 @@ fn serve(listen: &str, upstream: &str) -> Result<(), String> {
             }),
             turn_back: Arc::new(|refusal, _| problem(&refusal)),
         };
-        let listener = Listener { socket, hosts: Hosts::Any, tls: None };
-        let server = Server::start(vec![listener], service, Bounds::default())
-            .map_err(|e| format!("{listen}: {e}"))?;
-        println!("{}", server.addresses().first().map(ToString::to_string).unwrap_or_default());
+        let server = Server::start(service, Bounds::default());
+        let ready = server.ready(Listener { number: 0, socket, hosts: Hosts::Any, tls: None });
+        let ready = ready.map_err(|e| format!("{listen}: {e}"))?;
+        println!("{}", server.open(ready).address());
         tokio::signal::ctrl_c().await.map_err(|e| e.to_string())?;
         server.stop(Duration::from_secs(5)).await;
         Ok(())

@@ -104,9 +104,10 @@ fn socket(reads: usize) -> Result<(), String> {
     let runtime = runtime()?;
     let server = {
         let _inside = runtime.enter();
-        let listener = Listener { socket, hosts: Hosts::Any, tls: None };
-        Server::start(vec![listener], service(&gate), Bounds::default())
-            .map_err(|e| e.to_string())?
+        let server = Server::start(service(&gate), Bounds::default());
+        let listener = Listener { number: 0, socket, hosts: Hosts::Any, tls: None };
+        server.open(server.ready(listener).map_err(|e| e.to_string())?);
+        server
     };
     // Keys and log stay where they are until the end.
     let _home = inside.home;

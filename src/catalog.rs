@@ -94,6 +94,17 @@ impl Catalog {
         self.roads.iter().filter(fits).max_by_key(|road| road.prefix.len())
     }
 
+    /// How agents reach an upstream.
+    pub fn road_to(&self, upstream: &str) -> Option<&Road> {
+        self.roads.iter().find(|road| *road.upstream == *upstream)
+    }
+
+    /// Whether something is reached by a listener.
+    #[inline]
+    pub fn serves(&self, listener: usize) -> bool {
+        listener == 0 || self.roads.iter().any(|road| road.listener == listener)
+    }
+
     /// What a request asks for.
     ///
     /// # Errors

@@ -4,6 +4,7 @@
 //! never ignored. `tollhouse check` runs exactly this.
 
 mod build;
+mod doctor;
 mod files;
 mod ground;
 mod load;
@@ -11,6 +12,7 @@ mod loops;
 mod notify;
 mod operator;
 mod people;
+mod place;
 mod quick;
 mod redis;
 mod reload;
@@ -23,6 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use build::{Checked, check, checked, fault, fetch, gate, vault};
+pub use doctor::{Finding, How};
 pub use files::Files;
 pub use ground::Keep;
 pub use load::load;

@@ -27,7 +27,7 @@ use std::time::Duration;
 use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 
 use crate::approval::{Objection, Operator};
 use crate::audit::Event;
@@ -35,9 +35,7 @@ use crate::clock::Clock;
 use crate::gate::{Current, Gate};
 use crate::identity::People;
 use crate::money::Money;
-use guard::Reached;
-use listen::serve;
-pub use listen::{Door, bind, bind_unix};
+pub use listen::{Behind, Door, bind, bind_unix};
 use page::{Pulse, STREAMS_MAX};
 pub use public::PublicUrl;
 pub use routes::{Access, ROUTES, Route, Sort};
@@ -88,73 +86,49 @@ pub struct Console {
     /// Answers from outside that nobody of ours signed.
     guesses: sign_in::Throttle,
     /// The last day in numbers.
-    pulse: Pulse,
+    pulse: Arc<Pulse>,
     /// Places for pages that are live.
     streams: Arc<Semaphore>,
 }
 
 impl Console {
-    /// The console of what counts now.
+    /// The console of what counts now. In the place of another it goes on with its numbers; who was signed in
+    /// there signs in again, as what the new settings make of them.
     ///
     /// # Errors
     ///
     /// When the system gives no random numbers.
-    pub fn new(current: Arc<Current>, settings: Settings) -> Result<Self, String> {
+    pub fn new(
+        current: Arc<Current>,
+        settings: Settings,
+        before: Option<&Self>,
+    ) -> Result<Self, String> {
         let gate = current.now();
         let (public_url, operators) = (settings.public_url.clone(), settings.operators.clone());
         let confirm_over = settings.confirm_over.clone();
         let guesses = sign_in::Throttle::new(gate.clock.clone());
         let sign_in = SignIn::new(&gate, settings)?;
-        let (pulse, streams) = (Pulse::default(), Arc::new(Semaphore::new(STREAMS_MAX)));
+        let pulse = before.map_or_else(Arc::default, |before| Arc::clone(&before.pulse));
+        let streams = before.map(|before| Arc::clone(&before.streams));
+        let streams = streams.unwrap_or_else(|| Arc::new(Semaphore::new(STREAMS_MAX)));
         Ok(Self { current, public_url, operators, confirm_over, sign_in, guesses, pulse, streams })
     }
 
-    /// Serves the console until `stop` is true.
-    ///
-    /// # Errors
-    ///
-    /// When the socket cannot be used.
-    pub async fn serve(
-        self: Arc<Self>,
-        door: Door,
-        stop: watch::Receiver<bool>,
-    ) -> std::io::Result<()> {
-        let reached = match &door {
-            Door::Tcp(listener) => Reached::Address(listener.local_addr()?),
-            Door::Unix(..) => Reached::Socket,
-        };
-        let looking = tokio::spawn(Arc::clone(&self).look_at_the_day(stop.clone()));
-        let served = serve(routes::guarded(self, reached), door, stop).await;
-        looking.abort();
-        served
-    }
-
-    /// Puts what was counted into its hour, for as long as the console is served.
-    async fn look_at_the_day(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
+    /// Puts what was counted into its hour, until the process stops.
+    pub async fn look_at_the_day(&self) {
         // BOUND: an hour is told by its end, give or take ten seconds.
-        let mut turn = tokio::time::interval(Duration::from_secs(10));
-        let mut waiting = 0_u64;
-        while !*stop.borrow_and_update() {
-            turn.tick().await;
+        const TURN: Duration = Duration::from_secs(10);
+        let (stopping, mut waiting) = (self.gate().standing.stopping.clone(), 0_u64);
+        loop {
             // A store that does not answer is told elsewhere; the last number stands.
             if let Ok(lines) = self.gate().store.lines().await {
                 waiting = lines.iter().fold(0, |sum, line| sum.saturating_add(line.count));
             }
             self.pulse.look(self.gate().telemetry.totals(), waiting, self.gate().clock.now());
+            if tokio::time::timeout(TURN, stopping.cancelled()).await.is_ok() {
+                return;
+            }
         }
-    }
-
-    /// Serves only the probes until `stop` is true.
-    ///
-    /// # Errors
-    ///
-    /// When the socket cannot be used.
-    pub async fn serve_probes(
-        self: Arc<Self>,
-        door: Door,
-        stop: watch::Receiver<bool>,
-    ) -> std::io::Result<()> {
-        serve(routes::only_probes(self), door, stop).await
     }
 
     /// The snapshot that counts now.

@@ -121,6 +121,16 @@ impl Reference {
     }
 }
 
+impl Reference {
+    /// The file, when it is one.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::File(path) => Some(path),
+            Self::Env(_) => None,
+        }
+    }
+}
+
 impl fmt::Display for Reference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -322,6 +332,13 @@ impl Vault {
         let pepper = ring::hmac::Key::generate(ring::hmac::HMAC_SHA256, &random)
             .map_err(|_| vec!["the system gives no random numbers".to_owned()])?;
         if errors.is_empty() { Ok(Self { upstreams: loaded, clock, pepper }) } else { Err(errors) }
+    }
+
+    /// The same, as what follows another: secrets that are equal are shown as equal.
+    #[must_use]
+    pub fn after(mut self, before: Option<&Self>) -> Self {
+        self.pepper = before.map_or(self.pepper, |before| before.pepper.clone());
+        self
     }
 
     /// The secret of an upstream for a class; `None` when the class has none.

@@ -48,7 +48,7 @@ use std::sync::Arc;
 pub use ask::Asked;
 pub use callback::NotTaken;
 pub use complete::Unrecorded;
-pub use current::{Build, Current, Reloaded, Work};
+pub use current::{Build, Current, Next, Reloaded, Work};
 pub use door::AtDoor;
 pub use evidence::Evidence;
 pub use explain::{FactOverride, Lookup};
@@ -62,7 +62,7 @@ pub use reconcile::Watched;
 pub use record::Unsettled;
 pub use road::Road;
 pub use room::{BudgetSeen, NearBudget, amount as room_words};
-pub use standing::Standing;
+pub use standing::{Listeners, Standing};
 pub use views::{Opened, RoadSeen, ShownRequest};
 
 use crate::alarm::Alarms;

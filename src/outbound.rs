@@ -5,6 +5,7 @@
 //! effect twice. It tells what certainly did not leave from what may have.
 
 mod arm;
+mod client;
 mod destination;
 mod head;
 mod http1;
@@ -24,6 +25,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use crate::bounds::ANSWER_BYTES_MAX;
 use crate::call::Chunks;
 
+pub use client::ClientCertificate;
 pub use destination::{Addresses, Origin, Scheme};
 pub use network::Network;
 pub use scripted::{Rule, Scene, Scripted, Sent};
@@ -54,6 +56,8 @@ pub struct Upstream {
     pub answer_bytes_max: usize,
     /// The file whose authorities are trusted instead of the system's.
     pub ca: Option<PathBuf>,
+    /// What it is shown when it asks who we are.
+    pub certificate: Option<ClientCertificate>,
     line: OnceLock<destination::Line>,
 }
 
@@ -81,6 +85,7 @@ impl Upstream {
             idle: Duration::from_secs(30),
             answer_bytes_max: ANSWER_BYTES_MAX,
             ca: None,
+            certificate: None,
             line: OnceLock::new(),
         })
     }

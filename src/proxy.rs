@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -70,6 +70,8 @@ impl fmt::Debug for Service {
 /// One address to serve.
 #[derive(Debug)]
 pub struct Listener {
+    /// What requests that come by it say they came by.
+    pub number: usize,
     /// Bound already, so that its port is known before anyone is told of it.
     pub socket: std::net::TcpListener,
     /// Which `Host` is accepted.
@@ -121,10 +123,37 @@ impl Default for Bounds {
 /// A server that runs.
 #[derive(Debug)]
 pub struct Server {
-    addresses: Vec<SocketAddr>,
+    service: Service,
+    bounds: Bounds,
     stop: CancellationToken,
     cut: CancellationToken,
     tasks: TaskTracker,
+    /// Places for connections, and for what many of them carry as streams of few: of all listeners.
+    places: Arc<Semaphore>,
+    streams: Arc<Semaphore>,
+}
+
+/// A listener that is about to be served; who connects meanwhile waits. Dropped, it was never there.
+pub struct Ready {
+    socket: TcpListener,
+    door: Arc<connection::Door>,
+    opened: Opened,
+}
+
+impl fmt::Debug for Ready {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ready").field("opened", &self.opened).finish_non_exhaustive()
+    }
+}
+
+/// A listener that is served. Left alone it is until the server stops.
+#[derive(Debug)]
+pub struct Opened {
+    address: SocketAddr,
+    /// The same socket, for who serves it next.
+    socket: std::net::TcpListener,
+    stop: CancellationToken,
+    cut: CancellationToken,
 }
 
 /// How a server ended.
@@ -137,55 +166,59 @@ pub enum Drained {
 }
 
 impl Server {
-    /// Serves `listeners` on the runtime that this is called in. A request's `listener` is its place
-    /// in the list.
-    ///
-    /// # Errors
-    /// When a socket cannot be served.
-    pub fn start(listeners: Vec<Listener>, service: Service, bounds: Bounds) -> io::Result<Self> {
+    /// Serves nothing yet, on the runtime that this is called in.
+    pub fn start(service: Service, bounds: Bounds) -> Self {
+        let places = Arc::new(Semaphore::new(bounds.connections_max));
+        let streams = Arc::new(Semaphore::new(bounds.connections_max));
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let cut = CancellationToken::new();
-        let places = Arc::new(Semaphore::new(bounds.connections_max));
-        // What many connections carry one call each, few carry as many streams.
-        let streams = Arc::new(Semaphore::new(bounds.connections_max));
-        let mut addresses = Vec::with_capacity(listeners.len());
-        let mut ready = Vec::with_capacity(listeners.len());
-        for (index, Listener { socket, hosts, tls }) in listeners.into_iter().enumerate() {
-            socket.set_nonblocking(true)?;
-            let address = socket.local_addr()?;
-            addresses.push(address);
-            let door = connection::Door {
-                service: service.clone(),
-                bounds: bounds.clone(),
-                hosts: head::Names::new(hosts, address),
-                listener: index,
-                stop: stop.clone(),
-                cut: cut.clone(),
-                tasks: tasks.clone(),
-                date: date::Date::new(Clock::System),
-                streams: Arc::clone(&streams),
-                tls,
-            };
-            ready.push((TcpListener::from_std(socket)?, Arc::new(door)));
-        }
         tasks.spawn(pulse(stop.clone()));
-        for (socket, door) in ready {
-            tasks.spawn(accept(socket, door, Arc::clone(&places)));
-        }
-        Ok(Self { addresses, stop, cut, tasks })
+        Self { service, bounds, stop, cut, tasks, places, streams }
     }
 
-    /// The addresses served, in the listeners' order.
-    pub fn addresses(&self) -> &[SocketAddr] {
-        &self.addresses
+    /// Makes a listener ready: all of it that can fail.
+    ///
+    /// # Errors
+    ///
+    /// When the socket cannot be served.
+    pub fn ready(&self, listener: Listener) -> io::Result<Ready> {
+        let Listener { number, socket, hosts, tls } = listener;
+        socket.set_nonblocking(true)?;
+        let address = socket.local_addr()?;
+        let opened = Opened {
+            address,
+            socket: socket.try_clone()?,
+            stop: self.stop.child_token(),
+            cut: self.cut.child_token(),
+        };
+        let door = connection::Door {
+            service: self.service.clone(),
+            bounds: self.bounds.clone(),
+            hosts: head::Names::new(hosts, address),
+            listener: number,
+            stop: opened.stop.clone(),
+            cut: opened.cut.clone(),
+            tasks: self.tasks.clone(),
+            date: date::Date::new(Clock::System),
+            streams: Arc::clone(&self.streams),
+            tls,
+        };
+        Ok(Ready { socket: TcpListener::from_std(socket)?, door: Arc::new(door), opened })
+    }
+
+    /// Serves it from now on.
+    pub fn open(&self, ready: Ready) -> Opened {
+        let Ready { socket, door, opened } = ready;
+        self.tasks.spawn(accept(socket, door, Arc::clone(&self.places)));
+        opened
     }
 
     /// Accepts nothing more, answers what is in flight, and waits for it no longer than `drain`. What
     /// is streamed may have no end of its own: it is cut once a fourth of that is left.
-    pub async fn stop(self, drain: Duration) -> Drained {
+    pub async fn stop(&self, drain: Duration) -> Drained {
         self.stop.cancel();
         self.tasks.close();
-        let last = drain.checked_div(4).unwrap_or_default();
+        let last = last_of(drain);
         if timeout(drain.saturating_sub(last), self.tasks.wait()).await.is_ok() {
             return Drained::All;
         }
@@ -195,6 +228,36 @@ impl Server {
             Err(_) => Drained::Left(self.tasks.len()),
         }
     }
+}
+
+impl Opened {
+    /// Its address.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The same socket once more: who connects to it waits in one line, whoever serves it.
+    ///
+    /// # Errors
+    ///
+    /// When no file descriptor is left.
+    pub fn socket(&self) -> io::Result<std::net::TcpListener> {
+        self.socket.try_clone()
+    }
+
+    /// Accepts nothing more by it. What came in is answered; what is streamed is cut as at the server's end.
+    pub async fn close(self, drain: Duration) {
+        let Self { socket, stop, cut, .. } = self;
+        stop.cancel();
+        drop(socket);
+        tokio::time::sleep(drain.saturating_sub(last_of(drain))).await;
+        cut.cancel();
+    }
+}
+
+/// What is left of a drain for who was cut.
+fn last_of(drain: Duration) -> Duration {
+    drain.checked_div(4).unwrap_or_default()
 }
 
 /// A timer that is nearer than any request's: tokio wakes its own driver, a system call, for each one
@@ -212,7 +275,12 @@ async fn shake(door: Arc<connection::Door>, tcp: TcpStream, peer: IpAddr) {
         None => Stream::Tcp(tcp),
         Some(tls) => {
             // BOUND: as long as a head. Who cannot shake hands is nobody, and there is nothing to record.
-            let Ok(Ok(shaken)) = timeout(door.bounds.head, Box::pin(tls.accept(tcp))).await else {
+            let shaking = timeout(door.bounds.head, Box::pin(tls.accept(tcp)));
+            let Ok(Ok(shaken)) = (tokio::select! {
+                shaken = shaking => shaken,
+                // Who only connects is not waited for.
+                () = door.stopped(connection::Turn::First) => return,
+            }) else {
                 return;
             };
             Stream::Tls(Box::new(shaken))
@@ -221,13 +289,45 @@ async fn shake(door: Arc<connection::Door>, tcp: TcpStream, peer: IpAddr) {
     connection::serve(door, stream, peer).await;
 }
 
+/// BOUND: as many as the kernel's queue holds: std asks for 4096 where it may.
+const BACKLOG: usize = 4096;
+
 async fn accept(socket: TcpListener, door: Arc<connection::Door>, places: Arc<Semaphore>) {
+    accept_until_stopped(&socket, &door, &places).await;
+    // Who is in the kernel's queue connected in time. The kernel is asked, not the runtime: that looks seldom.
+    let Ok(socket) = socket.into_std() else { return };
+    for _ in 0..BACKLOG {
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else { break };
+        let Ok((stream, peer)) = socket.accept() else { break };
+        let taken = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+        let Ok(stream) = taken else { break };
+        serve(&door, (stream, peer), place);
+    }
+}
+
+fn serve(
+    door: &Arc<connection::Door>,
+    (stream, peer): (TcpStream, SocketAddr),
+    place: OwnedSemaphorePermit,
+) {
+    let serve = shake(Arc::clone(door), stream, peer.ip());
+    door.tasks.spawn(async move {
+        serve.await;
+        drop(place);
+    });
+}
+
+async fn accept_until_stopped(
+    socket: &TcpListener,
+    door: &Arc<connection::Door>,
+    places: &Arc<Semaphore>,
+) {
     // BOUND: after a failed accept (no file descriptor is left) a connection must end first.
     const PAUSE: Duration = Duration::from_millis(50);
     loop {
         let place = tokio::select! {
             () = door.stop.cancelled() => break,
-            place = Arc::clone(&places).acquire_owned() => place,
+            place = Arc::clone(places).acquire_owned() => place,
         };
         let Ok(place) = place else { return };
         let accepted = tokio::select! {
@@ -236,13 +336,7 @@ async fn accept(socket: TcpListener, door: Arc<connection::Door>, places: Arc<Se
             () = door.stop.cancelled() => break,
         };
         match accepted {
-            Ok((stream, peer)) => {
-                let serve = shake(Arc::clone(&door), stream, peer.ip());
-                door.tasks.spawn(async move {
-                    serve.await;
-                    drop(place);
-                });
-            }
+            Ok(accepted) => serve(door, accepted, place),
             Err(_) => tokio::time::sleep(PAUSE).await,
         }
         // A flood must not keep the server from stopping.

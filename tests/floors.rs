@@ -22,8 +22,10 @@ const FLOORS: &[(u8, &[&str])] = &[
 const DOORS: &[(&str, &[&str])] = &[
     ("pingora", &["outbound"]),
     ("h2", &["proxy/http2", "outbound/http2"]),
-    ("tokio_rustls", &["proxy"]),
+    ("tokio_rustls", &["proxy", "outbound/client"]),
     ("axum", &["console"]),
+    ("tower", &["console"]),
+    ("x509_parser", &["proxy"]),
     ("cedar_policy", &["policy"]),
     ("redb", &["store/embedded"]),
     ("redis", &["store/redis"]),

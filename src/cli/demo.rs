@@ -54,15 +54,14 @@ pub fn run(args: Args) -> anyhow::Result<Ended> {
 
 async fn play(args: Args) -> anyhow::Result<Ended> {
     let shop = Arc::new(Shop::new(Clock::System));
-    let shop_server = serve_shop(&shop)?;
-    let address = shop_server.addresses().first().copied().context("the shop has no address")?;
+    let (shop_server, address) = serve_shop(&shop)?;
     let quick = quick(&args, address)?;
     let config = match config::quick(&quick) {
         Ok(config) => config,
         Err(errors) => anyhow::bail!("{errors}"),
     };
     let running = Running::start(config, Origin::Quick(&args.state)).await?;
-    let agent = Agent::new(running.agents_url(), &args.state)?;
+    let agent = Agent::new(&running.agents_url(), &args.state)?;
     agent.follow_script(&shop, &args.state).await?;
     hints(&running, &agent, &args.state);
     if !args.once {
@@ -73,7 +72,7 @@ async fn play(args: Args) -> anyhow::Result<Ended> {
     Ok(Ended::Well)
 }
 
-fn serve_shop(shop: &Arc<Shop>) -> anyhow::Result<Server> {
+fn serve_shop(shop: &Arc<Shop>) -> anyhow::Result<(Server, SocketAddr)> {
     let shop = Arc::clone(shop);
     let socket = std::net::TcpListener::bind("127.0.0.1:0").context("the shop does not start")?;
     let service = Service {
@@ -83,8 +82,10 @@ fn serve_shop(shop: &Arc<Shop>) -> anyhow::Result<Server> {
         }),
         turn_back: Arc::new(|refusal, _origin| proxy::problem(&refusal)),
     };
-    let listener = Listener { socket, hosts: Hosts::Any, tls: None };
-    Ok(Server::start(vec![listener], service, Bounds::default())?)
+    let server = Server::start(service, Bounds::default());
+    let ready = server.ready(Listener { number: 0, socket, hosts: Hosts::Any, tls: None })?;
+    let address = server.open(ready).address();
+    Ok((server, address))
 }
 
 fn quick(args: &Args, shop: SocketAddr) -> anyhow::Result<Quick> {

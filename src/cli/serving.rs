@@ -1,40 +1,43 @@
 //! A gate that serves: listeners bound, the sweep at work, everything stopped together.
 
+mod agents;
+mod operators;
 mod reload;
 pub(super) mod tls;
 
-use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::approval::{Answers, Operator, Tenants};
 use crate::clock::Clock;
-use crate::config::{
-    self, Config, ConsoleListen, OperatorSection, OperatorToken, TlsSection, fault,
-};
-use crate::console::{self, Console, Door, Lasts, OidcSettings, PublicUrl, Settings};
+use crate::config::{self, Config, OperatorSection, OperatorToken, fault};
+use crate::console::{self, Lasts, OidcSettings, PublicUrl, Settings};
 use crate::gate::{Current, Gate, Work};
 use crate::identity::{Wish, mint};
-use crate::proxy::{Bounds, Drained, Hosts, Listener, Server, Service};
+use crate::proxy::{Drained, Service};
 use crate::yaml::ConfigErrors;
+use agents::Agents;
+use operators::Operators;
+use reload::Rebuilds;
 
-/// Everything that serves one configuration.
+/// Everything that serves one configuration, and those that follow it.
 #[derive(Debug)]
 pub struct Running {
     current: Arc<Current>,
-    scheme: &'static str,
-    server: Server,
-    stop: watch::Sender<bool>,
+    sides: Arc<Sides>,
     tasks: JoinSet<()>,
-    drain: Duration,
-    agents_url: String,
-    console_url: Option<String>,
     sign_in_link: Option<String>,
+}
+
+/// Who is served: the agents on one side, operators on the other.
+#[derive(Debug)]
+struct Sides {
+    agents: Agents,
+    operators: Operators,
 }
 
 /// Where a configuration comes from.
@@ -53,93 +56,79 @@ impl Running {
     ///
     /// What cannot be opened, bound or read.
     pub async fn start(config: Config, from: Origin<'_>) -> Result<Self, ConfigErrors> {
-        let (state, rebuilds) = match from {
-            Origin::Quick(state) => (Some(state), None),
-            Origin::File(file) => (None, Some(reload::build(file, &config))),
-        };
-        let (build, files) = rebuilds.unzip();
         let wanted = Wanted::of(&config);
-        let operator = Arc::clone(&config.operator);
-        let drain = config.drain;
         let freeze_file = config.freeze_file.clone();
-        // From here on the signal stops calls instead of the process.
+        let rebuilds = match from {
+            Origin::Quick(_) => None,
+            Origin::File(file) => Some(Rebuilds::new(file, &config)),
+        };
+        // From here on the signals stop calls, or read again, instead of ending the process.
         let usr1 = caught(SignalKind::user_defined1())?;
         // Without a file it ends the process, as a terminal that is closed means it to.
-        let hup = build.as_ref().map(|_| caught(SignalKind::hangup())).transpose()?;
+        let hup = rebuilds.as_ref().map(|_| caught(SignalKind::hangup())).transpose()?;
         let gate = begun(config).await?;
-        // Bound once all is sound: a port that is taken hides no fault of the configuration.
-        let tls = wanted.tls.as_ref().map(tls::open).transpose()?;
-        let listeners = wanted.listeners(tls.as_ref())?;
-        let console_door = wanted.console.as_ref().map(console_door).transpose()?;
-        let probes_door = wanted.probes.map(|at| tcp_door("probes", at)).transpose()?;
-        greet(&gate).await;
-        let (stop, stopped) = watch::channel(false);
-        let mut tasks = JoinSet::new();
-        let console_url = console_door.as_ref().map(url_of);
-        let mut settings = operator_side(&operator, &gate, console_url.clone());
-        if let (Some(state), Some(url)) = (state, &console_url) {
-            settings.tokens.push(quick_operator(state, url).map_err(|e| fault("--state", &e))?);
-        }
+        let build = rebuilds.as_ref().map(Rebuilds::build);
         let current = Arc::new(Current::new(Arc::clone(&gate), build));
-        let console = Console::new(Arc::clone(&current), settings);
-        let console = Arc::new(console.map_err(|e| fault("operator", &e))?);
-        let sign_in_link = state.and_then(|_| console.sign_in_link(QUICK));
-        serve_operators(&mut tasks, &console, (console_door, probes_door), &stopped);
+        let sides = Arc::new(Sides {
+            agents: Agents::new(service(&current)),
+            operators: Operators::new(&current),
+        });
+        // Bound once all is sound: a port that is taken hides no fault of the configuration.
+        let agents = sides.agents.prepare(wanted.agents, &gate)?;
+        let operators = sides.operators.prepare(wanted.operators, &gate, |url| match from {
+            Origin::Quick(state) if !url.is_empty() => {
+                quick_operator(state, url).map(Some).map_err(|e| fault("--state", &e))
+            }
+            Origin::Quick(_) | Origin::File(_) => Ok(None),
+        })?;
+        greet(&gate).await;
+        let _told = sides.operators.apply(operators);
         if let Some(path) = &freeze_file {
             // Before anybody is served: what it stops was stopped before this process began.
             gate.look_at_freeze_file(path).await;
         }
+        let mut tasks = JoinSet::new();
         tasks.spawn(freeze_at_signal(Arc::clone(&current), usr1));
-        if let Some((hup, files)) = hup.zip(files) {
-            tasks.spawn(reload::at_signal(Arc::clone(&current), hup));
-            tasks.spawn(reload::follow(Arc::clone(&current), files));
+        if let Some((hup, rebuilds)) = hup.zip(rebuilds) {
+            rebuilds.follow(&mut tasks, (&current, &sides), hup);
         }
         let working = Arc::clone(&current);
         tasks.spawn(async move { working.run(|gate| work(gate, freeze_file.clone())).await });
-        let scheme = if tls.is_some() { "https" } else { "http" };
-        if let Some(renewed) = tls {
-            tasks.spawn(tls::follow(renewed, Arc::clone(&gate)));
-        }
-        let server = Server::start(listeners, service(&current), Bounds::default())
-            .map_err(|e| fault("listen", &e.to_string()))?;
-        let agents_url = server.addresses().first().map(|at| format!("{scheme}://{at}"));
-        let agents_url = agents_url.unwrap_or_default();
-        Ok(Self {
-            current,
-            scheme,
-            server,
-            stop,
-            tasks,
-            drain,
-            agents_url,
-            console_url,
-            sign_in_link,
-        })
+        sides.follow(&mut tasks, &gate);
+        let _told = sides.agents.apply(agents);
+        let sign_in_link = match from {
+            Origin::Quick(_) => sides.operators.console().and_then(|one| one.sign_in_link(QUICK)),
+            Origin::File(_) => None,
+        };
+        Ok(Self { current, sides, tasks, sign_in_link })
     }
 
     /// What agents use as their base URL.
-    pub fn agents_url(&self) -> &str {
-        &self.agents_url
+    pub fn agents_url(&self) -> String {
+        let agents = &self.sides.agents;
+        let at = agents.address(0).map(|at| format!("{}://{at}", agents.scheme()));
+        at.unwrap_or_default()
     }
 
     /// Every address that agents are served at, and what is served there when it is not all.
     pub fn agents(&self) -> Vec<(String, String)> {
+        let scheme = self.sides.agents.scheme();
         let at = |road: &crate::catalog::Road| {
-            let address = self.server.addresses().get(road.listener)?;
+            let address = self.sides.agents.address(road.listener)?;
             let prefix = road.prefix.trim_end_matches('/');
             let what = if prefix.is_empty() && road.listener == 0 {
                 String::new()
             } else {
                 format!("   {}", road.upstream)
             };
-            Some((what, format!("{}://{address}{prefix}", self.scheme)))
+            Some((what, format!("{scheme}://{address}{prefix}")))
         };
         self.current.now().catalog.roads().iter().filter_map(at).collect()
     }
 
     /// Where the console is, if anywhere.
-    pub fn console_url(&self) -> Option<&str> {
-        self.console_url.as_deref()
+    pub fn console_url(&self) -> Option<String> {
+        self.sides.operators.url()
     }
 
     /// How a person signs in at the console, in quick mode; it counts once.
@@ -167,13 +156,15 @@ impl Running {
 
     /// Answers what is in flight, then stops; false when time ran out before all was answered.
     pub async fn stop(mut self) -> bool {
-        let gate = self.current.now();
+        let (gate, drain) = (self.current.now(), self.sides.agents.drain());
         gate.standing.stopping.cancel();
-        self.stop.send_replace(true);
-        let tasks = async { while self.tasks.join_next().await.is_some() {} };
+        let tasks = async {
+            while self.tasks.join_next().await.is_some() {}
+            self.sides.operators.ended().await;
+        };
         // What a person approved is in flight like any other call, though no agent waits for it.
         let (drained, ended) =
-            tokio::join!(self.server.stop(self.drain), tokio::time::timeout(self.drain, tasks));
+            tokio::join!(self.sides.agents.stop(drain), tokio::time::timeout(drain, tasks));
         self.tasks.shutdown().await;
         // What the last calls were is counted, where the store is there.
         let _counted = tokio::time::timeout(TELL_WITHIN, gate.count_pending()).await.is_ok();
@@ -181,6 +172,30 @@ impl Running {
         let _told = tokio::time::timeout(TELL_WITHIN, gate.store.leave()).await.is_ok();
         gate.audit.close();
         drained == Drained::All && ended.is_ok()
+    }
+}
+
+/// What a configuration wants to be served.
+#[derive(Debug)]
+struct Wanted {
+    agents: agents::Wanted,
+    operators: operators::Wanted,
+}
+
+impl Wanted {
+    fn of(config: &Config) -> Self {
+        Self { agents: agents::Wanted::of(config), operators: operators::Wanted::of(config) }
+    }
+}
+
+impl Sides {
+    /// What they do by themselves until the process stops.
+    fn follow(self: &Arc<Self>, tasks: &mut JoinSet<()>, gate: &Arc<Gate>) {
+        let (own, known) = (Arc::clone(self), Arc::clone(gate));
+        tasks.spawn(async move { own.agents.follow_tls(&known, &known.standing.stopping).await });
+        if let Some(console) = self.operators.console() {
+            tasks.spawn(async move { console.look_at_the_day().await });
+        }
     }
 }
 
@@ -218,24 +233,6 @@ async fn greet(gate: &Gate) {
     let _told = tokio::time::timeout(TELL_WITHIN, gate.store.join()).await.is_ok();
 }
 
-/// The console behind its door, and the probes behind theirs.
-fn serve_operators(
-    tasks: &mut JoinSet<()>,
-    console: &Arc<Console>,
-    (own, probes): (Option<Door>, Option<Door>),
-    stopped: &watch::Receiver<bool>,
-) {
-    // Only a socket that broke ends one early; probes will show that.
-    if let Some(door) = own {
-        let (console, stopped) = (Arc::clone(console), stopped.clone());
-        tasks.spawn(async move { drop(console.serve(door, stopped).await) });
-    }
-    if let Some(door) = probes {
-        let (console, stopped) = (Arc::clone(console), stopped.clone());
-        tasks.spawn(async move { drop(console.serve_probes(door, stopped).await) });
-    }
-}
-
 fn caught(kind: SignalKind) -> Result<Signal, ConfigErrors> {
     signal(kind).map_err(|e| fault("", &e.to_string()))
 }
@@ -265,64 +262,10 @@ fn service(current: &Arc<Current>) -> Service {
     Service {
         // A call keeps the snapshot that it began with.
         handle: Arc::new(move |request| {
-            let gate = serving.now();
+            let gate = serving.of(request.listener);
             Box::pin(async move { gate.handle(request).await })
         }),
         turn_back: Arc::new(move |refusal, _origin| refusing.now().turn_back_unread(refusal)),
-    }
-}
-
-/// The addresses that a configuration wants.
-struct Wanted {
-    agents: Vec<SocketAddr>,
-    hosts: Vec<Box<str>>,
-    tls: Option<TlsSection>,
-    console: Option<ConsoleListen>,
-    probes: Option<SocketAddr>,
-}
-
-impl Wanted {
-    fn of(config: &Config) -> Self {
-        let own = config.upstreams.iter().filter_map(|one| one.listen);
-        Self {
-            agents: std::iter::once(config.listen).chain(own).collect(),
-            hosts: config.hosts.iter().map(|host| host.as_str().into()).collect(),
-            tls: config.tls.clone(),
-            console: config.console.clone(),
-            probes: config.probes,
-        }
-    }
-
-    /// The agents' sockets, the shared one first, bound before anyone is told of them.
-    fn listeners(&self, tls: Option<&tls::Renewed>) -> Result<Vec<Listener>, ConfigErrors> {
-        let bind = |at: &SocketAddr| {
-            let socket =
-                TcpListener::bind(at).map_err(|e| fault("listen", &format!("{at}: {e}")))?;
-            let tls = tls.map(|renewed| Arc::clone(&renewed.tls));
-            Ok(Listener { socket, hosts: Hosts::Named(self.hosts.clone()), tls })
-        };
-        self.agents.iter().map(bind).collect()
-    }
-}
-
-fn tcp_door(key: &str, at: SocketAddr) -> Result<Door, ConfigErrors> {
-    console::bind(at).map_err(|e| fault(key, &format!("{at}: {e}")))
-}
-
-fn console_door(listen: &ConsoleListen) -> Result<Door, ConfigErrors> {
-    match listen {
-        ConsoleListen::Tcp(at) => tcp_door("operator.listen", *at),
-        ConsoleListen::Unix(path) => console::bind_unix(path.clone())
-            .map_err(|e| fault("operator.listen", &format!("{}: {e}", path.display()))),
-    }
-}
-
-fn url_of(door: &Door) -> String {
-    match door {
-        Door::Tcp(listener) => {
-            listener.local_addr().map_or_else(|e| e.to_string(), |at| format!("http://{at}"))
-        }
-        Door::Unix(_, path) => format!("unix:{}", path.display()),
     }
 }
 

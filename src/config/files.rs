@@ -33,6 +33,11 @@ impl Files {
         self.0.push((path.to_owned(), Mark::of(path)));
     }
 
+    /// Adds all of these.
+    pub fn extend(&mut self, others: Self) {
+        self.0.extend(others.0);
+    }
+
     /// The same files as they are now.
     #[must_use]
     pub fn now(&self) -> Self {

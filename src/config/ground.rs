@@ -10,7 +10,7 @@ use crate::audit::Audit;
 use crate::clock::Clock;
 use crate::credentials::Reference;
 use crate::freeze::Freezes;
-use crate::gate::{Gate, Standing};
+use crate::gate::Gate;
 use crate::store::{SealingKey, Store};
 use crate::telemetry::Telemetry;
 use crate::yaml::ConfigErrors;
@@ -32,7 +32,6 @@ pub(super) struct Ground {
     pub audit: Arc<Audit>,
     pub telemetry: Arc<Telemetry>,
     pub freezes: Arc<Freezes>,
-    pub standing: Arc<Standing>,
 }
 
 impl Ground {
@@ -41,12 +40,17 @@ impl Ground {
             Keep::Configured => open(config, clock)?,
             Keep::Nothing => in_memory(clock)?,
             Keep::After(before) => {
+                if let StorePlace::Redis(place) = &config.store {
+                    let reached = super::redis::address(place);
+                    let reached =
+                        reached.and_then(|at| before.store.reach(&at).map_err(|e| e.to_string()));
+                    reached.map_err(|why| fault("store", &why))?;
+                }
                 return Ok(Self {
                     store: Arc::clone(&before.store),
                     audit: Arc::clone(&before.audit),
                     telemetry: Arc::clone(&before.telemetry),
                     freezes: Arc::clone(&before.freezes),
-                    standing: Arc::clone(&before.standing),
                 });
             }
         };
@@ -55,7 +59,6 @@ impl Ground {
             freezes: Arc::new(Freezes::new(Arc::clone(&store), clock.clone())),
             audit: Arc::new(audit),
             telemetry: Arc::new(Telemetry::new(config.log)),
-            standing: Arc::default(),
             store,
         })
     }

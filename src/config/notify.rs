@@ -6,6 +6,7 @@ use std::cell::RefCell;
 use std::collections::HashSet;
 use std::path::Path;
 
+use super::Files;
 use crate::clock::Clock;
 use crate::credentials::{Reference, Secret};
 use crate::notify::{Answering, Destination, Ear, Format, People, Place, Signer};
@@ -20,6 +21,7 @@ pub(super) struct Reader<'b> {
     base: &'b Path,
     has_page: HasPage,
     taken: RefCell<HashSet<String>>,
+    files: RefCell<Files>,
 }
 
 /// Whether the console is found from outside, which an answer needs.
@@ -33,7 +35,12 @@ pub(super) enum HasPage {
 
 impl<'b> Reader<'b> {
     pub(super) fn new(base: &'b Path, has_page: HasPage) -> Self {
-        Self { base, has_page, taken: RefCell::default() }
+        Self { base, has_page, taken: RefCell::default(), files: RefCell::default() }
+    }
+
+    /// Addresses that are kept in files. Keys are looked at by whoever signs.
+    pub(super) fn files(self) -> Files {
+        self.files.into_inner()
     }
 
     /// Who is told of what waits in a queue.
@@ -126,6 +133,7 @@ impl<'b> Reader<'b> {
         }
         let reference = Reference::parse(text, self.base)
             .map_err(|_| "expected `https://..`, `file:PATH` or `env:NAME`".to_owned())?;
+        reference.path().into_iter().for_each(|path| self.files.borrow_mut().add(path));
         let place = Place::parse(&reference.read(&super::environment)?);
         place.map(Place::kept_secret).map_err(|why| format!("`{reference}`: {why}"))
     }

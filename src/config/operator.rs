@@ -3,7 +3,7 @@
 //! Never reads a token into a setting: its hash is what is kept.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -89,6 +89,8 @@ pub struct OperatorToken {
     pub approves: bool,
     /// Its SHA-256; the token itself is not kept.
     pub sha256: [u8; 32],
+    /// Where it was read, when it is a file.
+    pub file: Option<PathBuf>,
 }
 
 const DEFAULT_CONSOLE: SocketAddr =
@@ -190,16 +192,19 @@ fn token(one: &Section<'_>, base: &Path) -> Option<OperatorToken> {
     let roles = one.optional("roles", Node::texts).unwrap_or_default();
     let tenants = one.optional("tenants", Node::texts);
     let approves = one.optional("approves", Node::bool).unwrap_or(false);
-    let sha256 = one.required("token", |n| {
-        Reference::parse(n.text()?, base)?.read(&super::environment)?.expose(|token| {
+    let read = one.required("token", |n| {
+        let reference = Reference::parse(n.text()?, base)?;
+        let sha256 = reference.read(&super::environment)?.expose(|token| {
             // BOUND: 16 characters at random are some 80 bits.
             if token.len() < 16 {
                 return Err("names a token of fewer than 16 characters".to_owned());
             }
             Ok(crate::store::record::sha256(token))
-        })
+        });
+        Ok((sha256?, reference.path().map(Path::to_owned)))
     });
-    Some(OperatorToken { name: name?, roles, tenants, approves, sha256: sha256? })
+    let (sha256, file) = read?;
+    Some(OperatorToken { name: name?, roles, tenants, approves, sha256, file })
 }
 
 fn public_url(node: &Node) -> Result<Origin, String> {

@@ -7,18 +7,25 @@
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use axum::Router;
+use axum::extract::Request;
 use axum::extract::connect_info::Connected;
 use axum::serve::{IncomingStream, Listener};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Sleep;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
+
+use super::guard::Reached;
+use super::{Console, routes};
 
 /// Where it listens.
 #[derive(Debug)]
@@ -54,28 +61,78 @@ pub fn bind_unix(path: PathBuf) -> io::Result<Door> {
     Ok(Door::Unix(listener, path))
 }
 
-pub(super) async fn serve(
-    router: Router,
-    door: Door,
-    mut stop: watch::Receiver<bool>,
-) -> io::Result<()> {
-    let stopped = async move {
-        // A sender that is gone is a stop as well.
-        let _ended = stop.wait_for(|stop| *stop).await.is_err();
-    };
-    let service = router.into_make_service_with_connect_info::<Peer>();
-    match door {
-        Door::Tcp(listener) => {
-            let listener = Bounded::new(tokio::net::TcpListener::from_std(listener)?);
-            axum::serve(listener, service).with_graceful_shutdown(stopped).await
-        }
-        Door::Unix(listener, path) => {
-            let listener = Bounded::new(tokio::net::UnixListener::from_std(listener)?);
-            let served = axum::serve(listener, service).with_graceful_shutdown(stopped).await;
-            std::fs::remove_file(&path)?;
-            served
+/// What is shown behind a door. Another console takes the place of one between two requests.
+#[derive(Debug)]
+pub struct Behind {
+    /// The door of the console; `None` for the probes'.
+    reached: Option<Reached>,
+    shown: ArcSwap<Router>,
+}
+
+impl Behind {
+    /// All of a console, behind this door.
+    ///
+    /// # Errors
+    ///
+    /// When the socket has no address.
+    pub fn console(console: &Arc<Console>, door: &Door) -> io::Result<Self> {
+        let reached = match door {
+            Door::Tcp(listener) => Reached::Address(listener.local_addr()?),
+            Door::Unix(..) => Reached::Socket,
+        };
+        let shown = routes::guarded(Arc::clone(console), reached);
+        Ok(Self { reached: Some(reached), shown: ArcSwap::from_pointee(shown) })
+    }
+
+    /// Its probes alone.
+    pub fn probes(console: &Arc<Console>) -> Self {
+        let shown = routes::only_probes(Arc::clone(console));
+        Self { reached: None, shown: ArcSwap::from_pointee(shown) }
+    }
+
+    /// Shows this console from the next request on.
+    pub fn show(&self, console: &Arc<Console>) {
+        let console = Arc::clone(console);
+        self.shown.store(Arc::new(match self.reached {
+            Some(reached) => routes::guarded(console, reached),
+            None => routes::only_probes(console),
+        }));
+    }
+
+    /// Serves it until `stop`.
+    ///
+    /// # Errors
+    ///
+    /// When the socket cannot be used.
+    pub async fn serve(self: Arc<Self>, door: Door, stop: CancellationToken) -> io::Result<()> {
+        let now = move |request: Request| {
+            let shown = Router::clone(&self.shown.load());
+            async move { shown.oneshot(request).await }
+        };
+        let service = Router::new().fallback(now).into_make_service_with_connect_info::<Peer>();
+        let stopped = stop.cancelled_owned();
+        match door {
+            Door::Tcp(listener) => {
+                let listener = Bounded::new(tokio::net::TcpListener::from_std(listener)?);
+                axum::serve(listener, service).with_graceful_shutdown(stopped).await
+            }
+            Door::Unix(listener, path) => {
+                let listener = Bounded::new(tokio::net::UnixListener::from_std(listener)?);
+                let own = inode(&path);
+                let served = axum::serve(listener, service).with_graceful_shutdown(stopped).await;
+                // Another door may stand there by now.
+                if own.is_some() && inode(&path) == own {
+                    std::fs::remove_file(&path)?;
+                }
+                served
+            }
         }
     }
+}
+
+fn inode(path: &Path) -> Option<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt as _;
+    std::fs::symlink_metadata(path).ok().map(|meta| (meta.dev(), meta.ino()))
 }
 
 /// From where somebody asks; nowhere for a Unix socket.

@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -16,9 +17,25 @@ use crate::clock::Timestamp;
 use crate::gate::Gate;
 use crate::telemetry::{Level, LogLine};
 
-/// Builds the snapshot that follows another, from whatever the configuration says by now. It may take a while and
-/// is called on a thread of its own.
-pub type Build = Arc<dyn Fn(&Gate) -> Result<Gate, String> + Send + Sync>;
+/// Builds what follows a snapshot, from whatever the configuration says by now. It may take a while and is called on
+/// a thread of its own.
+pub type Build = Arc<dyn Fn(&Gate) -> Result<Next, String> + Send + Sync>;
+
+/// What follows a snapshot, whole; dropped, nothing is another.
+pub struct Next {
+    /// The snapshot.
+    pub gate: Gate,
+    /// Brings listeners into line with it, once it counts; what came and what went, for the log.
+    pub then: Box<dyn FnOnce() -> Vec<String> + Send>,
+    /// How long what came in by a listener that goes may take to be answered.
+    pub drain: Duration,
+}
+
+impl fmt::Debug for Next {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Next").field("drain", &self.drain).finish_non_exhaustive()
+    }
+}
 
 /// The snapshots of one process.
 pub struct Current {
@@ -28,6 +45,15 @@ pub struct Current {
     /// One at a time: each is built upon the one before.
     turn: tokio::sync::Mutex<()>,
     last: Mutex<Last>,
+    /// Snapshots of listeners that go, until what came in by them is answered.
+    gone: Arc<Mutex<Vec<Gone>>>,
+}
+
+/// A listener that goes, and the snapshot that it was last served by.
+#[derive(Debug)]
+struct Gone {
+    listener: usize,
+    gate: Arc<Gate>,
 }
 
 /// How the last reload went.
@@ -36,6 +62,9 @@ struct Last {
     loaded: Option<Timestamp>,
     failed: Option<(Timestamp, String)>,
 }
+
+/// The digest of what counts now, and what is served since.
+type Taken = (Arc<str>, Vec<String>);
 
 /// How a reload went.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,12 +92,29 @@ impl Current {
             changed,
             turn: tokio::sync::Mutex::default(),
             last: Mutex::new(last),
+            gone: Arc::default(),
         }
     }
 
     /// The snapshot that counts now.
     pub fn now(&self) -> Arc<Gate> {
         self.now.load_full()
+    }
+
+    /// The snapshot by which a call is judged that comes in by `listener`: the one that counts now, unless that knows
+    /// the listener no more.
+    #[inline]
+    pub fn of(&self, listener: usize) -> Arc<Gate> {
+        let now = self.now();
+        if now.catalog.serves(listener) { now } else { self.before(listener, now) }
+    }
+
+    /// Who was still asking while the listener went is answered as before.
+    #[cold]
+    fn before(&self, listener: usize, now: Arc<Gate>) -> Arc<Gate> {
+        let gone = self.gone.lock();
+        let last = gone.iter().rev().find(|gone| gone.listener == listener);
+        last.map_or(now, |gone| Arc::clone(&gone.gate))
     }
 
     /// When the configuration that counts was loaded, and since when and why another was not taken.
@@ -89,25 +135,26 @@ impl Current {
             return Reloaded::Kept("this instance has no configuration file".to_owned());
         };
         let result = match built(build, Arc::clone(&before)).await {
-            Ok(gate) => self.take(gate, &before, by).await,
+            Ok(next) => self.take(next, &before, by).await,
             Err(why) => Err(why),
         };
         let now = before.clock.now();
-        let outcome = match result {
-            Ok(digest) => {
+        let (outcome, served) = match result {
+            Ok((digest, served)) => {
                 *self.last.lock() = Last { loaded: Some(now), failed: None };
-                Reloaded::Now(digest)
+                (Reloaded::Now(digest), served)
             }
             Err(why) => {
                 self.last.lock().failed = Some((now, why.clone()));
-                Reloaded::Kept(why)
+                (Reloaded::Kept(why), Vec::new())
             }
         };
-        tell(&before, by, &outcome);
+        tell(&before, by, &outcome, &served);
         outcome
     }
 
-    async fn take(&self, gate: Gate, before: &Gate, by: &str) -> Result<Arc<str>, String> {
+    async fn take(&self, next: Next, before: &Arc<Gate>, by: &str) -> Result<Taken, String> {
+        let Next { gate, then, drain } = next;
         let digest = Arc::clone(&gate.policy_digest);
         let mut entry = Entry::of(Event::Reloaded);
         entry.by = Some(by.into());
@@ -117,11 +164,37 @@ impl Current {
         // On record before it judges anything.
         let recorded = before.audit.record(entry).await;
         recorded.map_err(|fault| format!("it could not be put on record: {fault}"))?;
+        self.let_go(before, &gate, drain);
         gate.tell_shadow();
         self.now.store(Arc::new(gate));
+        let served = then();
+        let now = self.now();
+        for name in before.sites.keys().filter(|name| !now.sites.contains_key(*name)) {
+            now.telemetry.upstream_gone(name);
+        }
         before.closing.cancel();
         self.changed.send_replace(());
-        Ok(digest)
+        Ok((digest, served))
+    }
+
+    /// Keeps `before` for the listeners that `gate` knows no more, until what came in by them is answered.
+    fn let_go(&self, before: &Arc<Gate>, gate: &Gate, drain: Duration) {
+        let roads = before.catalog.roads().iter();
+        let mut going: Vec<usize> = roads
+            .map(|road| road.listener)
+            .filter(|listener| !gate.catalog.serves(*listener))
+            .collect();
+        going.dedup();
+        if going.is_empty() {
+            return;
+        }
+        let gone = |listener| Gone { listener, gate: Arc::clone(before) };
+        self.gone.lock().extend(going.into_iter().map(gone));
+        let (all, before) = (Arc::clone(&self.gone), Arc::clone(before));
+        tokio::spawn(async move {
+            tokio::time::sleep(drain).await;
+            all.lock().retain(|gone| !Arc::ptr_eq(&gone.gate, &before));
+        });
     }
 
     /// What each snapshot does by itself, until the process stops; then to its end.
@@ -145,7 +218,7 @@ impl Current {
 pub type Work = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// On a thread of its own, which ends: what reading and compiling needed goes back to the system.
-async fn built(build: Build, before: Arc<Gate>) -> Result<Gate, String> {
+async fn built(build: Build, before: Arc<Gate>) -> Result<Next, String> {
     let runtime = tokio::runtime::Handle::current();
     let thread = move || {
         let _inside = runtime.enter();
@@ -156,12 +229,14 @@ async fn built(build: Build, before: Arc<Gate>) -> Result<Gate, String> {
     result.await.unwrap_or_else(|_| Err("it could not be built".to_owned()))
 }
 
-fn tell(gate: &Gate, by: &str, outcome: &Reloaded) {
+fn tell(gate: &Gate, by: &str, outcome: &Reloaded, served: &[String]) {
     let mut line = match outcome {
         Reloaded::Now(digest) => {
             gate.telemetry.reloaded("reloaded");
             let mut line = LogLine::new(Level::Info, "the configuration was reloaded");
             line.text("policy_digest", Some(digest));
+            let served = served.join(", ");
+            line.text("listeners", Some(served.as_str()).filter(|served| !served.is_empty()));
             line
         }
         Reloaded::Kept(why) => {

@@ -19,7 +19,7 @@ use crate::resolve::{self, Scope};
 /// A held request and its caller.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Parcel {
-    listener: usize,
+    upstream: Arc<str>,
     method: String,
     target: String,
     headers: Vec<(String, String)>,
@@ -79,7 +79,7 @@ impl Parcel {
             }
         }
         Self {
-            listener: request.listener,
+            upstream: Arc::clone(&asked.call.upstream),
             method: request.method.as_str().to_owned(),
             target: request.target.to_string(),
             headers,
@@ -108,8 +108,13 @@ impl Parcel {
         serde_json::from_slice(bytes).ok()
     }
 
-    /// The request, to be classified again.
-    pub fn request(&self) -> Option<Request> {
+    /// For which upstream it was.
+    pub fn upstream(&self) -> &str {
+        &self.upstream
+    }
+
+    /// The request, to be classified again, as if it came by this listener.
+    pub fn request(&self, listener: usize) -> Option<Request> {
         let mut headers = HeaderMap::new();
         for (name, value) in &self.headers {
             headers.append(
@@ -118,13 +123,23 @@ impl Parcel {
             );
         }
         Some(Request {
-            listener: self.listener,
+            listener,
             method: Method::from_bytes(self.method.as_bytes()).ok()?,
             target: self.target.as_str().into(),
             headers,
             body: Bytes::from(STANDARD.decode(&self.body).ok()?),
             peer: None,
         })
+    }
+
+    /// Its method.
+    pub fn method(&self) -> &str {
+        &self.method
+    }
+
+    /// Its path.
+    pub fn path(&self) -> &str {
+        self.target.split_once('?').map_or(&self.target, |(path, _)| path)
     }
 
     /// The first line of the request, for a person.

@@ -267,7 +267,10 @@ impl Gate {
         parcel: &Parcel,
         evidence: &mut Evidence,
     ) -> Result<Asked, Refusal> {
-        let request = parcel.request();
+        // Whatever listeners there are by now: it goes where it was meant to go, or nowhere.
+        let road = self.catalog.road_to(parcel.upstream());
+        let unknown = || Refusal::unknown_action(parcel.method(), parcel.path());
+        let request = parcel.request(road.ok_or_else(unknown)?.listener);
         let request =
             request.ok_or_else(|| Refusal::undecidable("the kept request is no request"))?;
         let mut call = self.catalog.classify(&request)?;

@@ -14,11 +14,12 @@ use pingora::connectors::L4Connect;
 use pingora::protocols::l4::socket::SocketAddr as PeerAddress;
 use pingora::protocols::l4::stream::Stream as TcpTransport;
 use pingora::upstreams::peer::{Peer, PeerOptions};
+use pingora::utils::tls::CertKey;
 use pingora::{Error, ErrorType};
 use tokio::net::TcpStream;
 
 use super::pool::Pool;
-use super::{Upstream, http2};
+use super::{ClientCertificate, Upstream, http2};
 
 /// Scheme, host and port of an upstream.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -265,6 +266,7 @@ struct Peerage {
     shared: Arc<http2::Pool>,
     nowhere: PeerAddress,
     options: PeerOptions,
+    certificate: Option<ClientCertificate>,
 }
 
 impl Line {
@@ -281,6 +283,7 @@ impl Line {
             shared: Arc::default(),
             nowhere: PeerAddress::Inet(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))),
             options,
+            certificate: to.certificate.clone(),
         }))
     }
 
@@ -328,6 +331,10 @@ impl Peer for Line {
 
     fn get_peer_options(&self) -> Option<&PeerOptions> {
         Some(&self.0.options)
+    }
+
+    fn get_client_cert_key(&self) -> Option<&Arc<CertKey>> {
+        self.0.certificate.as_ref().map(ClientCertificate::shown)
     }
 
     // The dial chose the address; the one that stands here is nobody's.

@@ -29,6 +29,7 @@ pub struct Seen {
 
 pub struct House {
     pub server: Server,
+    address: SocketAddr,
     pub seen: Arc<Seen>,
 }
 
@@ -82,9 +83,11 @@ impl House {
             }),
         };
         let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let listener = Listener { socket, hosts: Hosts::Named(vec!["x".into()]), tls };
-        let server = Server::start(vec![listener], service, bounds).unwrap();
-        Self { server, seen }
+        let hosts = Hosts::Named(vec!["x".into()]);
+        let server = Server::start(service, bounds);
+        let ready = server.ready(Listener { number: 0, socket, hosts, tls }).unwrap();
+        let address = server.open(ready).address();
+        Self { server, address, seen }
     }
 
     /// Serves an echo of target and body length.
@@ -117,7 +120,7 @@ impl House {
     }
 
     pub fn address(&self) -> SocketAddr {
-        *self.server.addresses().first().unwrap()
+        self.address
     }
 
     pub async fn connect(&self) -> TcpStream {

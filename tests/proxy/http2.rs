@@ -471,7 +471,7 @@ async fn what_is_in_flight_is_answered_before_the_server_ends() {
     let busy = Agent::connect(&house).await;
     let (answer, (stop, late)) = tokio::join!(busy.call("POST", "/", "a"), async {
         started.notified().await;
-        let stop = tokio::spawn(house.server.stop(PATIENCE));
+        let stop = tokio::spawn(async move { house.server.stop(PATIENCE).await });
         // The busy connection takes no new stream, and goes on with the one it has.
         until("a farewell", || busy.send.clone().ready().now_or_never().is_none_or(|r| r.is_err()))
             .await;

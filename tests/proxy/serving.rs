@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::timeout;
 use tollhouse::call::{Answer, Body, Chunk, Chunks};
-use tollhouse::proxy::{Bounds, Drained, Hosts, Listener, Server, Service, problem};
+use tollhouse::proxy::{Bounds, Drained, Hosts, Listener, Opened, Server, Service, problem};
 use tollhouse::refusal::Code;
 
 use super::agent::{House, PATIENCE, body, one_answer, quick, status, text};
@@ -143,7 +143,7 @@ async fn what_is_in_flight_is_answered_before_the_server_ends() {
     let mut busy = house.connect().await;
     busy.write_all(GET).await.unwrap();
     started.notified().await;
-    let stop = tokio::spawn(house.server.stop(PATIENCE));
+    let stop = tokio::spawn(async move { house.server.stop(PATIENCE).await });
     // The idle one is closed, a new one is refused, the busy one is answered and closed.
     let mut byte = [0; 1];
     assert_eq!(timeout(PATIENCE, idle.read(&mut byte)).await.unwrap().unwrap(), 0);
@@ -271,14 +271,14 @@ async fn each_listener_says_which_it_is() {
             ..problem(&refusal)
         }),
     };
-    let listener = |hosts| {
+    let server = Server::start(service, quick());
+    let opened = [(0, Hosts::Any), (1, Hosts::Named(Vec::new()))].map(|(number, hosts)| {
         let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        Listener { socket, hosts, tls: None }
-    };
-    let listeners = vec![listener(Hosts::Any), listener(Hosts::Named(Vec::new()))];
-    let server = Server::start(listeners, service, quick()).unwrap();
+        let listener = Listener { number, socket, hosts, tls: None };
+        server.open(server.ready(listener).unwrap())
+    });
     let mut answers = Vec::new();
-    for address in server.addresses() {
+    for address in opened.iter().map(Opened::address) {
         let mut stream = TcpStream::connect(address).await.unwrap();
         let mut answer = String::new();
         stream.write_all(b"GET / HTTP/1.1\r\nHost: y\r\nConnection: close\r\n\r\n").await.unwrap();
@@ -287,7 +287,7 @@ async fn each_listener_says_which_it_is() {
     }
     // Any host at the first, its own only at the second.
     assert_eq!(answers, [200, 501]);
-    let address = *server.addresses().last().unwrap();
+    let address = opened.last().unwrap().address();
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream
         .write_all(format!("GET / HTTP/1.1\r\nHost: {address}\r\n\r\n").as_bytes())

@@ -10,7 +10,7 @@ use crate::telemetry::{Level, LogLine};
 use crate::yaml::ConfigErrors;
 
 /// BOUND: a renewed certificate counts within a second.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+pub(super) const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// What listeners speak TLS with, and what it was read from.
 #[derive(Debug, Clone)]
@@ -37,30 +37,28 @@ fn pem(loaded: TlsLoaded) -> Pem {
     Pem { chain: loaded.chain, key: loaded.key, clients: loaded.clients }
 }
 
-/// Renews it until the process stops. Files that do not fit together are tried again: certificate and key are
-/// seldom written at once.
-pub(super) async fn follow(mut renewed: Renewed, gate: Arc<Gate>) {
-    let stopping = &gate.standing.stopping;
-    let mut told = String::new();
-    while tokio::time::timeout(LOOK_EVERY, stopping.cancelled()).await.is_err() {
-        let now = renewed.files.now();
-        if now == renewed.files {
-            continue;
+impl Renewed {
+    /// Renews it where its files changed. Files that do not fit together are tried again: certificate and key are
+    /// seldom written at once.
+    pub(super) fn look(&mut self, gate: &Gate, told: &mut String) {
+        let now = self.files.now();
+        if now == self.files {
+            return;
         }
-        let loaded = renewed.section.load();
-        match loaded.and_then(|loaded| renewed.tls.renew(&pem(loaded))) {
+        match self.section.load().and_then(|loaded| self.tls.renew(&pem(loaded))) {
             Ok(()) => {
-                renewed.files = now;
+                self.files = now;
                 told.clear();
-                gate.telemetry
-                    .tell(LogLine::new(Level::Info, "the certificate for agents was renewed"));
+                let mut line = LogLine::new(Level::Info, "the certificate for agents was renewed");
+                line.text("ends", Some(&self.tls.ends().to_string()));
+                gate.telemetry.tell(line);
             }
-            Err(why) if why != told => {
+            Err(why) if why != *told => {
                 let what = "the certificate for agents was not renewed; the old one counts";
                 let mut line = LogLine::new(Level::Error, what);
                 line.text("why", Some(&why));
                 gate.telemetry.tell(line);
-                told = why;
+                *told = why;
             }
             Err(_) => {}
         }
