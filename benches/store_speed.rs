@@ -50,6 +50,7 @@ fn ask(n: u64) -> Option<Reserve> {
         fingerprint: Fingerprint(hash),
     };
     Some(Reserve {
+        against: tollhouse::store::Against::Stands,
         entry: Entry::Asked(name),
         token: Token(n),
         lease: Duration::from_secs(40),

@@ -77,6 +77,9 @@ pub enum Objection {
     /// The vendor may still show that it happened.
     #[error("it may still show that it happened until {0}; look again then, or say it with force")]
     TooEarly(Timestamp),
+    /// There is no rule's word to judge.
+    #[error("no rule spoke against it")]
+    NobodySpoke,
     /// No state of that name.
     #[error("expected a state: held, approved, submitted, unknown, done, not_sent, refused or all")]
     BadFilter,

@@ -20,11 +20,13 @@ use crate::refusal::{Code, Fault};
 mod chain;
 mod intents;
 mod record;
+mod report;
 mod verify;
 mod writer;
 
 pub use intents::{Intent, Intents, intents, intents_before, latest};
 pub use record::{Entry, Event, RequestSeen, UpstreamSeen};
+pub use report::{Asked, By, Summary, summary};
 pub use verify::{Finding, Report, tail, verify};
 
 use writer::{Sink, Writer};

@@ -13,6 +13,7 @@ mod operations;
 mod operator;
 mod pack;
 mod policy;
+mod report;
 mod revoke;
 mod run;
 mod serving;
@@ -59,6 +60,8 @@ enum Command {
     Revoke(revoke::Args),
     /// What became of each effect: list, show, resolve
     Operations(operations::Args),
+    /// What was held and refused, and in shadow would have been: counts, sums, work for people
+    Report(report::Args),
     /// Whether the store still knows what it knew, and what to do when not
     Store(store::Args),
     /// The audit log: verify it, or watch it
@@ -108,6 +111,7 @@ pub fn main() -> ExitCode {
         Command::Freezes(args) => freeze::list(&args),
         Command::Revoke(args) => revoke::run(&args),
         Command::Operations(args) => operations::run(&args),
+        Command::Report(args) => report::run(&args),
         Command::Store(args) => store::run(&args),
         Command::Audit(args) => audit::run(&args),
         Command::Pack(args) => pack::run(&args),

@@ -16,6 +16,7 @@ mod place;
 mod quick;
 mod redis;
 mod reload;
+mod rollout;
 mod tls;
 
 use std::net::SocketAddr;
@@ -61,6 +62,8 @@ pub struct Config {
     pub identity: crate::identity::Config,
     /// The upstreams, in the order of the file.
     pub upstreams: Vec<UpstreamSection>,
+    /// What runs in shadow, and how much by itself.
+    pub rollout: crate::rollout::Rollout,
     /// Contracts.
     pub contracts: crate::policy::Contracts,
     /// Local rates.
@@ -156,6 +159,8 @@ pub struct UpstreamSection {
     pub breaker: crate::breaker::Settings,
     /// How many calls may be in flight there.
     pub lanes: crate::breaker::lanes::Settings,
+    /// Whether what is decided of its calls is done, where something else is said than of all.
+    pub mode: Option<crate::decision::Mode>,
 }
 
 /// Reads a file as text, with an error that names it.

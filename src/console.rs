@@ -13,6 +13,7 @@ mod openapi;
 mod page;
 mod probes;
 mod public;
+mod reports;
 mod revocations;
 mod routes;
 mod sessions;
@@ -164,9 +165,11 @@ fn objection(objection: Objection) -> Response {
     let status = match &objection {
         Objection::Unknown => 404,
         Objection::NotYours(_) => 403,
-        Objection::Changed | Objection::Twice | Objection::Answered(_) | Objection::TooEarly(_) => {
-            409
-        }
+        Objection::Changed
+        | Objection::Twice
+        | Objection::Answered(_)
+        | Objection::TooEarly(_)
+        | Objection::NobodySpoke => 409,
         Objection::BadFilter => 400,
         Objection::Store(_) => 503,
     };

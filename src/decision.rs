@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use crate::refusal::Code;
+
 /// What policy says of a call that it does not forbid.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
@@ -77,6 +79,56 @@ impl Verdict {
             Self::Hold => "hold",
             Self::Verify => "verify",
             Self::Refuse => "refuse",
+        }
+    }
+}
+
+/// Whether what is decided of a call is also done to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Mode {
+    /// It is.
+    #[default]
+    Enforce,
+    /// Policies, caps, budgets and holds are only written down: the call goes on.
+    Shadow,
+}
+
+impl Mode {
+    /// Its name in configurations and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Enforce => "enforce",
+            Self::Shadow => "shadow",
+        }
+    }
+}
+
+/// What would have become of a call that went on because it ran in shadow.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Shadow {
+    /// How it would have been turned back.
+    pub code: Code,
+    /// The deciding policies; sorted.
+    pub reasons: Vec<Reason>,
+}
+
+impl Shadow {
+    /// What would have been decided.
+    pub fn verdict(&self) -> Verdict {
+        self.code.verdict()
+    }
+
+    /// It in one sentence, for operators.
+    pub fn words(&self) -> String {
+        let would = match self.verdict() {
+            Verdict::Hold => "would have been held",
+            Verdict::Verify => "would have asked for a fresh sign-in",
+            Verdict::Refuse | Verdict::Allow => "would have been refused",
+        };
+        let ids: Vec<&str> = self.reasons.iter().map(|reason| &*reason.policy).collect();
+        match ids.as_slice() {
+            [] => format!("in shadow: {would}: {}", self.code.spec().name),
+            ids => format!("in shadow: {would}: {}", ids.join(", ")),
         }
     }
 }

@@ -16,6 +16,7 @@ pub use problem::{About, refuse};
 
 use crate::action::{Owner, PackTraits};
 use crate::call::{Answer, Call, OperationId};
+use crate::decision::{Shadow, Verdict};
 use crate::refusal::{RateFields, Refusal};
 
 /// `Tollhouse-Decision`: allow, hold, verify, refuse.
@@ -135,6 +136,17 @@ pub fn mark(answer: &mut Answer, operation: Option<(OperationId, Ran)>, rate: Op
         add(headers, RATE_POLICY, &rate.policy);
         add(headers, RATE, &rate.state);
     }
+}
+
+/// Marks the answer of a call that ran in shadow: what would have been decided (`allow; shadow=hold`).
+pub fn mark_shadow(answer: &mut Answer, shadow: &Shadow) {
+    let word = match shadow.verdict() {
+        Verdict::Hold => "allow; shadow=hold".to_owned(),
+        verdict @ (Verdict::Verify | Verdict::Refuse | Verdict::Allow) => {
+            format!("allow; shadow={}; code={}", verdict.name(), shadow.code.spec().name)
+        }
+    };
+    put(&mut answer.headers, DECISION, &word);
 }
 
 /// Sets a header; a text that is none is left out.

@@ -21,6 +21,7 @@ mod known;
 mod lasting;
 mod lend;
 mod loss;
+mod mark;
 mod named;
 mod nudge;
 mod own;
@@ -34,6 +35,7 @@ mod record;
 mod reserve;
 mod road;
 mod room;
+mod shadow;
 mod standing;
 mod streamed;
 mod sweep;
@@ -52,6 +54,7 @@ pub use evidence::Evidence;
 pub use explain::{FactOverride, Lookup};
 pub use known::Replay;
 pub use lasting::Lasting;
+pub use mark::Mark;
 pub use people::{Happened, HeldRequest, Word};
 pub use permit::{Permit, Ticket};
 pub use reach::{Counted, Reach};
@@ -79,6 +82,7 @@ use crate::notify::Notify;
 use crate::outbound::{Outbound, Upstream};
 use crate::policy::Policy;
 use crate::refusal::Refusal;
+use crate::rollout::Rollout;
 use crate::store::Store;
 use crate::telemetry::Telemetry;
 use known::{Early, Recall};
@@ -114,6 +118,8 @@ pub struct Gate {
     pub policy: Arc<Policy>,
     /// Were they allowed to before, and is nothing different?
     pub lasting: Lasting,
+    /// Is it done, and how much runs by itself?
+    pub rollout: Rollout,
     /// Did a human say yes?
     pub approvals: Approvals,
     /// Who outside is told?

@@ -36,6 +36,7 @@ pub mod limits;
 pub mod notify;
 pub mod operation;
 pub mod policy;
+pub mod rollout;
 
 // Floor 3: the path.
 pub mod gate;

@@ -434,6 +434,7 @@ mod tests {
             origin: None,
         };
         Record {
+            shadow: None,
             op: OperationId([3; 32]),
             same: Slot([0; 16]),
             about,

@@ -238,6 +238,26 @@ impl Policy {
         Ok(Release::HeldAnew { reasons: all, changed, queue })
     }
 
+    /// Whether a call that was not let run may go on in shadow. What is not about whose it is, who asks or what
+    /// their token leaves out is only noted there.
+    pub fn passes_in_shadow(&self, question: &Question<'_>) -> bool {
+        // SECURITY: a negative refund is a charge in every mode.
+        if question.resolved.amount.is_some_and(|amount| !context::counts(amount)) {
+            return false;
+        }
+        let what_if = WhatIf { approved: &[], fresh: Fresh::AsIs };
+        self.slices(question.call).is_some_and(|slices| {
+            slices.into_iter().all(|slice| {
+                self.engine.passes_in_shadow(slice, &self.view(question, slice), what_if)
+            })
+        })
+    }
+
+    fn view<'v>(&'v self, question: &'v Question<'v>, slice: &Slice) -> View<'v> {
+        let (offer, wants) = (self.offer(question), Engine::wants(slice));
+        View { question, offer, types: &self.types, wants }
+    }
+
     fn offer(&self, question: &Question<'_>) -> &Offer {
         let Question { call, caller, .. } = question;
         self.book.find(&call.action.name, call.class, &caller.agent)
@@ -296,13 +316,7 @@ impl Policy {
         let mut matched: Vec<Arc<Rule>> = Vec::new();
         let mut unpermitted = false;
         for slice in slices {
-            let view = View {
-                question,
-                offer: self.offer(question),
-                types: &self.types,
-                wants: Engine::wants(slice),
-            };
-            match self.engine.judge(slice, &view, what_if) {
+            match self.engine.judge(slice, &self.view(question, slice), what_if) {
                 Judged::Allowed => {}
                 Judged::Forbidden(rules) => {
                     unpermitted |= rules.is_empty();

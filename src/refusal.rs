@@ -6,10 +6,12 @@
 
 mod missing;
 mod sentences;
+mod verdict;
 
 use std::time::Duration;
 
 pub use sentences::{Asked, DETAIL_MAX, seconds, status_url};
+pub use verdict::InShadow;
 
 use crate::call::OperationId;
 use crate::clock::Timestamp;
@@ -330,40 +332,7 @@ impl Refusal {
 
     /// The word of `Tollhouse-Decision`.
     pub fn verdict(&self) -> Verdict {
-        match self.code {
-            Code::ApprovalRequired => Verdict::Hold,
-            Code::StepUpRequired => Verdict::Verify,
-            Code::ApprovalDenied
-            | Code::ApprovalExpired
-            | Code::Withdrawn
-            | Code::NotFound
-            | Code::UnknownAction
-            | Code::Forbidden
-            | Code::OverLimit
-            | Code::BudgetExhausted
-            | Code::ConfidenceTooLow
-            | Code::Unauthenticated
-            | Code::Frozen
-            | Code::Undecidable
-            | Code::BreakerOpen
-            | Code::Overloaded
-            | Code::InFlight
-            | Code::OutcomeUnknown
-            | Code::OutcomeStillUnknown
-            | Code::DuplicateSuspected
-            | Code::RateLimited
-            | Code::KeyReused
-            | Code::Malformed
-            | Code::Ambiguous
-            | Code::MissingContext
-            | Code::AlreadyDone
-            | Code::AlreadyRejected
-            | Code::TooLarge
-            | Code::HeaderTooLarge
-            | Code::TooSlow
-            | Code::UpstreamUnreachable
-            | Code::UpstreamTimeout => Verdict::Refuse,
-        }
+        self.code.verdict()
     }
 
     /// Whether something was sent: `no`, `yes` or `unknown`.

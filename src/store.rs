@@ -15,6 +15,7 @@ mod lend;
 mod look;
 pub mod loss;
 pub mod memory;
+mod noted;
 pub mod record;
 pub mod redis;
 pub mod rows;
@@ -35,7 +36,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 pub use self::ask::{
-    BrakeUse, BudgetUse, Crowd, Entry, HoldTerms, Likeness, RateUse, Reserve, Take,
+    Against, BrakeUse, BudgetUse, Crowd, Entry, HoldTerms, Likeness, RateUse, Reserve, Take,
 };
 pub use self::budget::Stood;
 pub use self::freeze::{Bearer, Following, Freeze, FreezeScope, Lift, Stops, Subject};
@@ -48,8 +49,8 @@ pub use self::record::{
 pub use self::seal::SealingKey;
 use self::shared::Shared;
 pub use self::step::{
-    AnswerIn, Answered, Blocked, Claim, Claimed, Grant, HoldAnswer, How, Jump, Known, Post, Posted,
-    Recalled, Reserved, Say, Settle, Settled, Swept, Try, Whose, Witness, Word,
+    AnswerIn, Answered, Blocked, Claim, Claimed, Grant, HoldAnswer, How, Jump, Known, Note, Post,
+    Posted, Recalled, Reserved, Say, Settle, Settled, Swept, Try, Whose, Witness, Word,
 };
 pub use self::tally::{TALLIES_MAX, Tally};
 pub use self::wait::Waiter;

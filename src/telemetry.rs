@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 
 use crate::call::{Class, DecisionId, OperationId, Outcome};
 use crate::clock::{Clock, Timestamp};
-use crate::decision::Verdict;
+use crate::decision::{Mode, Shadow, Verdict};
 use crate::money::Money;
 use crate::refusal::{Code, Fault, Refusal};
 
@@ -21,6 +21,7 @@ mod log;
 mod metrics;
 mod roads;
 mod room;
+mod shadow;
 
 pub use log::{Level, LogLine};
 
@@ -88,6 +89,10 @@ pub struct Seen<'c> {
     pub trace_id: Option<&'c str>,
     /// The decision's id.
     pub decision_id: Option<DecisionId>,
+    /// Whether what was decided was also done.
+    pub mode: Mode,
+    /// What would have become of it, had it not run in shadow.
+    pub shadow: Option<&'c Shadow>,
 }
 
 /// How a queue of holds stands.
@@ -138,7 +143,7 @@ impl Telemetry {
         let verdict = seen.verdict.unwrap_or(Verdict::Refuse);
         // What came by no upstream's road is counted all the same.
         if let Some(upstream) = self.metrics.upstream(seen.upstream.unwrap_or(metrics::NONE)) {
-            upstream.answered(seen.class, verdict, seen.whole);
+            upstream.answered((seen.class, verdict), seen.mode, seen.whole);
             if seen.away > Duration::ZERO {
                 upstream.away(seen.away);
             }
@@ -148,6 +153,9 @@ impl Telemetry {
             if let Some(kind) = unauthorized(refusal.code) {
                 self.metrics.unauthorized(kind);
             }
+        }
+        if let (Some(shadow), false) = (seen.shadow, seen.replayed) {
+            self.metrics.shadow.noted(seen, shadow);
         }
         self.count_money(seen, verdict);
         let level = level(seen);
@@ -162,7 +170,8 @@ impl Telemetry {
             && class.is_effect()
             && let Ok(minor) = u64::try_from(amount.minor)
         {
-            self.metrics.money(class, amount.currency.code(), verdict, minor);
+            let decision = shadow::decision(verdict, seen.shadow);
+            self.metrics.money(class, amount.currency.code(), decision, minor);
         }
     }
 
@@ -337,21 +346,6 @@ impl Telemetry {
         }
     }
 
-    /// Freezes in force, by their scopes as text: `all`, `class/financial agent/bot`.
-    pub fn freezes(&self, scopes: impl IntoIterator<Item = impl Display>) {
-        let kinds = ["all", "class", "kind", "agent", "tenant", "customer", "action", "upstream"];
-        let mut counts: BTreeMap<&str, u64> = kinds.iter().map(|kind| (*kind, 0)).collect();
-        for scope in scopes {
-            for part in scope.to_string().split_whitespace() {
-                let kind = part.split('/').next().unwrap_or_default();
-                if let Some(count) = counts.get_mut(kind) {
-                    *count = count.saturating_add(1);
-                }
-            }
-        }
-        counts.iter().for_each(|(kind, count)| self.metrics.frozen(kind, *count));
-    }
-
     /// An upstream's breaker: `closed`, `half_open`, `open`.
     pub fn breaker(&self, upstream: &str, state: &str) {
         let number = match state {
@@ -472,6 +466,7 @@ fn told(level: Level, what: &str, seen: &Seen<'_>) -> LogLine {
         .text("owner", seen.owner.filter(|owner| Some(*owner) != seen.account))
         .shown("amount", seen.amount.as_ref().map(|amount| amount as &dyn Display))
         .plain("decision", seen.verdict.map(Verdict::name));
+    shadow::tell(&mut line, seen);
     if let Some(refusal) = seen.refusal {
         line.plain("code", Some(refusal.code.spec().name));
         let why = if refusal.why.is_empty() { &refusal.detail } else { &refusal.why };

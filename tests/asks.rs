@@ -73,6 +73,7 @@ pub fn about(amount: &str) -> About {
 /// Asks under `key` for a refund of `amount`, with neither budgets nor likeness guard.
 pub fn ask(key: Option<&str>, amount: &str, token: u64) -> Reserve {
     Reserve {
+        against: tollhouse::store::Against::Stands,
         entry: Entry::Asked(name(key, amount)),
         token: Token(token),
         lease: LEASE,

@@ -11,7 +11,7 @@ use serde_json::Value as Json;
 use tollhouse::audit::{self, Audit, Entry, Event, Report, RequestSeen, UpstreamSeen};
 use tollhouse::call::{AccountClaim, Caller, Class, Consent, Digest, Kind, OperationId, Resource};
 use tollhouse::clock::{Clock, Timestamp};
-use tollhouse::decision::Verdict;
+use tollhouse::decision::{Reason, Shadow, Verdict};
 use tollhouse::money::Money;
 use tollhouse::refusal::{Code, Fault};
 
@@ -60,10 +60,15 @@ fn full() -> Entry {
         decision: Some(Verdict::Hold),
         code: Some(Code::ApprovalRequired),
         policies: vec!["financial.over-cap".into(), "b".into()],
+        shadow: Some(Box::new(Shadow {
+            code: Code::OverLimit,
+            reasons: vec![Reason { policy: "z".into(), why: "w".into(), tell: "t".into() }],
+        })),
         policy_digest: Some("sha256:00".into()),
         approvals: vec!["financial.over-cap".into()],
         by: Some("ann".into()),
         note: Some("fine".into()),
+        mark: Some("right"),
         confidence: Some(870),
         model: Some("m".into()),
         key_digest: Some(Digest([3; 32])),
@@ -140,8 +145,8 @@ fn a_record_says_everything_in_canonical_order() {
     sorted.sort_unstable();
     assert_eq!(names, sorted, "RFC 8785: members in order");
     let expected = "action agent amount approvals assumed by case class code confidence count \
-        customer decision decision_id event_id facts_digest idempotency_key_digest intent kind kind_of_effect model \
-        note operation policies policy_digest prev request resource state tenant timestamp trace_id upstream";
+        customer decision decision_id event_id facts_digest idempotency_key_digest intent kind kind_of_effect mark model \
+        note operation policies policy_digest prev request resource shadow state tenant timestamp trace_id upstream";
     assert_eq!(names, expected.split_whitespace().collect::<Vec<_>>());
     // The line less its hash is its own canonical form: sorted, without blanks, shortest escapes.
     let mut rest = record.clone();

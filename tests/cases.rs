@@ -6,7 +6,7 @@
 //!
 //! - `given`: `like` (a base of `given.yaml`), `clock`, `pack` (shipped, or of `packs/`), `contracts`, `upstream`,
 //!   `call` (what every call has unless it says otherwise), `limits`, `breaker`, `concurrency`, `process`,
-//!   `site_headers`, `issuer`, `freeze`.
+//!   `site_headers`, `issuer`, `freeze`, `mode`, `rollout`.
 //!   A case's lies over its file's. `upstream` maps `METHOD target` (or its beginning and `*`) to
 //!   `{ status, json | text, headers, after }`, to `lost` (it may have happened) or `refused` (nothing left), to a
 //!   list of these in turn, or to `{ patch: {..} }`: the answer that was there with other members.
@@ -15,7 +15,7 @@
 //!   so many at once, numbered `{n}`; a header of a list is several lines, a null takes one away. Else one of
 //!   `turn: 10m`, `approve | deny | withdraw | operation: NAME` (`last` is the newest), `freeze`, `unfreeze`,
 //!   `show: NAME` (what a person reads of a hold), `sweep` (`woken`: once an approval wakes it), `upstream`,
-//!   `contracts` (a reload), `issuer: down | rotated`, `log: full | well`, `at_once: [..]`. A step may have a `then`
+//!   `contracts` and `roll_out: { mode, rollout }` (reloads), `issuer: down | rotated`, `log: full | well`, `at_once: [..]`. A step may have a `then`
 //!   of its own.
 //! - `each`: variants, each on a gate of its own: of the one step, of `given` (`with:`), of `then`.
 //! - `same_as`: the plain form, which every variant must be judged as: the same status and decision alone, and the
@@ -26,7 +26,7 @@
 //!   replayed dedup operation headers json body_contains body_lacks same_body_as answered`; about everything so far
 //!   `sent` (effects that reached the upstream, a number or their lines; every case states it), `sent_at_most`, `tried`, `asked` (reads
 //!   that did, facts included), `reserved` (amounts of what is still open), `states`, `metrics` (lines), `record` (kinds, of refusals
-//!   codes), `sent_headers asked_headers` (exactly these, of the last), `upstream_keys`, `keys_asked_at_most`.
+//!   codes), `noted` (of each that was let through: what it would have got, had it not run in shadow), `sent_headers asked_headers` (exactly these, of the last), `upstream_keys`, `keys_asked_at_most`.
 //!   `*` at an end stands for anything.
 //!
 //! What holds in every case is checked in every case: the agent's token and key never go upstream, a read carries
@@ -64,7 +64,7 @@ const THREADS: usize = 4;
 /// longer blocks.
 const STALL_MAX: Duration = Duration::from_secs(200);
 /// The themes; a folder that is lost is a test that fails.
-const THEMES: [&str; 12] = [
+const THEMES: [&str; 13] = [
     "answers",
     "approval",
     "content",
@@ -77,6 +77,7 @@ const THEMES: [&str; 12] = [
     "operation",
     "path",
     "reads",
+    "shadow",
 ];
 
 #[test]
@@ -121,6 +122,7 @@ fn a_wrong_case_is_found_out() {
         "{ reserved: \"50.00 USD\" }",
         "{ hold: [financial.over-cap] }",
         "{ record: [] }",
+        "{ noted: [\"hold approval_required financial.over-cap\"] }",
         "{ decision: refuse }",
         "{ code: not_found }",
         "{ replayed: true }",

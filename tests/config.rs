@@ -206,3 +206,75 @@ fn an_agents_issuer_never_signs_its_operator_in() {
     let (holds, said) = said("oidc: { issuer: https://id.shop.example, client_id: console }");
     assert!(!holds && said.contains("needs `public_url`"), "{said}");
 }
+
+/// What `check` says of `mode` and `rollout`, and whether it holds.
+fn check_rollout(home: &Path, top: &str, upstream: &str) -> (bool, String) {
+    let file = home.join("tollhouse.yaml");
+    fs::write(home.join("jwks.json"), "{\"keys\":[]}").unwrap();
+    let text = format!(
+        "version: 1\noperator: {{ listen: off }}\nstore: embedded:store\naudit: {{ dir: audit }}\n{top}\n\
+         identity: {{ issuers: [ {{ issuer: https://id.shop.example, audience: tollhouse, jwks: file:jwks.json, \
+         algorithms: [EdDSA] }} ] }}\n\
+         upstreams: {{ orders: {{ url: 'https://shop.example', pack: orders, route: /, credentials: env:SHOP_KEY{upstream} }} }}\n"
+    );
+    fs::write(&file, text).unwrap();
+    check(&file)
+}
+
+#[test]
+fn what_runs_in_shadow_is_said_aloud_and_what_cannot_be_is_a_fault() {
+    let home = tempfile::tempdir().unwrap();
+    let loud = "noted, not applied: money moves without approval";
+    for (top, upstream, said) in [
+        ("", "", ""),
+        ("mode: enforce", "", ""),
+        ("mode: shadow", "", "SHADOW: all:"),
+        ("", ", mode: shadow", "SHADOW: upstream/orders:"),
+        (
+            "rollout: [ { for: class/financial agent/bot, mode: shadow } ]",
+            "",
+            "SHADOW: class/financial agent/bot:",
+        ),
+        (
+            "rollout: [ { for: class/financial, mode: enforce, auto: 5%, by: customer } ]",
+            "",
+            "rollout: 5% of class/financial runs by itself, by customer; the rest waits for people",
+        ),
+        (
+            "rollout: [ { for: action/orders.refund.create upstream/orders, auto: 0.5%, by: tenant } ]",
+            "",
+            "rollout: 0.5% of action/orders.refund.create upstream/orders runs by itself, by tenant",
+        ),
+    ] {
+        let (holds, text) = check_rollout(home.path(), top, upstream);
+        assert!(holds && text.contains(said), "{top}{upstream}: {text}");
+        assert_eq!(text.contains(loud), said.starts_with("SHADOW"), "{top}{upstream}: {text}");
+    }
+    for (top, upstream, fault) in [
+        ("mode: maybe", "", "expected `enforce` or `shadow`, got `maybe`"),
+        ("", ", mode: off", "expected `enforce` or `shadow`, got `off`"),
+        ("rollout: shadow", "", "expected a list of"),
+        ("rollout: [ { for: class/money, mode: shadow } ]", "", "`money` is no class"),
+        ("rollout: [ { mode: shadow } ]", "", "is required and missing"),
+        ("rollout: [ { for: class/financial } ]", "", "expected `mode`, or a share as `auto: 5%`"),
+        ("rollout: [ { for: class/financial, auto: 101% } ]", "", "expected a share such as"),
+        ("rollout: [ { for: all, mode: shadow, auto: 5% } ]", "", "in shadow nothing does"),
+        ("rollout: [ { for: all, mode: shadow, by: agent } ]", "", "is for a share"),
+        ("rollout: [ { for: all, auto: 5%, by: order } ]", "", "expected `customer`, `agent`,"),
+        ("rollout: [ { for: customer/cus_9, mode: shadow } ]", "", "a customer is no scope here"),
+        (
+            "rollout: [ { for: upstream/shop, mode: shadow } ]",
+            "",
+            "there is no `upstream/shop` here",
+        ),
+        (
+            "rollout: [ { for: action/orders.x, auto: 1% } ]",
+            "",
+            "there is no `action/orders.x` here",
+        ),
+        ("rollout: [ { for: all, auto: 5%, per: agent } ]", "", "is not a key here"),
+    ] {
+        let (holds, text) = check_rollout(home.path(), top, upstream);
+        assert!(!holds && text.contains(fault), "{top}{upstream}: {text}");
+    }
+}

@@ -12,7 +12,7 @@ const FLOORS: &[(u8, &[&str])] = &[
     (1, &["credentials", "outbound", "redact", "resolve", "store", "telemetry", "wire"]),
     (2, &["alarm"]),
     (2, &["approval", "audit", "breaker", "catalog", "disclosure", "facts", "freeze", "identity"]),
-    (2, &["limits", "notify", "operation", "policy"]),
+    (2, &["limits", "notify", "operation", "policy", "rollout"]),
     (3, &["gate"]),
     (4, &["config", "console", "proxy"]),
     (5, &["cli", "lib", "main"]),

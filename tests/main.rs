@@ -33,6 +33,7 @@ mod packs;
 mod page;
 mod policy;
 mod proxy;
+mod report;
 mod running;
 mod sdk;
 mod store;

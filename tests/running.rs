@@ -20,6 +20,7 @@ mod reload_record;
 mod road;
 pub mod rolling;
 mod serving;
+mod shadow;
 mod stops;
 mod tls;
 mod wire;

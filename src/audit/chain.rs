@@ -142,6 +142,11 @@ pub(super) fn ulid(at: Timestamp, rest: u128) -> String {
     String::from_utf8(name.to_vec()).unwrap_or_default()
 }
 
+/// When a boot began, by its name.
+pub(super) fn began(boot: &Path) -> Option<Timestamp> {
+    boot.file_name()?.to_str().and_then(ulid_time)
+}
+
 /// The moment in a boot's name.
 fn ulid_time(name: &str) -> Option<Timestamp> {
     let mut time = 0_i64;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::call::{Caller, Class, DecisionId, Digest, Kind, OperationId, Resource};
 use crate::clock::Timestamp;
-use crate::decision::Verdict;
+use crate::decision::{Shadow, Verdict};
 use crate::money::Money;
 use crate::refusal::Code;
 
@@ -47,6 +47,8 @@ pub enum Event {
     Resent,
     /// A person said what became of an unknown outcome.
     Resolved,
+    /// A person said whether a rule was right about it.
+    Marked,
     /// A person saw to a store that was lost.
     Cleared,
     /// A person stopped a scope.
@@ -98,6 +100,7 @@ impl Event {
             Self::LookedUp => "looked_up",
             Self::Resent => "resent",
             Self::Resolved => "resolved",
+            Self::Marked => "marked",
             Self::Cleared => "cleared",
             Self::Revoked => "revoked",
             Self::Restored => "restored",
@@ -153,6 +156,8 @@ pub struct Entry {
     pub code: Option<Code>,
     /// The deciding policies.
     pub policies: Vec<Box<str>>,
+    /// What would have been decided, had it not run in shadow.
+    pub shadow: Option<Box<Shadow>>,
     /// Over the policies and contracts in force.
     pub policy_digest: Option<Arc<str>>,
     /// The policies that a person lifted.
@@ -161,6 +166,8 @@ pub struct Entry {
     pub by: Option<Box<str>>,
     /// A person's reason, masked.
     pub note: Option<Box<str>>,
+    /// Whether a rule was right about it, as a person says: `needless` or `right`.
+    pub mark: Option<&'static str>,
     /// The agent's confidence, per mille.
     pub confidence: Option<u16>,
     /// `Tollhouse-Model`.
@@ -221,10 +228,12 @@ impl Entry {
             decision: None,
             code: None,
             policies: Vec::new(),
+            shadow: None,
             policy_digest: None,
             approvals: Vec::new(),
             by: None,
             note: None,
+            mark: None,
             confidence: None,
             model: None,
             key_digest: None,
@@ -269,6 +278,7 @@ impl Entry {
         line.maybe("intent", self.intent.as_deref());
         line.text("kind", self.event.name());
         line.maybe("kind_of_effect", self.effect.map(Kind::name));
+        line.maybe("mark", self.mark);
         line.maybe("model", self.model.as_deref());
         line.maybe("note", self.note.as_deref());
         if let Some(operation) = &self.operation {
@@ -283,6 +293,16 @@ impl Entry {
             let mut inner = Line::begin(line.out);
             inner.text("id", &resource.id);
             inner.text("type", &resource.kind);
+            inner.end();
+        }
+        if let Some(shadow) = &self.shadow {
+            line.name("shadow");
+            let ids: Vec<Box<str>> =
+                shadow.reasons.iter().map(|reason| reason.policy.clone()).collect();
+            let mut inner = Line::begin(line.out);
+            inner.text("code", shadow.code.spec().name);
+            inner.text("decision", shadow.verdict().name());
+            inner.list("policies", &ids);
             inner.end();
         }
         line.maybe("state", self.state);

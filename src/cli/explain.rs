@@ -120,6 +120,7 @@ fn tell(explained: &Value) {
         ("owner", "/owner"),
         ("resource", "/resource"),
         ("decision", "/decision"),
+        ("in shadow", "/shadow"),
         ("code", "/code"),
         ("agent reads", "/detail"),
         ("why", "/why"),
@@ -134,6 +135,11 @@ fn tell(explained: &Value) {
     for reason in explained.get("policies").and_then(Value::as_array).into_iter().flatten() {
         let (id, why) = (shown::text(reason, "/policy"), shown::text(reason, "/why"));
         shown::line(&format!("{:<12} {id}: {why}", "policy"));
+    }
+    for one in explained.get("shares").and_then(Value::as_array).into_iter().flatten() {
+        let [auto, scope, by, place] =
+            ["/auto", "/for", "/by", "/place"].map(|at| shown::text(one, at));
+        shown::line(&format!("{:<12} {auto} of {scope} by {by}: {place}", "share"));
     }
     for one in explained.get("alarms").and_then(Value::as_array).into_iter().flatten() {
         let [sort, name, words] = ["/sort", "/name", "/words"].map(|at| shown::text(one, at));

@@ -219,6 +219,7 @@ async fn begun(config: Config) -> Result<Arc<Gate>, ConfigErrors> {
         gate.know_store().await.map_err(|e| fault("store", &e.to_string()))?;
     }
     gate.tell_loss();
+    gate.tell_shadow();
     Ok(gate)
 }
 

@@ -20,6 +20,7 @@ use crate::limits::{Loops, Rates};
 use crate::notify::{Destination, Notify};
 use crate::outbound::{Addresses, Connection, Exchange, Network, Outbound, Outgoing, Upstream};
 use crate::policy::{self, Policy, Shipped};
+use crate::rollout::{Rollout, percent};
 use crate::store::record::sha256;
 use crate::value::piece;
 use crate::yaml::{ConfigErrors, Faults, Place};
@@ -65,6 +66,7 @@ pub fn check(config: Config) -> Result<Checked, ConfigErrors> {
             said.push(format!("store: {}, fleet {}", place.address, place.address.fleet));
         }
     }
+    said.extend(shadow_said(&config.rollout));
     if config.operator.lets_anybody_see_all() {
         let say = "operator: whoever an issuer lets in sees every tenant; `claims: { tenants: .. }` binds them";
         said.push(say.to_owned());
@@ -73,6 +75,24 @@ pub fn check(config: Config) -> Result<Checked, ConfigErrors> {
     let vault = vault(&config)?;
     let gate = gate(config, vault, Keep::Nothing, Clock::System)?;
     Ok(Checked { gate, said, operator, needed })
+}
+
+/// What runs in shadow, and how much by itself.
+fn shadow_said(rollout: &Rollout) -> Vec<String> {
+    let scopes = rollout.shadows();
+    let mut said = Vec::new();
+    if !scopes.is_empty() {
+        said.push(format!(
+            "SHADOW: {}: policies, caps, budgets and holds are noted, not applied: money moves without approval",
+            scopes.join("; ")
+        ));
+    }
+    let shares = rollout.rules().iter().filter_map(|rule| Some((&rule.scope, rule.share?)));
+    said.extend(shares.map(|(scope, share)| {
+        let (auto, by) = (percent(share.auto), share.by.name());
+        format!("rollout: {auto} of {scope} runs by itself, by {by}; the rest waits for people")
+    }));
+    said
 }
 
 /// The same from a file, or from a pack alone, with contracts at their safe defaults and no secret.
@@ -161,6 +181,7 @@ pub fn gate(
         policy_digest: Arc::clone(policy.digest()),
         policy: Arc::new(policy),
         lasting: Lasting::default(),
+        rollout: config.rollout,
         approvals: Approvals::new(Arc::clone(&store), rules),
         notify,
         vault,

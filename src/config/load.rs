@@ -23,7 +23,7 @@ use crate::store::Crowd;
 use crate::yaml::{ConfigErrors, Faults, Node, Section};
 
 /// Keys that the contracts page knows and that are not built yet: refused with these words.
-const NOT_BUILT: &[&str] = &["tenants", "rollout"];
+const NOT_BUILT: &[&str] = &["tenants"];
 
 /// Reads the configuration at `path`, and everything it names.
 ///
@@ -69,11 +69,6 @@ fn first(top: &Section<'_>) {
             top.fault(key, "is not built yet; leave it out");
         }
     }
-    top.optional("mode", |n| match n.text()? {
-        "enforce" => Ok(()),
-        "shadow" => Err("`shadow` is not built yet; expected `enforce`".into()),
-        other => Err(format!("expected `enforce`, got `{other}`")),
-    });
 }
 
 /// The file that is being read: paths are relative to it.
@@ -104,6 +99,7 @@ impl File<'_> {
             false => Development::Refused,
         };
         let upstreams = self.upstreams(top);
+        let rollout = super::rollout::read(top, &upstreams);
         let policies = self.policies(top);
         let identity = top
             .section("identity")
@@ -143,6 +139,7 @@ impl File<'_> {
             audit_dir,
             identity: identity?,
             upstreams,
+            rollout,
             contracts,
             limits,
             alarms,
@@ -276,6 +273,7 @@ impl File<'_> {
             .node("account")
             .and_then(|n| AccountRule::read(one.faults(), n, &one.path("account")));
         let (breaker, lanes) = road(one);
+        let mode = one.optional("mode", crate::rollout::mode);
         let headers = headers(one);
         let (pack, upstream) = (pack?, upstream?);
         if upstream.url.scheme() == Scheme::Http && upstream.addresses == Addresses::Public {
@@ -295,6 +293,7 @@ impl File<'_> {
             trusted: trusted.unwrap_or(own_host),
             breaker,
             lanes,
+            mode,
             pack,
             upstream,
         })

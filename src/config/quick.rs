@@ -101,6 +101,7 @@ fn settings(
         audit_dir: told.state.join("audit"),
         identity: crate::identity::Config::development(jwks),
         upstreams: vec![one],
+        rollout: crate::rollout::Rollout::default(),
         contracts,
         limits: Vec::new(),
         alarms: crate::alarm::Alarms::default(),
@@ -133,6 +134,7 @@ fn section(pack: Arc<Pack>, mut upstream: Upstream, credentials: References) -> 
         trusted,
         breaker: crate::breaker::Settings::default(),
         lanes: crate::breaker::lanes::Settings::default(),
+        mode: None,
     }
 }
 

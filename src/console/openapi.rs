@@ -124,6 +124,20 @@ const SAID: &[Said] = &[
         One("OperationWhole"),
     ),
     said(
+        ("POST", "/v1/operations/{op}/mark"),
+        "Say whether a rule was right to speak against it; of several words the last counts",
+        &[],
+        Some("Mark"),
+        One("OperationWhole"),
+    ),
+    said(
+        ("GET", "/v1/report"),
+        "What was held and refused, and in shadow would have been, by this replica's log",
+        &["since", "until", "by", "list"],
+        None,
+        One("Report"),
+    ),
+    said(
         ("GET", "/v1/budgets"),
         "Budgets that are near, as far as the latest operations tell",
         &[],

@@ -32,7 +32,7 @@ mod sign;
 mod timeline;
 
 use super::form::encoded as address;
-pub(super) use answer::{approve, deny, deny_many, freeze, lift, resolve};
+pub(super) use answer::{approve, deny, deny_many, freeze, lift, mark, resolve};
 pub(super) use events::{STREAMS_MAX, events};
 pub(super) use pulse::Pulse;
 pub(super) use serve::{

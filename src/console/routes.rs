@@ -12,7 +12,9 @@ use axum::response::Response;
 use axum::routing::{MethodRouter, delete, get, post};
 
 use super::guard::{self, Guarded, Reached};
-use super::{Console, answers, api, openapi, page, probes, problem, revocations, sign_in, waiting};
+use super::{
+    Console, answers, api, openapi, page, probes, problem, reports, revocations, sign_in, waiting,
+};
 
 /// What somebody must be to ask a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,6 +99,7 @@ pub static ROUTES: &[Route] = &[
     page((GET, "/operations"), Access::SignedIn, || get(page::all_operations)),
     page((GET, "/operations/{op}"), Access::SignedIn, || get(page::one)),
     page((POST, "/operations/{op}/resolve"), Access::Operates, || post(page::resolve)),
+    page((POST, "/operations/{op}/mark"), Access::Answers, || post(page::mark)),
     page((GET, "/activity"), Access::SignedIn, || get(page::how_it_goes)),
     page((GET, "/controls"), Access::SignedIn, || get(page::all_controls)),
     page((POST, "/freezes"), Access::SignedIn, || post(page::freeze)),
@@ -129,6 +132,8 @@ pub static ROUTES: &[Route] = &[
     api((GET, "/v1/operations"), Access::SignedIn, || get(api::operations)),
     api((GET, "/v1/operations/{op}"), Access::SignedIn, || get(api::operation)),
     api((POST, "/v1/operations/{op}/resolve"), Access::Operates, || post(api::resolve)),
+    api((POST, "/v1/operations/{op}/mark"), Access::Answers, || post(reports::mark)),
+    api((GET, "/v1/report"), Access::SignedIn, || get(reports::report)),
     api((GET, "/v1/budgets"), Access::SignedIn, || get(api::budgets)),
     api((GET, "/v1/store"), Access::SignedIn, || get(api::store)),
     api((POST, "/v1/reload"), Access::OperatesFleet, || post(api::reload)),

@@ -25,6 +25,11 @@ pub fn brief(record: &Record) -> Value {
         "agent": about.caller.agent,
         "customer": about.caller.customer,
         "upstream": about.upstream,
+        "shadow": record.shadow.as_ref().map(|shadow| json!({
+            "decision": shadow.verdict().name(),
+            "code": shadow.code.spec().name,
+            "reasons": shadow.reasons.iter().map(|r| json!({ "policy": r.policy, "why": r.why })).collect::<Vec<_>>(),
+        })),
         "created": record.created.to_string(),
         "updated": record.updated.to_string(),
     })

@@ -276,7 +276,8 @@ fn sdk_may_retry(refusal: &Refusal, class: Option<Class>) -> bool {
 
 /// SECURITY: what a brake or a signal saw is the operators'. A name such as `serial-refunds` would accuse the
 /// customer to the agent, and tell both what to stay below.
-const NOT_NAMED: [&str; 2] = ["brake.", "signals."];
+/// How far a rollout is, is theirs as well.
+const NOT_NAMED: [&str; 3] = ["brake.", "signals.", "rollout."];
 /// What stands in their place: a person is to look at it.
 const REVIEW: &str = "review";
 

@@ -158,11 +158,14 @@ impl Current {
         let digest = Arc::clone(&gate.policy_digest);
         let mut entry = Entry::of(Event::Reloaded);
         entry.by = Some(by.into());
-        entry.note = Some(format!("{} -> {digest}", before.policy_digest).into());
+        let shadows = gate.rollout.shadows().join("; ");
+        let shadow = if shadows.is_empty() { "" } else { "; in shadow: " };
+        entry.note = Some(format!("{} -> {digest}{shadow}{shadows}", before.policy_digest).into());
         // On record before it judges anything.
         let recorded = before.audit.record(entry).await;
         recorded.map_err(|fault| format!("it could not be put on record: {fault}"))?;
         self.let_go(before, &gate, drain);
+        gate.tell_shadow();
         self.now.store(Arc::new(gate));
         let served = then();
         let now = self.now();

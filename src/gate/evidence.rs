@@ -12,7 +12,7 @@ use crate::call::{
 };
 use crate::clock::Clock;
 use crate::contract::Contract;
-use crate::decision::Verdict;
+use crate::decision::{Shadow, Verdict};
 use crate::disclosure;
 use crate::gate::named;
 use crate::limits::Taken;
@@ -74,6 +74,8 @@ pub struct Evidence {
     pub is_mismatch: bool,
     /// What became of the effect.
     pub outcome: Option<Outcome>,
+    /// What would have become of it, had it not run in shadow.
+    pub shadow: Option<Box<Shadow>>,
     /// Whether an agent waits for the answer; nobody does for what the sweep runs.
     pub is_waited_for: bool,
 }
@@ -118,6 +120,7 @@ impl Evidence {
             withheld: None,
             is_mismatch: false,
             outcome: None,
+            shadow: None,
             is_waited_for: true,
         }
     }
@@ -163,6 +166,7 @@ impl Evidence {
 
     /// It may be sent.
     pub fn granted(&mut self, grant: &Grant) {
+        self.shadow = grant.record.shadow.clone().map(Box::new);
         self.operation = Some(grant.record.op);
         self.state = Some(grant.record.state.name());
     }
@@ -246,6 +250,7 @@ impl Evidence {
             model: context.and_then(|c| masked(&c.model)),
             key_digest: context.and_then(|c| c.key.as_deref()).map(crate::operation::key_digest),
             upstream: self.upstream.clone(),
+            shadow: self.shadow.clone(),
             trace_id: context.and_then(|c| c.trace_id.clone()),
             ..Entry::of(event)
         }

@@ -223,6 +223,9 @@ impl Gate {
         let mut answer = released.answer;
         let rate = evidence.taken.and_then(|taken| self.rates.fields(taken));
         disclosure::mark(&mut answer, ran, rate.as_ref());
+        if let Some(shadow) = &evidence.shadow {
+            disclosure::mark_shadow(&mut answer, shadow);
+        }
         Ok(answer)
     }
 }

@@ -8,14 +8,16 @@ use serde_json::{Value, json};
 use crate::call::{Call, Caller, Fact, FactValue, Facts, Request, Resolved};
 use crate::clock::Timestamp;
 use crate::contract::Over;
-use crate::decision::Decision;
 use crate::gate::people::facts_shown;
 use crate::gate::reserve::Judged;
+use crate::gate::shadow::Weighed;
 use crate::gate::{Asked, BudgetSeen, Evidence, Gate};
 use crate::limits;
 use crate::money::Currency;
-use crate::refusal::Refusal;
+use crate::refusal::{Code, Refusal};
 use crate::resolve::{self, Scope};
+use crate::rollout::{Place, percent};
+use crate::store::Against;
 
 /// A fact that is given on the command line: `charge.amount=6000`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,7 +77,7 @@ impl Gate {
         }
         let mut evidence = Evidence::of(request, &self.clock);
         match self.ask(request, &mut evidence).await {
-            Ok(asked) => self.explain_asked(&asked, given, lookup, seen).await,
+            Ok(asked) => self.explain_asked(&asked, (given, lookup), seen, &mut evidence).await,
             Err(refusal) => refused(&refusal, seen),
         }
     }
@@ -83,9 +85,9 @@ impl Gate {
     async fn explain_asked(
         &self,
         asked: &Asked,
-        given: &[FactOverride],
-        lookup: Lookup,
+        (given, lookup): (&[FactOverride], Lookup),
         mut seen: Value,
+        evidence: &mut Evidence,
     ) -> Value {
         let nothing = Facts::default();
         let scope = scope(&asked.call, &asked.caller, asked.account.as_deref(), &nothing);
@@ -107,18 +109,11 @@ impl Gate {
         put_resolved(&mut seen, &resolved);
         put(&mut seen, "alarms", self.alarms_of(asked));
         put(&mut seen, "budgets", self.budgets_explained(asked, &facts, &resolved));
+        put(&mut seen, "mode", json!(self.rollout.mode(&asked.call, &asked.caller).name()));
+        put(&mut seen, "shares", self.shares_of(asked));
         // Nothing is counted here: no signal shows, and no brake is on.
-        match self.policy.decide(&self.policy_question(asked, &facts, &resolved)) {
-            Ok(Decision::Run) => put(&mut seen, "decision", json!("allow")),
-            Ok(Decision::Hold { reasons, queue }) => {
-                put(&mut seen, "decision", json!("hold"));
-                put(&mut seen, "queue", json!(queue));
-                put(&mut seen, "policies", policies(&reasons));
-            }
-            Ok(Decision::Verify { reasons, .. }) => {
-                put(&mut seen, "decision", json!("verify"));
-                put(&mut seen, "policies", policies(&reasons));
-            }
+        match self.weigh(asked, (&facts, &resolved), evidence) {
+            Ok(weighed) => put_weighed(&mut seen, &weighed, evidence),
             Err(refusal) => return refused(&refusal, seen),
         }
         seen
@@ -133,6 +128,22 @@ impl Gate {
         json!(self.alarms.shown(asked.call.class, kind).into_iter().map(each).collect::<Vec<_>>())
     }
 
+    /// The shares that it falls under, and whether it is in.
+    fn shares_of(&self, asked: &Asked) -> Value {
+        let each = self.rollout.shares(&asked.call, &asked.caller).map(|stands| {
+            json!({
+                "for": stands.scope,
+                "auto": percent(stands.share.auto),
+                "by": stands.share.by.name(),
+                "place": match stands.place {
+                    Place::In => "in",
+                    Place::Out => "out",
+                },
+            })
+        });
+        Value::Array(each.collect())
+    }
+
     /// What it would take of which budget, of how much. How much is used the running instance knows.
     fn budgets_explained(&self, asked: &Asked, facts: &Facts, resolved: &Resolved) -> Value {
         if !asked.call.class.is_effect() {
@@ -143,6 +154,7 @@ impl Gate {
             resolved: Arc::new(resolved.clone()),
             reasons: Vec::new(),
             queue: Arc::clone(&asked.contract.approval.queue),
+            against: Against::Stands,
         };
         let Ok(site) = self.site(&asked.call) else { return json!([]) };
         let about = self.about(asked, &judged, site.origin);
@@ -185,6 +197,32 @@ fn classified(call: &Call) -> Value {
         "decision": null,
         "policies": [],
     })
+}
+
+/// What would be decided: in shadow what policy says is only noted.
+fn put_weighed(seen: &mut Value, weighed: &Weighed, evidence: &Evidence) {
+    let (noted, code) = match (weighed.against, &evidence.shadow) {
+        // Of a read it is told at once, of an effect by the store.
+        (_, Some(shadow)) => (true, Some(shadow.code)),
+        (Against::Noted { refused }, None) => {
+            let held = (!weighed.reasons.is_empty()).then_some(Code::ApprovalRequired);
+            (true, refused.or(held))
+        }
+        (Against::Stands, None) => (false, None),
+    };
+    put(seen, "policies", policies(&weighed.reasons));
+    match (noted, code) {
+        (true, Some(code)) => {
+            put(seen, "decision", json!("allow"));
+            put(seen, "shadow", json!(code.verdict().name()));
+            put(seen, "code", json!(code.spec().name));
+        }
+        (false, _) if !weighed.reasons.is_empty() => {
+            put(seen, "decision", json!("hold"));
+            put(seen, "queue", json!(weighed.queue));
+        }
+        (true | false, _) => put(seen, "decision", json!("allow")),
+    }
 }
 
 fn put_resolved(seen: &mut Value, resolved: &Resolved) {

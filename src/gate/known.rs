@@ -217,6 +217,9 @@ impl Gate {
         evidence.withheld = released.withheld;
         let mut answer = released.answer;
         disclosure::mark(&mut answer, Some((record.op, ran)), None);
+        if let Some(shadow) = &record.shadow {
+            disclosure::mark_shadow(&mut answer, shadow);
+        }
         if !record.collected {
             // Not knowing that it was collected only means that it is joined for longer.
             if let Err(fault) = self.store.collected(record.op).await {

@@ -326,6 +326,9 @@ impl Gate {
             "version": env!("CARGO_PKG_VERSION"),
             "issuers_failing": issuers.map(|(name, why)| json!({ "issuer": &*name, "why": why })).collect::<Vec<_>>(),
             "policy_digest": &*self.policy_digest,
+            "mode": self.rollout.usual().name(),
+            "shadow": self.rollout.shadows(),
+            "rollout": self.rollout.described(),
             "upstreams": roads.collect::<Vec<_>>(),
             "credentials": secrets.collect::<Vec<_>>(),
         })

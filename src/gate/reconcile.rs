@@ -30,7 +30,7 @@ use crate::operation;
 use crate::operation::search::{self, Absence, Shown, Wanted};
 use crate::outbound::Connection;
 use crate::refusal::Refusal;
-use crate::store::{Claim, Claimed, Record, State, Token, Try, Witness};
+use crate::store::{Against, Claim, Claimed, Record, State, Token, Try, Witness};
 use crate::value::Value;
 use crate::wire;
 
@@ -250,8 +250,13 @@ impl Gate {
     fn permit_again(&self, asked: &Asked) -> Result<Permit, Refusal> {
         let road = self.open_road_to_resend(asked)?;
         let (facts, resolved) = (Facts::default(), Resolved::default());
-        let judged =
-            Judged { facts, resolved: Arc::new(resolved), reasons: Vec::new(), queue: "".into() };
+        let judged = Judged {
+            facts,
+            resolved: Arc::new(resolved),
+            reasons: Vec::new(),
+            queue: "".into(),
+            against: Against::Stands,
+        };
         match self.permit(asked.clone(), judged, None, road)? {
             Admission::Forward(permit) => Ok(*permit),
             Admission::Replay(_) => Err(Refusal::undecidable("a permit that is none")),

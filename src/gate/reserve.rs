@@ -11,10 +11,11 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 use crate::call::{Class, Consent, Digest, Facts, OperationId, Request, Resolved};
 use crate::clock::Timestamp;
 use crate::contract::{BudgetScope, Contract};
-use crate::decision::{Decision, Reason};
-use crate::gate::known::{Recall, why};
+use crate::decision::Reason;
+use crate::gate::known::Recall;
 use crate::gate::parcel::Parcel;
 use crate::gate::road::{self, Road};
+use crate::gate::shadow::Weighed;
 use crate::gate::{Admission, Asked, Evidence, Gate, Permit, Ticket};
 use crate::limits;
 use crate::operation;
@@ -22,7 +23,9 @@ use crate::outbound::Reply;
 use crate::policy;
 use crate::refusal::Refusal;
 use crate::resolve;
-use crate::store::{About, Blocked, Entry, Likeness, Reserve, Reserved, Said, Token, Whose};
+use crate::store::{
+    About, Against, Blocked, Entry, Likeness, Reserve, Reserved, Said, Token, Whose,
+};
 
 /// What is known of a call once its facts are read.
 #[derive(Debug)]
@@ -31,10 +34,12 @@ pub(super) struct Judged {
     pub facts: Facts,
     /// What the action's sources came to.
     pub resolved: Arc<Resolved>,
-    /// The rules that hold it; none when it may run.
+    /// The rules that hold it, or in shadow would have; none when it may run.
     pub reasons: Vec<Reason>,
     /// Who is asked, if anybody.
     pub queue: Arc<str>,
+    /// What becomes of what speaks against it.
+    pub against: Against,
 }
 
 /// How an effect enters the store.
@@ -80,22 +85,9 @@ impl Gate {
             Some(facts) => self.resolved(asked, facts?, evidence)?,
             None => self.known_facts(asked, road, evidence).await?,
         };
-        let decision = self.decide(asked, &facts, &resolved)?;
-        let queue = Arc::clone(&asked.contract.approval.queue);
-        match decision {
-            Decision::Run => Ok(Judged { facts, resolved, reasons: Vec::new(), queue }),
-            Decision::Hold { reasons, .. } if !asked.call.class.is_effect() => {
-                // A read cannot wait for a person: nothing of it is kept.
-                let tell = reasons.first().map_or("it needs a person", |r| &r.tell);
-                Err(Refusal::forbidden(tell).because(why(&reasons)))
-            }
-            Decision::Hold { reasons, queue } => Ok(Judged { facts, resolved, reasons, queue }),
-            Decision::Verify { reasons, max_age } => {
-                let mut refusal = Refusal::step_up_required(max_age).because(why(&reasons));
-                refusal.reasons = reasons;
-                Err(refusal)
-            }
-        }
+        let Weighed { reasons, queue, against } =
+            self.weigh(asked, (&facts, &resolved), evidence)?;
+        Ok(Judged { facts, resolved, reasons, queue, against })
     }
 
     /// The facts, and what the action's sources come to with them.
@@ -254,7 +246,7 @@ impl Gate {
     ) -> Result<Reserve, Refusal> {
         let (call, caller) = (&asked.call, &asked.caller);
         let site = self.site(call)?;
-        let mut reasons = judged.reasons.clone();
+        let (mut reasons, mut against) = (judged.reasons.clone(), judged.against);
         // What was done before is not known: only a vendor that knows our keys would not do it twice, and
         // whoever asks the same again under a key of its own has another one there.
         if call.class == Class::Financial
@@ -262,6 +254,8 @@ impl Gate {
             && (!self.is_keyed(asked)? || self.clock.now().since(lost) < SAME_WINDOW)
         {
             reasons.push(lost_reason());
+            // SECURITY: in shadow, too, nothing is done twice.
+            against = Against::Stands;
         }
         // What a person approved was counted when it was asked.
         let rates = match entrance {
@@ -305,6 +299,7 @@ impl Gate {
             kinds: call.effects.iter().filter_map(|effect| effect.kind).collect(),
             about,
             request,
+            against,
         })
     }
 

@@ -15,7 +15,7 @@ use crate::gate::reserve::{Entrance, Room};
 use crate::gate::{Admission, Asked, Evidence, Gate};
 use crate::policy::Release;
 use crate::refusal::{Code, Refusal};
-use crate::store::{HoldAnswer, Record, Say};
+use crate::store::{Against, HoldAnswer, Record, Say};
 
 /// BOUND: how soon what is over is seen to be over.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
@@ -227,7 +227,9 @@ impl Gate {
             };
             // Its facts may have shown that the upstream is not well: an effect does not try the road.
             road.still_open()?;
-            let judged = crate::gate::reserve::Judged { facts, resolved, reasons, queue };
+            // What was held is judged as it was held, whatever runs in shadow since.
+            let against = Against::Stands;
+            let judged = crate::gate::reserve::Judged { facts, resolved, reasons, queue, against };
             let entrance = Entrance::Approved { operation: record.op, seen, parcel: &parcel };
             match self.reserve(&asked, &judged, entrance, evidence).await {
                 Ok(Room::Granted(ticket)) => {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::audit::Event;
 use crate::call::{Class, OperationId, Outcome};
 use crate::clock::Timestamp;
-use crate::decision::Verdict;
+use crate::decision::{Mode, Verdict};
 use crate::disclosure::Ran;
 use crate::gate::{Evidence, Gate};
 use crate::refusal::{Fault, Refusal};
@@ -192,6 +192,12 @@ impl Gate {
             case: case.as_deref(),
             trace_id: call.and_then(|call| call.context.trace_id.as_deref()),
             decision_id: Some(evidence.decision),
+            mode: match (call, caller) {
+                (Some(call), Some(caller)) => self.rollout.mode(call, caller),
+                // Nothing is noted of what is not understood.
+                (Some(_) | None, _) => Mode::Enforce,
+            },
+            shadow: evidence.shadow.as_deref(),
         });
     }
 }

@@ -18,6 +18,7 @@ use super::rules::{self, Lift, Rule, Rules};
 use super::schema;
 use super::wants::Wants;
 use crate::action::Action;
+use crate::refusal::InShadow;
 use crate::yaml::{ConfigError, ConfigErrors};
 
 /// The compiled set.
@@ -41,6 +42,8 @@ pub(super) struct Slice {
 #[derive(Debug)]
 struct Shared {
     set: PolicySet,
+    /// Those of them that stand in shadow.
+    kept: PolicySet,
     wants: Wants,
 }
 
@@ -125,13 +128,28 @@ impl Engine {
 
     /// Evaluates once.
     pub fn judge(&self, slice: &Slice, view: &View<'_>, what_if: WhatIf<'_>) -> Judged {
+        self.judge_by(&slice.policies.set, (slice, view), what_if)
+    }
+
+    /// Whether the rules that stand in shadow let it pass.
+    pub fn passes_in_shadow(&self, slice: &Slice, view: &View<'_>, what_if: WhatIf<'_>) -> bool {
+        let judged = self.judge_by(&slice.policies.kept, (slice, view), what_if);
+        matches!(judged, Judged::Allowed)
+    }
+
+    fn judge_by(
+        &self,
+        set: &PolicySet,
+        (slice, view): (&Slice, &View<'_>),
+        what_if: WhatIf<'_>,
+    ) -> Judged {
         let ready = view.entities(&slice.action).and_then(|entities| {
             let context = view.context(what_if)?;
             let uids = (view.principal(), view.resource());
             Ok((request(uids, slice.action.uid(), context)?, entities))
         });
         match ready {
-            Ok((request, entities)) => self.answer(&request, &slice.policies.set, &entities),
+            Ok((request, entities)) => self.answer(&request, set, &entities),
             Err(why) => Judged::Broken { why, matched: Vec::new() },
         }
     }
@@ -249,10 +267,14 @@ impl<'c> Compiler<'c> {
             return Ok(Slice { policies: Arc::clone(known), action });
         }
         let rules = || ids.iter().filter_map(|id| self.rules.get(id));
-        let set = PolicySet::from_policies(rules().map(|rule| rule.policy.clone()))
-            .map_err(|e| internal(&e.to_string()))?;
+        let set_of = |rules: &mut dyn Iterator<Item = &Arc<Rule>>| {
+            PolicySet::from_policies(rules.map(|rule| rule.policy.clone()))
+                .map_err(|e| internal(&e.to_string()))
+        };
+        let set = set_of(&mut rules())?;
+        let kept = set_of(&mut rules().filter(|rule| rule.in_shadow == InShadow::Stands))?;
         let wants = rules().map(|rule| rule.wants).fold(Wants::NOTHING, Wants::and);
-        let shared = Arc::new(Shared { set, wants });
+        let shared = Arc::new(Shared { set, kept, wants });
         self.shared.insert(ids, Arc::clone(&shared));
         Ok(Slice { policies: shared, action })
     }

@@ -12,6 +12,7 @@ use serde_json::Value as Json;
 
 use super::wants::Wants;
 use crate::decision::Reason;
+use crate::refusal::InShadow;
 use crate::yaml::{ConfigError, ConfigErrors};
 
 /// A file of policies.
@@ -28,6 +29,8 @@ pub(super) struct Rule {
     pub effect: Effect,
     pub lift: Lift,
     pub answer: Answer,
+    /// Whether it stands in shadow.
+    pub in_shadow: InShadow,
     /// What the agent may do instead; empty for nothing.
     pub remedy: Box<str>,
     pub wants: Wants,
@@ -69,10 +72,11 @@ pub(super) enum Answer {
 /// Every policy, by id.
 pub(super) type Rules = BTreeMap<PolicyId, Arc<Rule>>;
 
-const ANNOTATIONS: [&str; 7] = ["id", "reason", "tell", "hold", "step_up", "code", "remedy"];
+const ANNOTATIONS: [&str; 8] =
+    ["id", "reason", "tell", "hold", "step_up", "code", "remedy", "shadow"];
 
-/// What the store itself holds for: an approval of one of these must not lift a policy.
-const RESERVED: [&str; 4] = ["budget.", "duplicates.", "approval.", "brake."];
+/// What the store and the gate themselves hold for: an approval of one of these must not lift a policy.
+const RESERVED: [&str; 6] = ["budget.", "duplicates.", "approval.", "brake.", "rollout.", "store."];
 
 /// Reads every file; collects every fault that does not hide another.
 ///
@@ -142,6 +146,9 @@ impl Reader<'_> {
             self.note(source, &written, "@remedy is one sentence of 100 characters at most");
         }
         let forbids = policy.effect() == Effect::Forbid;
+        if said("shadow").is_some_and(|word| word != "enforced") {
+            self.note(source, &written, "expected @shadow(\"enforced\")");
+        }
         if forbids && said("reason").is_none() {
             let message = format!("`{id}` forbids; it needs a @reason(\"..\") for operators");
             self.note(source, &written, message);
@@ -161,8 +168,9 @@ impl Reader<'_> {
                 Answer::Forbidden
             }
         };
-        if !forbids && ["hold", "step_up", "code"].iter().any(|key| said(key).is_some()) {
-            let message = format!("`{id}` permits; @hold, @step_up and @code are for `forbid`");
+        if !forbids && ["hold", "step_up", "code", "shadow"].iter().any(|key| said(key).is_some()) {
+            let message =
+                format!("`{id}` permits; @hold, @step_up, @code and @shadow are for `forbid`");
             self.note(source, &written, message);
         }
         let reason = Reason {
@@ -171,11 +179,18 @@ impl Reader<'_> {
             // An operator's words are not for the agent.
             tell: said("tell").unwrap_or("a policy of this service does not allow it").into(),
         };
+        // SECURITY: what permits is a rule about whose it is; what is not theirs is not there; a sign-in is
+        // authentication. None of these is a matter of how far a rollout is.
+        let stands = !forbids
+            || answer == Answer::NotFound
+            || lift == Lift::SignIn
+            || said("shadow").is_some();
         let rule = Rule {
             reason,
             effect: policy.effect(),
             lift,
             answer,
+            in_shadow: if stands { InShadow::Stands } else { InShadow::Noted },
             remedy: said("remedy").unwrap_or_default().into(),
             wants: wants(policy),
             names: names(policy),

@@ -11,6 +11,7 @@ use crate::clock::Timestamp;
 use crate::contract::Over;
 use crate::decision::Reason;
 use crate::money::{Currency, Money};
+use crate::refusal::Code;
 use crate::store::hold::{News, Quorum, Risk};
 use crate::store::record::{About, Name, Token};
 
@@ -164,4 +165,20 @@ pub struct Reserve {
     pub brakes: Vec<BrakeUse>,
     /// What the sweep needs to send it after an approval; sealed by the store.
     pub request: Bytes,
+    /// What becomes of what speaks against it.
+    pub against: Against,
+}
+
+/// What becomes of what speaks against a call: policies, likeness, budgets, brakes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Against {
+    /// It holds the call, or refuses it.
+    #[default]
+    Stands,
+    /// It is written down, and the call goes on: it runs in shadow. Freezes, other calls on the same resource
+    /// and rates stand all the same.
+    Noted {
+        /// How policy would have refused it.
+        refused: Option<Code>,
+    },
 }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use crate::call::{CallerKey, Class, Digest, Fingerprint, Kind, OperationId, Outcome, Resource};
 use crate::clock::Timestamp;
-use crate::decision::Reason;
+use crate::decision::{Reason, Shadow};
 use crate::money::{Currency, Money};
 use crate::refusal::Code;
 
@@ -54,6 +54,27 @@ const VERSION: u8 = 5;
 
 /// Writes [`Packed`] for a struct or an enum from one list of its fields.
 macro_rules! packed {
+    // `late` came when rows were written already: a row that ends before it has none.
+    (struct $name:ident { $($field:ident),* $(,)? } late $late:ident) => {
+        impl $crate::store::codec::Packed for $name {
+            fn pack(&self, out: &mut Vec<u8>) {
+                let Self { $($field),*, $late } = self;
+                $($crate::store::codec::Packed::pack($field, out);)*
+                if let Some(late) = $late {
+                    $crate::store::codec::Packed::pack(late, out);
+                }
+            }
+            fn unpack(from: &mut $crate::store::codec::Unread<'_>) -> Option<Self> {
+                Some(Self {
+                    $($field: $crate::store::codec::Packed::unpack(from)?),*,
+                    $late: match from.0.is_empty() {
+                        true => None,
+                        false => Some($crate::store::codec::Packed::unpack(from)?),
+                    },
+                })
+            }
+        }
+    };
     (struct $name:ident { $($field:ident),* $(,)? }) => {
         impl $crate::store::codec::Packed for $name {
             fn pack(&self, out: &mut Vec<u8>) {
@@ -316,6 +337,7 @@ packed!(struct Money { minor, currency });
 packed!(struct Resource { kind, id });
 packed!(struct CallerKey { tenant, agent, customer });
 packed!(struct Reason { policy, why, tell });
+packed!(struct Shadow { code, reasons });
 
 #[cfg(test)]
 mod tests {

@@ -10,6 +10,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 
 use crate::call::{CallerKey, Class, Digest, Fingerprint, Kind, OperationId, Outcome, Resource};
 use crate::clock::Timestamp;
+use crate::decision::Shadow;
 use crate::money::{Currency, Money};
 use crate::refusal::{Code, Fault};
 use crate::store::budget::Stood;
@@ -359,6 +360,8 @@ pub struct Record {
     pub letters: Vec<Letter>,
     /// How many letters there ever were.
     pub lettered: u32,
+    /// What would have become of it, had it not run in shadow.
+    pub shadow: Option<Shadow>,
 }
 
 impl Record {
@@ -460,5 +463,5 @@ packed!(struct Record {
     op, same, about, state, hold, approval, owner, attempts, charges, charged, stood, alike, on,
     status, request_id, reason, answer, collected, contradiction, aliases, made, look, created, updated,
     settled, timeline, wants, letters, lettered,
-});
+} late shadow);
 packed!(struct StoredAnswer { status, headers, body });

@@ -50,7 +50,7 @@ use crate::store::record::{AnswerKept, Record, Slot, State, StoredAnswer};
 use crate::store::seal::{Purpose, SealingKey};
 use crate::store::shared::Shared;
 use crate::store::step::{
-    Answered, Event, HoldAnswer, How, Jump, Known, Reply, Settle, Settled, Swept,
+    Answered, Event, HoldAnswer, How, Jump, Known, Note, Reply, Settle, Settled, Swept,
 };
 use crate::store::{codec, damaged};
 
@@ -239,6 +239,10 @@ impl Redis {
             Event::Claim(claim) => Reply::Claimed(inside.claim(&claim).await?),
             Event::Collected(op) => {
                 inside.collected(op).await?;
+                Reply::Noted
+            }
+            Event::Note(note) => {
+                inside.note(&note).await?;
                 Reply::Noted
             }
             Event::Freeze(freeze) => {
@@ -439,6 +443,15 @@ impl Inside {
     async fn collected(&self, op: OperationId) -> Result<(), Fault> {
         if let Some(prefix) = self.prefix_of(op).await? {
             self.call(&script::COLLECTED, &prefix, vec![("op", asked::operation(op))]).await?;
+        }
+        Ok(())
+    }
+
+    async fn note(&self, note: &Note) -> Result<(), Fault> {
+        if let Some(prefix) = self.prefix_of(note.op).await? {
+            let (what, by) = (Item::from(&*note.what), Item::from(&*note.by));
+            let args = vec![("op", asked::operation(note.op)), ("what", what), ("by", by)];
+            self.call(&script::NOTE, &prefix, args).await?;
         }
         Ok(())
     }

@@ -19,6 +19,7 @@ pub(in crate::store) mod room;
 mod settle;
 mod sweep;
 mod tally;
+mod voices;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -99,6 +100,8 @@ pub enum Event {
     Answer(Box<HoldAnswer>),
     /// The agent has its answer.
     Collected(OperationId),
+    /// A person said something of it that changes nothing.
+    Note(Box<Note>),
     /// Somebody outside is told of it.
     Post(Box<Post>),
     /// Stop this.
@@ -172,6 +175,7 @@ pub fn step<R: Rows + ?Sized>(
         Event::Restore(record) => Reply::Restored(restore::restore(&mut draft, record, now)?),
         Event::Post(post) => Reply::Posted(post::post(&mut draft, post, now)?),
         Event::Collected(op) => collected(&mut draft, *op, now)?,
+        Event::Note(note) => noted(&mut draft, note, now)?,
         Event::Freeze(freeze) => Reply::Lifted(freezing::freeze(&mut draft, freeze, now)?),
         Event::Unfreeze(id, keep, lift) => {
             Reply::Lifted(freezing::lift(&mut draft, (id, *keep, *lift), now)?)
@@ -181,6 +185,30 @@ pub fn step<R: Rows + ?Sized>(
         Event::Restarted => Reply::Swept(sweep::restarted(&mut draft, now)?),
     };
     Ok((reply, draft.changes()))
+}
+
+/// What a person says of an operation, whatever its state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// Which.
+    pub op: OperationId,
+    /// What, for its timeline.
+    pub what: Box<str>,
+    /// Who.
+    pub by: Box<str>,
+}
+
+fn noted<R: Rows + ?Sized>(
+    draft: &mut Draft<'_, R>,
+    note: &Note,
+    now: Now,
+) -> Result<Reply, Fault> {
+    if let Some(old) = draft.record(note.op)? {
+        let mut new = (*old).clone();
+        new.note(now.at, note.what.clone(), &note.by);
+        draft.put_record(Some(&old), new)?;
+    }
+    Ok(Reply::Noted)
 }
 
 fn collected<R: Rows + ?Sized>(

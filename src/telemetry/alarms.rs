@@ -1,7 +1,11 @@
 //! How is it going with brakes and counts?
 
+use std::collections::BTreeMap;
+use std::fmt::Display;
+
 use prometheus::Registry;
 
+use super::Telemetry;
 use super::metrics::{Counters, Gauges, add, counters, gauges, set};
 
 /// What is counted of brakes.
@@ -37,5 +41,22 @@ impl Alarms {
     /// What happened that brakes and signals do not know of.
     pub(super) fn counts_left_out(&self, count: u64) {
         add(&self.left_out, &[], count);
+    }
+}
+
+impl Telemetry {
+    /// Freezes in force, by their scopes as text: `all`, `class/financial agent/bot`.
+    pub fn freezes(&self, scopes: impl IntoIterator<Item = impl Display>) {
+        let kinds = ["all", "class", "kind", "agent", "tenant", "customer", "action", "upstream"];
+        let mut counts: BTreeMap<&str, u64> = kinds.iter().map(|kind| (*kind, 0)).collect();
+        for scope in scopes {
+            for part in scope.to_string().split_whitespace() {
+                let kind = part.split('/').next().unwrap_or_default();
+                if let Some(count) = counts.get_mut(kind) {
+                    *count = count.saturating_add(1);
+                }
+            }
+        }
+        counts.iter().for_each(|(kind, count)| self.metrics.frozen(kind, *count));
     }
 }

@@ -8,7 +8,7 @@ use super::alarms::Alarms;
 use super::roads::Roads;
 use super::room::Room;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -20,7 +20,7 @@ use prometheus::{
 };
 
 use crate::call::Class;
-use crate::decision::Verdict;
+use crate::decision::{Mode, Verdict};
 
 /// Seconds: a call with a person's answer may take a minute.
 const WHOLE: &[f64] =
@@ -36,8 +36,6 @@ const PEOPLE: &[f64] =
     &[10.0, 30.0, 60.0, 300.0, 900.0, 3_600.0, 14_400.0, 43_200.0, 86_400.0, 259_200.0];
 /// BOUND: upstreams that are counted apart; a configuration has fewer.
 const UPSTREAMS_MAX: usize = 64;
-/// What shadow mode will say otherwise.
-const MODE: &str = "enforce";
 /// The label of a call that was not understood.
 pub(super) const NONE: &str = "none";
 
@@ -85,6 +83,7 @@ pub(super) struct Metrics {
     pub(super) room: Room,
     frozen: Gauges,
     pub(super) alarms: Alarms,
+    pub(super) shadow: super::shadow::Counts,
     store_duration: Histograms,
     store_unsafe: Gauges,
     contradictions: Counters,
@@ -96,11 +95,18 @@ pub(super) struct Metrics {
     queues: Mutex<BTreeSet<Box<str>>>,
 }
 
+/// By class, what was not understood last, and by verdict.
+type Requests = [[Option<IntCounter>; 4]; 5];
+
 /// The children of one upstream, resolved beforehand: a read takes no lock and hashes no label.
 #[derive(Debug)]
 pub(super) struct PerUpstream {
     name: Box<str>,
-    requests: [[Option<IntCounter>; 4]; 5],
+    requests: Requests,
+    /// Of calls that ran in shadow; most processes have none.
+    in_shadow: OnceLock<Requests>,
+    /// Where those are made.
+    family: Counters,
     whole: [Option<Histogram>; 5],
     away: Option<Histogram>,
 }
@@ -158,6 +164,7 @@ impl Metrics {
             room: Room::new(r),
             frozen: gauges(r, "tollhouse_frozen", &["scope_kind"]),
             alarms: Alarms::new(r),
+            shadow: super::shadow::Counts::new(r),
             store_duration: histograms(r, "tollhouse_store_duration_seconds", &["op"], STORE),
             store_unsafe: gauges(r, "tollhouse_store_unsafe", &[]),
             contradictions: counters(r, "tollhouse_contradictions_total", &[]),
@@ -200,12 +207,9 @@ impl Metrics {
     fn resolve(&self, name: &str) -> PerUpstream {
         PerUpstream {
             name: name.into(),
-            requests: std::array::from_fn(|class| {
-                VERDICTS.map(|verdict| {
-                    let labels = [name, class_name(class), verdict.name(), MODE];
-                    self.requests.as_ref()?.get_metric_with_label_values(&labels).ok()
-                })
-            }),
+            requests: requests(&self.requests, name, Mode::Enforce),
+            in_shadow: OnceLock::new(),
+            family: self.requests.clone(),
             whole: std::array::from_fn(|class| {
                 child(&self.request_duration, &[name, class_name(class)])
             }),
@@ -243,8 +247,8 @@ impl Metrics {
         add(&self.unauthorized, &[kind], 1);
     }
 
-    pub(super) fn money(&self, class: Class, currency: &str, verdict: Verdict, minor: u64) {
-        add(&self.money, &[class.name(), currency, verdict.name()], minor);
+    pub(super) fn money(&self, class: Class, currency: &str, decision: &str, minor: u64) {
+        add(&self.money, &[class.name(), currency, decision], minor);
     }
 
     pub(super) fn duplicate(&self, kind: &str) {
@@ -314,9 +318,11 @@ impl Metrics {
     pub(super) fn totals(&self) -> Totals {
         let mut totals = Totals::default();
         for upstream in self.upstreams.load().iter() {
-            for (own, counters) in totals.calls.iter_mut().zip(&upstream.requests) {
-                for (sum, counter) in own.iter_mut().zip(counters) {
-                    *sum = sum.saturating_add(counter.as_ref().map_or(0, IntCounter::get));
+            for requests in upstream.in_shadow.get().into_iter().chain([&upstream.requests]) {
+                for (own, counters) in totals.calls.iter_mut().zip(requests) {
+                    for (sum, counter) in own.iter_mut().zip(counters) {
+                        *sum = sum.saturating_add(counter.as_ref().map_or(0, IntCounter::get));
+                    }
                 }
             }
         }
@@ -338,9 +344,20 @@ impl Metrics {
 }
 
 impl PerUpstream {
-    pub(super) fn answered(&self, class: Option<Class>, verdict: Verdict, whole: Duration) {
+    pub(super) fn answered(
+        &self,
+        (class, verdict): (Option<Class>, Verdict),
+        mode: Mode,
+        whole: Duration,
+    ) {
         let class = class_index(class);
-        let by_verdict = self.requests.get(class);
+        let requests = match mode {
+            Mode::Enforce => &self.requests,
+            Mode::Shadow => {
+                self.in_shadow.get_or_init(|| requests(&self.family, &self.name, Mode::Shadow))
+            }
+        };
+        let by_verdict = requests.get(class);
         let place = VERDICTS.iter().position(|one| *one == verdict);
         if let Some(Some(count)) = place.and_then(|place| by_verdict?.get(place)) {
             count.inc();
@@ -351,6 +368,15 @@ impl PerUpstream {
     pub(super) fn away(&self, span: Duration) {
         observe(self.away.as_ref(), span);
     }
+}
+
+fn requests(family: &Counters, upstream: &str, mode: Mode) -> Requests {
+    std::array::from_fn(|class| {
+        VERDICTS.map(|verdict| {
+            let labels = [upstream, class_name(class), verdict.name(), mode.name()];
+            family.as_ref()?.get_metric_with_label_values(&labels).ok()
+        })
+    })
 }
 
 const VERDICTS: [Verdict; 4] = [Verdict::Allow, Verdict::Hold, Verdict::Verify, Verdict::Refuse];

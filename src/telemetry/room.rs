@@ -142,7 +142,7 @@ pub(super) fn help(name: &str) -> &'static str {
         "budget_alerts_total" => "Budgets that came to where operators are told",
         "loop_alerts_total" => "Cases or conversations that came to where operators are told",
         "loop_refusals_total" => "Calls refused because their case or conversation was too long",
-        _ => "Not described",
+        other => super::shadow::help(other),
     }
 }
 

@@ -283,6 +283,7 @@ pub async fn totals(world: &World, then: &Node, place: &str) -> Vec<String> {
     }
     faults.extend(kept(world, then).await);
     faults.extend(recorded(world, then));
+    faults.extend(noted(world, then));
     faults.into_iter().map(|fault| format!("{place}: {fault}")).collect()
 }
 
@@ -395,6 +396,24 @@ fn recorded(world: &World, then: &Node) -> Vec<String> {
     } else {
         vec![format!("record {found:?}, expected {:?}", tree::texts(wanted))]
     }
+}
+
+/// What every call that was let through would have got, had it not run in shadow.
+fn noted(world: &World, then: &Node) -> Option<String> {
+    let wanted = tree::texts(get(then, "noted")?);
+    let word = |line: &String| {
+        let record: serde_json::Value = serde_json::from_str(line).unwrap();
+        let shadow = record.get("shadow");
+        let text = |name: &str| shadow.and_then(|s| s[name].as_str()).map(str::to_owned);
+        let policies = shadow.and_then(|s| s["policies"].as_array().cloned()).unwrap_or_default();
+        let policies = policies.iter().filter_map(|id| id.as_str().map(str::to_owned));
+        let said: Vec<_> =
+            text("decision").into_iter().chain(text("code")).chain(policies).collect();
+        let said = if said.is_empty() { "none".to_owned() } else { said.join(" ") };
+        (record["kind"] == "allowed").then_some(said)
+    };
+    let found: Vec<String> = world.gate().audit.lines().iter().filter_map(word).collect();
+    (found != wanted).then(|| format!("noted {found:?}, expected {wanted:?}"))
 }
 
 /// What holds in every case, whatever it is about.

@@ -33,6 +33,8 @@ const GIVEN: &[&str] = &[
     "queues",
     "holds",
     "role_limits",
+    "mode",
+    "rollout",
 ];
 const GIVEN_DEEP: &[&str] = &["upstream", "contracts", "call"];
 const CALL: &[&str] = &[
@@ -72,6 +74,7 @@ const EVENTS: &[(&str, &[&str])] = &[
     ("upstream", &[]),
     ("issuer", &[]),
     ("contracts", &[]),
+    ("roll_out", &[]),
     ("log", &[]),
     ("at_once", &[]),
 ];
@@ -102,6 +105,7 @@ const THEN: &[&str] = &[
     "metrics",
     "reserved",
     "record",
+    "noted",
     "brakes",
     "reason",
     "states",

@@ -148,6 +148,10 @@ async fn single(world: Arc<World>, step: Node) -> Seen {
             world.script.change(get(&step, "upstream").unwrap());
             Seen::nothing()
         }
+        Some("roll_out") => {
+            world.roll_out(get(&step, "roll_out").unwrap());
+            Seen::nothing()
+        }
         Some("contracts") => {
             world.reload(get(&step, "contracts").unwrap());
             Seen::nothing()

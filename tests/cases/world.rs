@@ -1,6 +1,6 @@
 //! A whole gate for one case: a store in memory, a clock turned by hand, a script for the upstream.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
 
@@ -138,6 +138,13 @@ impl World {
         self.gate.store(Arc::new(self.keeps.gate(&given)));
     }
 
+    /// Another mode or rollout from now on: a reload.
+    pub fn roll_out(&self, changes: &Node) {
+        let mut given = self.given.lock();
+        *given = tree::over(&given, changes, &[]);
+        self.gate.store(Arc::new(self.keeps.gate(&given)));
+    }
+
     pub fn now(&self) -> i64 {
         self.clock.now().0.div_euclid(1000)
     }
@@ -229,6 +236,7 @@ impl Keeps {
             policy_digest: Arc::clone(policy.digest()),
             policy,
             lasting: tollhouse::gate::Lasting::default(),
+            rollout: rollout(given),
             approvals: Approvals::new(Arc::clone(&store), self.rules(given)),
             notify: tollhouse::notify::Notify::default(),
             vault: Arc::clone(&self.vault),
@@ -332,6 +340,14 @@ impl Compiled {
                 .or_insert_with(load),
         )
     }
+}
+
+/// What runs in shadow, and how much by itself.
+fn rollout(given: &Node) -> tollhouse::rollout::Rollout {
+    let faults = Faults::of("rollout");
+    let rollout = tollhouse::rollout::read(&faults.section(given, ""), BTreeMap::new());
+    assert!(faults.is_empty(), "{}", faults.into_errors());
+    rollout
 }
 
 /// The queues that exist.

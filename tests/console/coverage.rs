@@ -57,7 +57,7 @@ fn row(route: &Route) -> Option<Row> {
         (
             "GET",
             "/v1/holds" | "/v1/operations" | "/v1/freezes" | "/v1/records" | "/v1/queues"
-            | "/v1/revocations" | "/v1/budgets",
+            | "/v1/revocations" | "/v1/budgets" | "/v1/report",
         ) => Row { lists: true, ..PLAIN },
         ("POST", "/v1/holds/deny") => Row {
             body: |_| json!({ "ids": [format!("op_{}", "a".repeat(52))], "reason": "none of these" }),
@@ -85,6 +85,11 @@ fn row(route: &Route) -> Option<Row> {
         ("POST", "/v1/operations/{op}/resolve") => Row {
             thing: Thing::Unknown,
             body: |_| json!({ "outcome": "done", "reason": "looked at the shop" }),
+            ..PLAIN
+        },
+        ("POST", "/v1/operations/{op}/mark") => Row {
+            thing: Thing::Held,
+            body: |_| json!({ "verdict": "needless", "reason": "usual" }),
             ..PLAIN
         },
         ("POST", "/v1/reload") => PLAIN,
@@ -118,6 +123,11 @@ fn page(route: &Route) -> Option<Row> {
         ("POST", "/operations/{op}/resolve") => Row {
             thing: Thing::Unknown,
             body: |_| json!({ "outcome": "done", "reason": "looked at the shop" }),
+            ..GONE
+        },
+        ("POST", "/operations/{op}/mark") => Row {
+            thing: Thing::Held,
+            body: |_| json!({ "verdict": "right", "reason": "unusual" }),
             ..GONE
         },
         ("POST", "/freezes") => Row {

@@ -19,10 +19,10 @@ use tollhouse::clock::Clock;
 use tollhouse::contract::Over;
 use tollhouse::refusal::{Code, Fault};
 use tollhouse::store::{
-    Answered, Blocked, BrakeUse, BudgetUse, Claim, Claimed, Crowd, Entry, Freeze, FreezeScope,
-    HoldAnswer, HoldTerms, Letter, Lift, Likeness, Listed, Name, News, Place, Post, Posted, Quorum,
-    RateUse, Recalled, Reserve, Reserved, Risk, Say, Settle, Settled, Stops, Store, StoredAnswer,
-    Take, Tally, Token, Try, Witness, Word,
+    Against, Answered, Blocked, BrakeUse, BudgetUse, Claim, Claimed, Crowd, Entry, Freeze,
+    FreezeScope, HoldAnswer, HoldTerms, Letter, Lift, Likeness, Listed, Name, News, Note, Place,
+    Post, Posted, Quorum, RateUse, Recalled, Reserve, Reserved, Risk, Say, Settle, Settled, Stops,
+    Store, StoredAnswer, Take, Tally, Token, Try, Witness, Word,
 };
 
 use super::key;
@@ -64,6 +64,12 @@ const QUORUMS: [(u8, &[&str]); 6] =
 const PEOPLE: [(&str, &[&str]); 4] =
     [("ana", &["finance"]), ("ben", &["lead"]), ("eva", &["finance", "lead"]), ("Ana", &[])];
 const OVERS: [Over; 3] = [Over::Hold, Over::Refuse, Over::Allow];
+/// Whether what speaks against a call holds it, or it runs in shadow.
+const AGAINST: [Against; 3] = [
+    Against::Stands,
+    Against::Noted { refused: None },
+    Against::Noted { refused: Some(Code::OverLimit) },
+];
 const OUTCOMES: [Outcome; 5] =
     [Outcome::Succeeded, Outcome::Accepted, Outcome::Rejected, Outcome::NotSent, Outcome::Unknown];
 
@@ -97,6 +103,7 @@ struct What {
     crowd: bool,
     rates: Vec<usize>,
     brakes: Vec<usize>,
+    against: usize,
 }
 
 #[derive(Debug, Clone)]
@@ -114,6 +121,7 @@ enum Step {
     Withdraw(usize),
     Refuse(usize),
     Collected(usize),
+    Note(usize, usize),
     Claim { nth: usize, token: u64, send: bool },
     Freeze(usize, Option<usize>),
     Unfreeze(usize),
@@ -169,8 +177,10 @@ fn what() -> impl Strategy<Value = What> {
         (0..QUORUMS.len(), proptest::option::weighted(0.5, 0..6_usize), prop::bool::weighted(0.2)),
         proptest::sample::subsequence(vec![0_usize, 1, 2], 0..3),
         proptest::sample::subsequence(vec![0_usize, 1, 2, 3], 0..3),
+        prop_oneof![9 => Just(0_usize), 2 => Just(1), 1 => Just(2)],
     )
-        .prop_map(|(a, b, c, d, rates, brakes)| What {
+        .prop_map(|(a, b, c, d, rates, brakes, against)| What {
+            against,
             brakes,
             amount: a.0,
             resource: a.1,
@@ -215,6 +225,7 @@ fn steps() -> impl Strategy<Value = Step> {
         1 => nth().prop_map(Step::Withdraw),
         1 => nth().prop_map(Step::Refuse),
         1 => nth().prop_map(Step::Collected),
+        1 => (nth(), 0..2_usize).prop_map(|(nth, what)| Step::Note(nth, what)),
         5 => (nth(), 0..4_u64, any::<bool>())
             .prop_map(|(nth, token, send)| Step::Claim { nth, token, send }),
         1 => (0..SCOPES.len(), proptest::option::weighted(0.7, 0..14_usize))
@@ -402,6 +413,7 @@ impl Side {
             }),
             rates: what.rates.iter().map(|at| rate(*at)).collect(),
             brakes: what.brakes.iter().map(|at| brake(what, *at)).collect(),
+            against: AGAINST[what.against],
             kinds: if what.kind { vec![Kind::Refund, Kind::Message] } else { Vec::new() },
             budgets: what.budgets.iter().map(|(at, over)| budget(what, *at, *over)).collect(),
             request: if what.request { Bytes::from_static(b"POST /refunds") } else { Bytes::new() },
@@ -511,6 +523,12 @@ impl Side {
             }
             Step::Collected(nth) => {
                 self.store.collected(at(*nth).unwrap_or(none).0).await?;
+                Told::Noted
+            }
+            Step::Note(nth, what) => {
+                let (op, what) =
+                    (at(*nth).unwrap_or(none).0, ["marked needless", "marked right"][*what]);
+                self.store.note(Note { op, what: what.into(), by: "ana".into() }).await?;
                 Told::Noted
             }
             Step::Claim { nth, token, send } => {
@@ -688,6 +706,11 @@ fn met(told: &Told) -> Option<OperationId> {
 
 /// The word of a reply, and where it has sorts the sort.
 fn sort(told: &Told) -> String {
+    if let Told::Reserved(Reserved::Granted(grant)) = told
+        && let Some(shadow) = &grant.record.shadow
+    {
+        return format!("Noted{:?}", shadow.code);
+    }
     let words = match told {
         Told::Recalled(reply) => format!("{reply:?}"),
         Told::Reserved(Reserved::Known(known)) => {
@@ -786,7 +809,7 @@ fn on_redis(server: &Server, clock: &Clock) -> Side {
 #[test]
 fn redis_says_what_memory_says() {
     let server = Server::start();
-    differ(cases(1_000), 75, |clock, sides| sides.push(on_redis(&server, clock)));
+    differ(cases(1_200), 75, |clock, sides| sides.push(on_redis(&server, clock)));
     let seen = SEEN.lock().clone();
     println!("{seen:#?}");
     for sort in [
@@ -825,6 +848,9 @@ fn redis_says_what_memory_says() {
         "Talliedtrue",
         "Talliedfalse",
         "HeldByBrake",
+        "NotedApprovalRequired",
+        "NotedOverLimit",
+        "NotedBudgetExhausted",
     ] {
         assert!(seen.get(sort).is_some_and(|count| *count >= 10), "hardly any {sort}: {seen:#?}");
     }
@@ -918,6 +944,7 @@ fn what_differed_once_is_alike() {
         crowd: false,
         rates: Vec::new(),
         brakes: Vec::new(),
+        against: 0,
     };
     let settle = |by, outcome| Step::Settle {
         nth: 0,

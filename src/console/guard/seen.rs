@@ -73,7 +73,12 @@ impl Signed {
 
     /// Whether they may see a record of the log: one that names a tenant of theirs.
     pub fn sees_line(&self, line: &Value) -> bool {
-        match (&self.operator().tenants, line.get("tenant").and_then(Value::as_str)) {
+        self.sees_tenant_of_line(line.get("tenant").and_then(Value::as_str))
+    }
+
+    /// Whether they may see a record of the log that names that tenant, or none.
+    pub fn sees_tenant_of_line(&self, tenant: Option<&str>) -> bool {
+        match (&self.operator().tenants, tenant) {
             (Tenants::All, _) => true,
             (tenants @ Tenants::These(_), Some(tenant)) => tenants.hold(tenant),
             (Tenants::These(_), None) => false,

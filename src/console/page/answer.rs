@@ -20,7 +20,7 @@ use crate::console::Console;
 use crate::console::form::Form;
 use crate::console::guard::{Signed, Theirs, see_other};
 use crate::console::waiting::deny_one;
-use crate::gate::{Happened, Word};
+use crate::gate::{Happened, Mark, Word};
 use crate::store::{FreezeScope, Record};
 
 /// BOUND: a reason is a sentence or two; what is longer is not a reason.
@@ -111,9 +111,11 @@ async fn objected(
             return console.instead(signed, StatusCode::SERVICE_UNAVAILABLE).await;
         }
         Objection::BadFilter => StatusCode::BAD_REQUEST,
-        Objection::Changed | Objection::Twice | Objection::Answered(_) | Objection::TooEarly(_) => {
-            StatusCode::CONFLICT
-        }
+        Objection::Changed
+        | Objection::Twice
+        | Objection::Answered(_)
+        | Objection::TooEarly(_)
+        | Objection::NobodySpoke => StatusCode::CONFLICT,
     };
     // As it is now: it may have changed a moment ago.
     let id = record.op.to_string();
@@ -241,5 +243,27 @@ pub async fn resolve(
     match console.gate().resolve(record.op, signed.operator(), &word).await {
         Ok(record) => Ok(see_other(&format!("/operations/{}", record.op))),
         Err(why) => Err(objected(&console, &signed, &record, ("resolve", why, &form)).await),
+    }
+}
+
+/// Whether a rule was right about it.
+pub async fn mark(
+    State(console): Shared,
+    signed: Signed,
+    Path(op): Path<String>,
+    form: Form,
+) -> Said {
+    let record = console.theirs(&signed, &op).await?;
+    let mark = match form.one("verdict") {
+        Some("needless") => Mark::Needless,
+        Some("right") => Mark::Right,
+        Some(_) | None => {
+            return Err(console.instead(&signed, StatusCode::UNPROCESSABLE_ENTITY).await);
+        }
+    };
+    let reason = reason(&form).unwrap_or_default();
+    match console.gate().mark(record.op, signed.operator(), (mark, reason)).await {
+        Ok(record) => Ok(see_other(&format!("/operations/{}", record.op))),
+        Err(why) => Err(objected(&console, &signed, &record, ("mark", why, &form)).await),
     }
 }

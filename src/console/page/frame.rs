@@ -38,6 +38,8 @@ pub struct Frame {
     pub freezes: Vec<(Freeze, Seen)>,
     /// Over the policies in force.
     pub policy: String,
+    /// What runs in shadow, in the words of scopes.
+    pub shadow: Vec<String>,
 }
 
 /// One view, inside its frame.
@@ -67,7 +69,7 @@ pub fn page(frame: &Frame, view: &View) -> Html {
     let ends = frame.ends.map(|at| html!(" data-ends=\"" (at.to_string()) "\""));
     html!(
         (head(&view.title)) "<body" (ends) ">" (sprite()) r##"<a class="skip" href="#main">Skip to content</a>"##
-        (bar(frame, view.here)) (notice(frame))
+        (bar(frame, view.here)) (notice(frame)) (in_shadow(frame))
         r#"<main id="main" class="page" tabindex="-1">"# (view.main) "</main>" (foot(frame, view.keys))
         "<script src=\"/assets/" (script) "\" defer></script></body></html>"
     )
@@ -175,6 +177,18 @@ fn notice(frame: &Frame) -> Html {
         " <span>" (scope(latest)) " may not act since " (minute(latest.at, frame.now)) " UTC." (why) "</span>" (others)
         r#" <a href="/controls">Open controls</a></p></aside>"#
     )
+}
+
+/// What runs in shadow, on every view for as long as it does: nothing is held there.
+fn in_shadow(frame: &Frame) -> Option<Html> {
+    if frame.shadow.is_empty() {
+        return None;
+    }
+    let scopes = each(frame.shadow.iter(), |scope| html!((id(scope)) " "));
+    Some(html!(
+        r#"<aside class="notice" aria-label="In shadow"><p>"# (icon(Icon::Warn)) " <strong>In shadow</strong> "
+        (scopes) "<span>Rules are noted there, not applied: money moves without approval.</span></p></aside>"
+    ))
 }
 
 /// A scope as it is written.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::agent_text::AgentText;
 use crate::call::{Class, Digest, Kind, OperationId};
 use crate::clock::Timestamp;
+use crate::decision::Verdict;
 use crate::money::Money;
 use crate::store::{Risk, State};
 
@@ -263,6 +264,10 @@ pub struct OperationView {
     pub contradiction: bool,
     /// Whether the viewer may say what became of it.
     pub may_resolve: Result<(), String>,
+    /// What would have become of it, had it not run in shadow, and why.
+    pub shadow: Option<(Verdict, Vec<Why>)>,
+    /// Whether the viewer may say whether the rules were right about it; `None` where none spoke.
+    pub may_mark: Option<Result<(), String>>,
     /// Until when a plain no is too early.
     pub ripe: Option<Timestamp>,
     /// Who looks, to tell them what they just did.

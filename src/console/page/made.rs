@@ -13,6 +13,7 @@ use crate::breaker::Shown;
 use crate::call::{Caller, Consent, Outcome};
 use crate::clock::Timestamp;
 use crate::contract::{Contract, Over, Room};
+use crate::decision::Reason;
 use crate::gate::{Gate, Opened};
 use crate::money::Money;
 use crate::store::{Hold, Record, State};
@@ -348,6 +349,18 @@ pub async fn operation(gate: &Gate, record: &Record, operator: &Operator) -> Ope
         reason: record.reason.to_string(),
         contradiction: record.contradiction,
         may_resolve: gate.may_resolve(record, operator).map_err(|why| why.to_string()),
+        shadow: record.shadow.as_ref().map(|shadow| {
+            let why = |reason: &Reason| Why {
+                policy: reason.policy.to_string(),
+                words: reason.why.to_string(),
+                numbers: None,
+            };
+            (shadow.verdict(), shadow.reasons.iter().map(why).collect())
+        }),
+        may_mark: match gate.may_mark(record, operator) {
+            Err(Objection::NobodySpoke) => None,
+            may => Some(may.map_err(|why| why.to_string())),
+        },
         ripe: unknown.then(|| gate.ripe_at(record)),
         viewer: operator.name.to_string(),
     }

@@ -4,7 +4,7 @@
 use super::agent_text::{Asked as Wrote, quarantine};
 use super::frame::{Frame, Here, Keys, View, csrf, live};
 use super::hold::{amount_or_none, id_long, request, tags};
-use super::html::{Html, html};
+use super::html::{Html, each, html};
 use super::look::{Deed, OperationView};
 use super::parts::{
     Icon, Status, Way, icon, id, minute, money, name, sentence as said, span, ticking, when,
@@ -13,6 +13,7 @@ use super::sentence::{Length, sentence, title};
 use super::timeline::timeline;
 use crate::call::Outcome;
 use crate::clock::Timestamp;
+use crate::decision::Verdict;
 use crate::store::State;
 
 /// The view of an operation that waits for nobody.
@@ -28,7 +29,7 @@ pub fn operation(frame: &Frame, seen: &OperationView) -> View {
     let body = if resolves {
         html!(r#"<div class="hold"><div>"# (life) "</div>" (resolve(frame, seen)) "</div>")
     } else {
-        html!((result(seen))(life))
+        html!((result(seen))(in_shadow(seen))(life)(mark(frame, seen)))
     };
     View {
         here: if held { Here::Holds } else { Here::Operations },
@@ -159,6 +160,39 @@ fn result(seen: &OperationView) -> Html {
         State::Done { .. } | State::Held | State::Unknown => Html::new(),
     };
     html!((contradiction)(main))
+}
+
+/// What would have become of it: nobody was asked, and it went on.
+fn in_shadow(seen: &OperationView) -> Option<Html> {
+    let (verdict, reasons) = seen.shadow.as_ref()?;
+    let would = match verdict {
+        Verdict::Hold => "It ran in shadow: it would have been held for a person",
+        Verdict::Verify | Verdict::Refuse | Verdict::Allow => {
+            "It ran in shadow: it would have been refused"
+        }
+    };
+    let reasons = each(
+        reasons.iter(),
+        |why| html!("<li>" (super::hold::capital(&why.words)) " " (id(&why.policy)) "</li>"),
+    );
+    Some(html!(
+        r#"<section class="block" aria-labelledby="shadow"><div class="block-head"><h2 id="shadow">"# (icon(Icon::Warn))
+        " " (would) "</h2></div><ul class=\"card\">" (reasons) "</ul></section>"
+    ))
+}
+
+/// Whether the rules were right, said by whoever could have been asked.
+fn mark(frame: &Frame, seen: &OperationView) -> Option<Html> {
+    let Some(Ok(())) = &seen.may_mark else { return None };
+    let op = seen.deed.op.to_string();
+    Some(html!(
+        r#"<section class="block" aria-labelledby="mark"><div class="block-head"><h2 id="mark">Was the rule right?</h2>"#
+        r#"<p>counted in the report; it changes nothing of this call, and the last word counts</p></div>"#
+        "<form class=\"card\" method=\"post\" action=\"/operations/" (op.as_str()) "/mark\" autocomplete=\"off\">" (csrf(frame))
+        r#"<div class="field"><label for="m-why">Why</label><textarea id="m-why" name="reason" rows="2" maxlength="500">"#
+        r#"</textarea></div><button class="button" name="verdict" value="needless">Needless: nobody had to look</button> "#
+        r#"<button class="button" name="verdict" value="right">Right: somebody had to</button></form></section>"#
+    ))
 }
 
 fn resolve(frame: &Frame, seen: &OperationView) -> Html {

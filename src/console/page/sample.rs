@@ -30,6 +30,7 @@ pub fn frame() -> Frame {
         unknown: 0,
         freezes: Vec::new(),
         policy: "sha256:7c19e0ab11".into(),
+        shadow: Vec::new(),
     }
 }
 

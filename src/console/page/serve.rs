@@ -62,6 +62,7 @@ impl Console {
             unknown: self.unknown(signed).await,
             freezes: freezes.map(|(freeze, theirs)| (freeze, seen(theirs))).collect(),
             policy: gate.policy_digest.to_string(),
+            shadow: gate.rollout.shadows(),
         }
     }
 

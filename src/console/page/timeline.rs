@@ -89,6 +89,12 @@ fn plain(shape: Icon, heading: impl Into<String>) -> Look {
     Look { colour: PLAIN, shape, waits: false, heading, quote: None, note: None }
 }
 
+/// What a person said of the rules that spoke against it.
+fn marked(what: &str) -> Option<(&str, Option<&str>)> {
+    let said = what.strip_prefix("marked ")?;
+    Some(said.split_once(": ").map_or((said, None), |(verdict, why)| (verdict, Some(why))))
+}
+
 /// The store writes its moments in few words; each has its shape here, and any other stands as it is.
 fn look(moment: &Moment, before: Before) -> Look {
     let what = moment.what.as_str();
@@ -104,6 +110,10 @@ fn look(moment: &Moment, before: Before) -> Look {
                 Before::Nothing => "Judged, then sent once".to_owned(),
             },
         );
+    }
+    if let Some((verdict, why)) = marked(what) {
+        let heading = format!("Marked {verdict} by {}", name(&moment.by));
+        return Look { quote: why.map(str::to_owned), ..plain(Icon::Done, heading) };
     }
     if let Some(rest) = what.strip_prefix("passed on") {
         return waits(Icon::Again, format!("Passed on{rest}: nobody answered in time"));

@@ -10,7 +10,7 @@ use crate::call::{Class, Kind, OperationId, Outcome};
 use crate::contract::Over;
 use crate::money::{Currency, MINOR_UNITS_MAX};
 use crate::refusal::Fault;
-use crate::store::ask::{BrakeUse, BudgetUse, HoldTerms, RateUse, Reserve, Take};
+use crate::store::ask::{Against, BrakeUse, BudgetUse, Entry, HoldTerms, RateUse, Reserve, Take};
 use crate::store::freeze::{Subject, escaped};
 use crate::store::hold::{Hold, News, crowds};
 use crate::store::record::{About, Name, Record, Slot};
@@ -44,13 +44,11 @@ pub fn reserve(ask: &Reserve) -> Result<Args, Fault> {
     if let Some(amount) = about.amount {
         exact(amount.minor)?;
     }
-    let reasons = Item::list(&ask.reasons, |reason| {
-        Item::map([
-            ("policy", Item::from(&*reason.policy)),
-            ("why", Item::from(&*reason.why)),
-            ("tell", Item::from(&*reason.tell)),
-        ])
-    });
+    let (noted, refused) = match (&ask.entry, ask.against) {
+        (Entry::Asked(_), Against::Noted { refused }) => (Item::Bool(true), refused),
+        // What was held is judged as it was held.
+        (Entry::Asked(_), Against::Stands) | (Entry::Approved(_), _) => (Item::Nil, None),
+    };
     let rule = ask.likeness;
     let mut args = hold_terms(&ask.hold, about);
     args.extend([
@@ -63,7 +61,9 @@ pub fn reserve(ask: &Reserve) -> Result<Args, Fault> {
         ("financial", Item::Bool(about.class == Class::Financial)),
         ("minor", Item::maybe(about.amount, |amount| Item::Int(amount.minor))),
         ("currency", Item::maybe(about.amount, |amount| Item::from(amount.currency.code()))),
-        ("reasons", reasons),
+        ("reasons", kept::reasons_in_full(&ask.reasons)),
+        ("noted", noted),
+        ("refused", Item::maybe(refused, |code| Item::from(code.spec().name))),
         ("seen", Item::near(i64::try_from(ask.seen).unwrap_or(i64::MAX))),
         ("if_alike", Item::maybe(rule, |rule| over(rule.alike))),
         ("alike_within", Item::maybe(rule, |rule| span(rule.within))),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::pack::Item;
 use crate::call::{CallerKey, Class, Digest, Fingerprint, Kind, OperationId, Outcome, Resource};
 use crate::clock::Timestamp;
-use crate::decision::Reason;
+use crate::decision::{Reason, Shadow};
 use crate::money::{Currency, Money};
 use crate::refusal::Code;
 use crate::store::budget::{Bucket, Ledger, Reserved, Stood};
@@ -141,7 +141,17 @@ pub fn record(bytes: &[u8]) -> Option<Record> {
         wants: all(kept.member("wants"), news)?,
         letters: all(kept.member("letters"), letter)?,
         lettered: number(kept.member("lettered"))?,
+        shadow: match kept.member("shadow").there() {
+            None => None,
+            Some(item) => Some(shadow(item)?),
+        },
     })
+}
+
+fn shadow(item: &Item) -> Option<Shadow> {
+    let name = item.member("code").text()?;
+    let code = Code::ALL.into_iter().find(|code| code.spec().name == name)?;
+    Some(Shadow { code, reasons: all(item.member("reasons"), reason)? })
 }
 
 fn news(item: &Item) -> Option<News> {
@@ -445,5 +455,24 @@ pub fn written(record: &Record) -> Item {
         ("wants", Item::list(&record.wants, |news| Item::from(news.name()))),
         ("letters", Item::List(Vec::new())),
         ("lettered", Item::Int(i64::from(record.lettered))),
+        ("shadow", Item::maybe(record.shadow.as_ref(), written_shadow)),
     ])
+}
+
+fn written_shadow(shadow: &Shadow) -> Item {
+    Item::map([
+        ("code", Item::from(shadow.code.spec().name)),
+        ("reasons", reasons_in_full(&shadow.reasons)),
+    ])
+}
+
+/// Reasons that say themselves what they mean.
+pub fn reasons_in_full(all: &[Reason]) -> Item {
+    Item::list(all, |reason| {
+        Item::map([
+            ("policy", Item::from(&*reason.policy)),
+            ("why", Item::from(&*reason.why)),
+            ("tell", Item::from(&*reason.tell)),
+        ])
+    })
 }

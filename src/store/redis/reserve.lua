@@ -196,7 +196,8 @@ local function hold(r, reasons, changed, joined)
   return reply('held', RAW[r.op])
 end
 
-local function write(op, old, alias, ordinal, reasons, stood)
+local function write(op, old, alias, ordinal, found)
+  local reasons, stood, shadow = found[1], found[2], found[3]
   local yes, lifted, changed = A.approved and old.yes, {}, {}
   for _, id in ipairs(yes and yes.policies or {}) do lifted[id] = true end
   -- INVARIANT: I12, an approval lifts exactly the policies it was given for, and nothing once the
@@ -220,7 +221,7 @@ local function write(op, old, alias, ordinal, reasons, stood)
     call('SET', key('g', rate.slot), text(rate.full), 'PX', text(math.ceil(rate.full / 1000) - now.at + LEAP))
   end
   local r, joined = blank(op, ordinal), 0
-  r.stood = stood
+  r.stood, r.shadow = stood, shadow
   if old then
     free(old)
     r.same, r.hold, r.yes, r.attempts, r.contradiction = old.same, old.hold, old.yes, old.attempts, old.contradiction
@@ -252,9 +253,12 @@ local function reserve()
   if freeze then return reply('frozen', pack(freeze)) end
   local blocked = busy(op) or rated()
   if blocked then return blocked end
-  local other, reasons = alike(op), A.reasons
-  if other and A.if_alike == 'refuse' then return reply('alike', RAW[other.op]) end
-  if other and A.if_alike == 'hold' then
+  local other, reasons, refused = alike(op), A.reasons, A.refused
+  if other and A.if_alike == 'refuse' then
+    if not A.noted then return reply('alike', RAW[other.op]) end
+    refused = refused or 'duplicate_suspected'
+  end
+  if other and A.if_alike ~= 'allow' then
     local like = { other.op, other.created, other.summary, other.state }
     table.insert(reasons, { policy = 'duplicates.alike', like = like })
   end
@@ -262,8 +266,11 @@ local function reserve()
   for _, budget in ipairs(A.budgets) do
     local past, ends, stands = measure(budget, op)
     stood[#stood + 1] = stands
-    if past and budget.over == 'refuse' then return reply('over', budget.id, ends and text(ends) or '') end
-    if past and budget.over == 'hold' then table.insert(reasons, { policy = budget.id, budget = true }) end
+    if past and budget.over == 'refuse' then
+      if not A.noted then return reply('over', budget.id, ends and text(ends) or '') end
+      refused = refused or 'budget_exhausted'
+    end
+    if past and budget.over ~= 'allow' then table.insert(reasons, { policy = budget.id, budget = true }) end
   end
   for _, id in ipairs(brakes(freezes, op)) do table.insert(reasons, { policy = id, brake = true }) end
   sort(reasons)
@@ -273,6 +280,11 @@ local function reserve()
     last = reason.policy
     return first
   end)
-  return write(op, old, alias, ordinal, reasons, stood)
+  -- What runs in shadow is let go; what spoke against it is kept.
+  local shadow
+  if A.noted and (refused or #reasons > 0) then
+    shadow, reasons = { code = refused or 'approval_required', reasons = reasons }, {}
+  end
+  return write(op, old, alias, ordinal, { reasons, stood, shadow })
 end
 return reserve()

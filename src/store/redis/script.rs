@@ -55,6 +55,8 @@ scripts! {
     CLAIM: ["claim.lua"];
     /// The agent has its answer.
     COLLECTED: ["collected.lua"];
+    /// A person said something of it.
+    NOTE: ["note.lua"];
     /// What is over ends.
     SWEEP: ["sweep.lua"];
     /// Somebody outside is told.

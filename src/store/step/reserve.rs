@@ -8,7 +8,7 @@ use crate::clock::Timestamp;
 use crate::contract::Over;
 use crate::decision::Reason;
 use crate::money::Currency;
-use crate::refusal::Fault;
+use crate::refusal::{Code, Fault};
 use crate::store::ask::{Entry, Likeness, Reserve};
 use crate::store::budget::Stood;
 use crate::store::draft::Draft;
@@ -22,6 +22,7 @@ use crate::store::step::rates;
 use crate::store::step::reasons;
 use crate::store::step::recall::{Found, How, Known, find, join, known};
 use crate::store::step::room;
+use crate::store::step::voices::{Held, Voices};
 use crate::store::step::{Now, Open, free, keep_request, reserve_room, resource, ripen, touch};
 
 /// What a reserve comes to.
@@ -116,15 +117,16 @@ pub(super) fn reserve<R: Rows + ?Sized>(
     if let Some(blocked) = rates::full(draft, ask, now)? {
         return Ok(Reserved::Blocked(blocked));
     }
-    let mut found = ask.reasons.clone();
-    match alike(draft, ask, place.op, now)? {
-        Some((Over::Refuse, other)) => return Ok(Reserved::Blocked(Blocked::Alike(other))),
-        Some((Over::Hold, other)) => found.push(reasons::alike(
-            (other.op, other.created),
-            &other.about.summary,
-            other.state.name(),
-        )),
-        Some((Over::Allow, _)) | None => {}
+    let mut found = Voices::of(ask);
+    if let Some((over, other)) = alike(draft, ask, place.op, now)? {
+        let about = (other.op, other.created);
+        let reason = || reasons::alike(about, &other.about.summary, other.state.name());
+        match over {
+            Over::Refuse if found.is_noted(Code::DuplicateSuspected) => found.push(reason()),
+            Over::Refuse => return Ok(Reserved::Blocked(Blocked::Alike(other))),
+            Over::Hold => found.push(reason()),
+            Over::Allow => {}
+        }
     }
     let mut stood = Vec::with_capacity(ask.budgets.len());
     for budget in &ask.budgets {
@@ -134,6 +136,9 @@ pub(super) fn reserve<R: Rows + ?Sized>(
             continue;
         };
         match budget.over {
+            Over::Refuse if found.is_noted(Code::BudgetExhausted) => {
+                found.push(reasons::budget(&budget.id));
+            }
             Over::Refuse => {
                 let id = budget.id.clone();
                 return Ok(Reserved::Blocked(Blocked::Over { id, until }));
@@ -142,10 +147,10 @@ pub(super) fn reserve<R: Rows + ?Sized>(
             Over::Allow => {}
         }
     }
-    found.extend(brakes::found(draft, ask, (&stops, place.op, now))?);
-    found.sort();
-    found.dedup_by(|a, b| a.policy == b.policy);
-    write(draft, ask, place, (found, stood), now)
+    brakes::found(draft, ask, (&stops, place.op, now))?
+        .into_iter()
+        .for_each(|reason| found.push(reason));
+    write(draft, ask, place, (found.sorted(), stood), now)
 }
 
 /// The record this is about; an answer at once where it is known.
@@ -290,7 +295,7 @@ fn write<R: Rows + ?Sized>(
     draft: &mut Draft<'_, R>,
     ask: &Reserve,
     place: Place,
-    (mut reasons, stood): (Vec<Reason>, Vec<Stood>),
+    ((mut reasons, shadow), stood): (Held, Vec<Stood>),
     now: Now,
 ) -> Result<Reserved, Fault> {
     let approval = match (&ask.entry, &place.old) {
@@ -317,7 +322,7 @@ fn write<R: Rows + ?Sized>(
     }
     rates::take(draft, ask, now)?;
     let mut new = blank(ask, &place, now);
-    new.stood = stood;
+    (new.stood, new.shadow) = (stood, shadow);
     if let Some(old) = &place.old {
         carry(draft, (old, &mut new), now)?;
     }
@@ -428,6 +433,7 @@ fn blank(ask: &Reserve, place: &Place, now: Now) -> Record {
         wants: ask.hold.wants.clone(),
         letters: Vec::new(),
         lettered: 0,
+        shadow: None,
     }
 }
 
