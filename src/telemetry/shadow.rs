@@ -12,6 +12,8 @@ use super::metrics::{Counters, Gauges, NONE, add, counters, gauges, set};
 use super::{Seen, Telemetry};
 use crate::decision::{Shadow, Verdict};
 
+const NOTED: &[&str] = &["upstream", "class", "decision", "code"];
+
 /// The counts.
 #[derive(Debug)]
 pub(super) struct Counts {
@@ -22,14 +24,10 @@ pub(super) struct Counts {
 }
 
 impl Counts {
-    pub(super) fn new(registry: &Registry) -> Self {
+    pub(super) fn new(r: &Registry) -> Self {
         Self {
-            on: gauges(registry, "tollhouse_shadow", &["scope"]),
-            noted: counters(
-                registry,
-                "tollhouse_shadow_noted_total",
-                &["upstream", "class", "decision", "code"],
-            ),
+            on: gauges(r, "tollhouse_shadow", &["scope"]),
+            noted: counters(r, "tollhouse_shadow_noted_total", NOTED),
             known: Mutex::default(),
         }
     }

@@ -15,7 +15,9 @@ use crate::support::tollhouse;
 const SHADOW: &str = "mode: shadow\n";
 
 fn text(shop: &Shop, mode: &str) -> String {
-    configuration(&shop.url(), "").replace("version: 1\n", &format!("version: 1\n{mode}"))
+    configuration(&shop.url(), "")
+        .replace("version: 1\n", &format!("version: 1\n{mode}"))
+        .replace("hard: 1000.00 USD", "hard: 200.00 USD")
 }
 
 fn reload(house: &House, text: &str) {
@@ -70,7 +72,7 @@ fn in_shadow_64_duplicates_over_the_cap_are_one_effect_and_all_of_it_is_told() {
     assert_eq!(again.header("idempotent-replayed"), Some("true"));
     let op = again.operation();
     // Over the hard cap, and somebody else's order.
-    let refused = house.refund("A-2", "1500.00", "k-2");
+    let refused = house.refund("A-2", "250.00", "k-2");
     let word = refused.header("tollhouse-decision");
     assert_eq!(word, Some("allow; shadow=refuse; code=over_limit"), "{refused:?}");
     assert_eq!(house.refund("B-1", "150.00", "k-3").code(), "not_found");
