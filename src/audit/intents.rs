@@ -55,38 +55,57 @@ pub fn intents(dir: &Path) -> io::Result<Intents> {
     read(chain::boots(dir)?)
 }
 
-/// The same without what the process that writes now has written.
+/// The same without what the process that writes now has begun; what it has ended is not open.
 ///
 /// # Errors
 ///
 /// When it cannot be read.
 pub fn intents_before(dir: &Path) -> io::Result<Intents> {
     let mut boots = if dir.exists() { chain::boots(dir)? } else { Vec::new() };
-    boots.pop();
-    read(boots)
+    let own = boots.pop();
+    let mut found = read(boots)?;
+    if !found.open.is_empty() {
+        let mut ended = BTreeSet::new();
+        lines(own.into_iter().collect(), |operation, line| {
+            if is_end(&line) {
+                ended.insert(operation);
+            }
+        })?;
+        found.open.retain(|intent| !ended.contains(&intent.operation));
+    }
+    Ok(found)
 }
 
-fn read(boots: Vec<PathBuf>) -> io::Result<Intents> {
-    let mut effects = 0_u64;
-    let mut open: BTreeMap<OperationId, Vec<u8>> = BTreeMap::new();
+/// Shows the lines that are about an operation, the oldest first.
+fn lines(boots: Vec<PathBuf>, mut show: impl FnMut(OperationId, Line)) -> io::Result<()> {
     for boot in boots {
         for (_, segment) in chain::segments(&boot)? {
             for line in BufReader::new(File::open(segment)?).split(b'\n') {
                 let Ok(line) = serde_json::from_slice::<Line>(&line?) else { continue };
                 let named = line.operation.as_deref().and_then(OperationId::parse);
-                let Some(operation) = named else { continue };
-                if let Some(intent) = line.intent {
-                    effects = effects.saturating_add(1);
-                    let sealed = STANDARD_NO_PAD.decode(intent).unwrap_or_default();
-                    open.insert(operation, sealed);
-                } else if is_end(&line) {
-                    open.remove(&operation);
-                } else if matches!(line.kind.as_str(), "resent" | "looked_up") {
-                    open.entry(operation).or_default();
+                if let Some(operation) = named {
+                    show(operation, line);
                 }
             }
         }
     }
+    Ok(())
+}
+
+fn read(boots: Vec<PathBuf>) -> io::Result<Intents> {
+    let mut effects = 0_u64;
+    let mut open: BTreeMap<OperationId, Vec<u8>> = BTreeMap::new();
+    lines(boots, |operation, line| {
+        if let Some(intent) = line.intent {
+            effects = effects.saturating_add(1);
+            let sealed = STANDARD_NO_PAD.decode(intent).unwrap_or_default();
+            open.insert(operation, sealed);
+        } else if is_end(&line) {
+            open.remove(&operation);
+        } else if matches!(line.kind.as_str(), "resent" | "looked_up") {
+            open.entry(operation).or_default();
+        }
+    })?;
     let open = open.into_iter().map(|(operation, sealed)| Intent { operation, sealed });
     Ok(Intents { effects, open: open.collect() })
 }

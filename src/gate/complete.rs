@@ -68,7 +68,8 @@ impl Gate {
                         .iter()
                         .for_each(|intent| self.standing.unrecorded.keep(intent.operation));
                     *is_read = true;
-                    return;
+                    // At once: what is open now is written down by whoever ends it, and that may be soon.
+                    return self.record_again().await;
                 }
                 Ok(Err(why)) => {
                     self.tell_fault("the log could not be read", &Fault::Audit(why.to_string()));
