@@ -3,6 +3,7 @@
 //! The only place that reads files and the environment; a key whose feature is not built is refused,
 //! never ignored. `tollhouse check` runs exactly this.
 
+mod audit;
 mod build;
 mod files;
 mod ground;
@@ -21,6 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use audit::{AuditSection, read_key};
 pub use build::{Checked, check, checked, fault, fetch, gate, vault};
 pub use files::Files;
 pub use ground::Keep;
@@ -52,8 +54,8 @@ pub struct Config {
     pub store: StorePlace,
     /// Whether the store is said to be new, whatever is on record.
     pub init_store: bool,
-    /// The folder of the audit log.
-    pub audit_dir: PathBuf,
+    /// The record.
+    pub audit: AuditSection,
     /// Issuers and claims.
     pub identity: crate::identity::Config,
     /// The upstreams, in the order of the file.

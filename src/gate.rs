@@ -10,6 +10,7 @@
 mod alarm;
 mod ask;
 mod callback;
+mod checkpoints;
 mod complete;
 mod current;
 mod door;

@@ -17,6 +17,7 @@ use crate::money::Money;
 use crate::refusal::{Code, Fault, Refusal};
 
 mod alarms;
+mod evidence;
 mod log;
 mod metrics;
 mod roads;
@@ -269,6 +270,16 @@ impl Telemetry {
         let mut line = LogLine::new(Level::Error, what);
         line.shown("count", Some(&count));
         self.write(&mut line);
+    }
+
+    /// How old the oldest record is that nobody else can hold us to.
+    pub fn checkpoint_age(&self, age: Duration) {
+        self.metrics.evidence.age(age);
+    }
+
+    /// A checkpoint was `exported`, or it `failed`.
+    pub fn checkpoint(&self, result: &'static str) {
+        self.metrics.evidence.checkpoint(result);
     }
 
     /// Somebody at the console: `signed_in`, `sign_in_failed`, `signed_out`, `forbidden`. `how` is a

@@ -15,6 +15,8 @@ use tollhouse::decision::Verdict;
 use tollhouse::money::Money;
 use tollhouse::refusal::{Code, Fault};
 
+mod checkpoints;
+
 const CHILD: &str = "TOLLHOUSE_TEST_AUDIT_DIR";
 
 fn caller(customer: &str) -> Arc<Caller> {
@@ -110,6 +112,7 @@ fn files(dir: &Path) -> Vec<PathBuf> {
     for boot in fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()).filter(|p| p.is_dir()) {
         found.extend(fs::read_dir(boot).unwrap().map(|e| e.unwrap().path()));
     }
+    found.retain(|path| path.extension().is_some_and(|ext| ext == "jsonl"));
     found.sort();
     found
 }
@@ -432,6 +435,19 @@ fn a_torn_end_is_kept_and_sealed() {
             "{torn:?}: a record removed before it"
         );
     }
+}
+
+#[test]
+fn a_line_that_lacks_only_its_end_is_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), 3, 1 << 20);
+    let file = files(dir.path()).remove(0);
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.trim_end()).unwrap();
+    write(dir.path(), 2, 1 << 20);
+    let report = audit::verify(dir.path()).unwrap();
+    assert!(holds(&report) && (report.records, report.recovered) == (7, 0), "{report}");
+    assert_eq!(fs::read_to_string(&file).unwrap(), text);
 }
 
 #[test]

@@ -108,6 +108,11 @@ impl Process {
         None
     }
 
+    /// All lines after those.
+    pub fn all_later(&self) -> Vec<String> {
+        self.later.lock().clone()
+    }
+
     /// Ends it as `kill -9` does.
     pub fn kill(&mut self) {
         let _ = self.child.kill();

@@ -16,7 +16,7 @@ use crate::facts::{self, Lookups};
 use crate::gate::{Gate, Lasting, Listeners, Site, Standing};
 use crate::identity::{self, Identity};
 use crate::limits::{Loops, Rates};
-use crate::notify::{Destination, Notify};
+use crate::notify::{Destination, Notify, Witness};
 use crate::outbound::{Addresses, Connection, Exchange, Network, Outbound, Outgoing, Upstream};
 use crate::policy::{self, Policy, Shipped};
 use crate::store::Needs;
@@ -65,6 +65,7 @@ pub fn check(config: Config) -> Result<Checked, ConfigErrors> {
             said.push(format!("store: {}, fleet {}", place.address, place.address.fleet));
         }
     }
+    said.push(config.audit.described());
     if config.operator.lets_anybody_see_all() {
         let say = "operator: whoever an issuer lets in sees every tenant; `claims: { tenants: .. }` binds them";
         said.push(say.to_owned());
@@ -177,9 +178,7 @@ pub fn gate(
     clock: Clock,
 ) -> Result<Gate, ConfigErrors> {
     let vault = Arc::new(vault);
-    let authorities = config.upstreams.iter().filter_map(|one| one.upstream.ca.as_deref());
-    let told = config.destinations.iter().filter_map(|one| one.place.authorities());
-    let network = Network::new(authorities.chain(told)).map_err(|e| fault("upstreams", &e))?;
+    let network = network(&config)?;
     let outbound = Arc::new(Outbound::Network(network));
     let consent = match config.identity.consent {
         identity::ConsentRule::IfPresent => policy::ConsentRule::IfPresent,
@@ -203,7 +202,8 @@ pub fn gate(
     let rates = Rates::new(config.limits, clock.clone(), before.map(|before| &*before.rates));
     let rates = if store.lends() { rates.borrowing() } else { rates };
     let loops = Loops::new(config.loops, clock.clone(), before.map(|before| &*before.loops));
-    let notify = notify(config.destinations, &config.operator, before);
+    let witness = config.audit.checkpoint.map(|one| one.to);
+    let notify = notify((config.destinations, witness), &config.operator, before);
     let rules = Rules {
         queues: config.queues.into_iter().collect(),
         limits: config.operator.limits.iter().cloned().collect(),
@@ -239,7 +239,7 @@ pub fn gate(
         vault,
         outbound,
         audit,
-        audit_dir: Some(config.audit_dir),
+        audit_dir: Some(config.audit.dir),
         telemetry,
         store_is_new: config.init_store,
         closing: standing.stopping.child_token(),
@@ -249,15 +249,24 @@ pub fn gate(
     })
 }
 
+/// The way out, with every authority that is named.
+fn network(config: &Config) -> Result<Network, ConfigErrors> {
+    let authorities = config.upstreams.iter().filter_map(|one| one.upstream.ca.as_deref());
+    let told = config.destinations.iter().filter_map(|one| one.place.authorities());
+    let kept = config.audit.checkpoint.as_ref().and_then(|one| one.to.authorities());
+    Network::new(authorities.chain(told).chain(kept)).map_err(|e| fault("upstreams", &e))
+}
+
 /// Who outside is told.
 fn notify(
-    destinations: Vec<Destination>,
+    (destinations, witness): (Vec<Destination>, Option<Arc<Witness>>),
     operator: &super::OperatorSection,
     before: Option<&Gate>,
 ) -> Notify {
     Notify {
         waiting: before.map_or_else(Arc::default, |before| Arc::clone(&before.notify.waiting)),
         destinations: destinations.into_iter().map(Arc::new).collect(),
+        witness,
         page: operator.public_url.as_ref().map(|url| url.to_string().into()),
     }
 }

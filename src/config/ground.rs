@@ -76,7 +76,11 @@ fn in_memory(clock: &Clock) -> Result<(Store, Audit), ConfigErrors> {
 /// Opens the store and the log that the configuration names.
 fn open(config: &Config, clock: &Clock) -> Result<(Store, Audit), ConfigErrors> {
     let store = open_store(&config.store, clock).map_err(|why| fault("store", &why))?;
-    let audit = Audit::open(&config.audit_dir, clock.clone());
+    let signing = config.audit.signing(&config.store).map_err(|why| fault("audit.key", &why))?;
+    let audit = match signing {
+        Some(signing) => Audit::open_signed(&config.audit.dir, clock.clone(), signing),
+        None => Audit::open(&config.audit.dir, clock.clone()),
+    };
     Ok((store, audit.map_err(|e| fault("audit", &e.to_string()))?))
 }
 

@@ -124,7 +124,8 @@ impl File<'_> {
         let (queues, destinations, crowd) = self.people(top, &operator);
         let store = self.store(top);
         let probes = probes(top);
-        let (hosts, audit_dir) = (top.optional("hosts", Node::texts), self.audit(top));
+        let hosts = top.optional("hosts", Node::texts);
+        let audit = super::audit::read(top, self.base, store.as_ref());
         let contracts = Contracts::read(top.node("contracts"), top.faults());
         let (limits, log, process) = (limits(top), log_format(top), process(top));
         let alarms = Alarms::read(top);
@@ -140,7 +141,7 @@ impl File<'_> {
             operator: Arc::new(operator),
             store: store?,
             init_store: false,
-            audit_dir,
+            audit,
             identity: identity?,
             upstreams,
             contracts,
@@ -225,21 +226,6 @@ impl File<'_> {
                 None
             }
         }
-    }
-
-    fn audit(&self, top: &Section<'_>) -> PathBuf {
-        let Some(section) = top.section("audit") else {
-            top.fault("audit", "is required and missing; expected `{ dir: DIR }`");
-            return PathBuf::new();
-        };
-        for key in ["key", "checkpoint", "keep"] {
-            if section.node(key).is_some() {
-                section.fault(key, "is not built yet; leave it out");
-            }
-        }
-        let dir = section.required("dir", Node::name);
-        section.finish();
-        self.base.join(dir.unwrap_or_default())
     }
 
     fn policies(&mut self, top: &Section<'_>) -> (bool, Vec<(String, String)>) {

@@ -98,7 +98,7 @@ fn settings(
         operator: Arc::new(super::OperatorSection { quick: true, ..Default::default() }),
         store,
         init_store: false,
-        audit_dir: told.state.join("audit"),
+        audit: super::AuditSection::of(told.state.join("audit")),
         identity: crate::identity::Config::development(jwks),
         upstreams: vec![one],
         contracts,

@@ -2,14 +2,14 @@
 
 use std::path::PathBuf;
 
-use super::{Config, StorePlace};
+use super::{AuditSection, Config, StorePlace};
 use crate::telemetry::LogFormat;
 
 /// The settings that a running process cannot change.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Fixed {
     store: StorePlace,
-    audit_dir: PathBuf,
+    audit: AuditSection,
     freeze_file: Option<PathBuf>,
     log: LogFormat,
 }
@@ -19,7 +19,7 @@ impl Fixed {
     pub fn of(config: &Config) -> Self {
         Self {
             store: config.store.clone(),
-            audit_dir: config.audit_dir.clone(),
+            audit: config.audit.clone(),
             freeze_file: config.freeze_file.clone(),
             log: config.log,
         }
@@ -29,7 +29,7 @@ impl Fixed {
     pub fn differs(&self, other: &Self) -> Vec<&'static str> {
         let all = [
             ("store", self.store != other.store),
-            ("audit", self.audit_dir != other.audit_dir),
+            ("audit", self.audit != other.audit),
             ("freeze_file", self.freeze_file != other.freeze_file),
             ("telemetry", self.log != other.log),
         ];

@@ -59,7 +59,9 @@ impl Gate {
             Box::pin(self.seek_until_closed()),
             Box::pin(self.count_until_closed()),
             Box::pin(self.brakes_until_closed()),
-            Box::pin(self.watch_store())
+            Box::pin(self.watch_store()),
+            Box::pin(self.export_until_closed()),
+            Box::pin(self.keep_until_closed())
         );
     }
 

@@ -5,6 +5,7 @@
 
 use super::QueueStands;
 use super::alarms::Alarms;
+use super::evidence::Evidence;
 use super::roads::Roads;
 use super::room::Room;
 use std::collections::{BTreeMap, BTreeSet};
@@ -85,6 +86,7 @@ pub(super) struct Metrics {
     pub(super) room: Room,
     frozen: Gauges,
     pub(super) alarms: Alarms,
+    pub(super) evidence: Evidence,
     store_duration: Histograms,
     store_unsafe: Gauges,
     contradictions: Counters,
@@ -158,6 +160,7 @@ impl Metrics {
             room: Room::new(r),
             frozen: gauges(r, "tollhouse_frozen", &["scope_kind"]),
             alarms: Alarms::new(r),
+            evidence: Evidence::new(r),
             store_duration: histograms(r, "tollhouse_store_duration_seconds", &["op"], STORE),
             store_unsafe: gauges(r, "tollhouse_store_unsafe", &[]),
             contradictions: counters(r, "tollhouse_contradictions_total", &[]),
@@ -452,6 +455,6 @@ fn help(name: &str) -> &'static str {
         "streams_total" => "Answers that were passed on as they came, by how they ended",
         "log_lines_left_out_total" => "Log lines that nobody took in time",
         "build_info" => "The version that runs",
-        other => super::roads::help(other),
+        other => super::evidence::help(other).unwrap_or_else(|| super::roads::help(other)),
     }
 }
