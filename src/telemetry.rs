@@ -272,16 +272,6 @@ impl Telemetry {
         self.write(&mut line);
     }
 
-    /// How old the oldest record is that nobody else can hold us to.
-    pub fn checkpoint_age(&self, age: Duration) {
-        self.metrics.evidence.age(age);
-    }
-
-    /// A checkpoint was `exported`, or it `failed`.
-    pub fn checkpoint(&self, result: &'static str) {
-        self.metrics.evidence.checkpoint(result);
-    }
-
     /// Somebody at the console: `signed_in`, `sign_in_failed`, `signed_out`, `forbidden`. `how` is a
     /// word of a closed list.
     pub fn at_door(&self, event: &str, how: &'static str, (by, note): (Option<&str>, &str)) {

@@ -98,12 +98,25 @@ fn run<T>(future: impl Future<Output = T>) -> T {
 
 /// Writes `n` effects in segments of `bytes`, and closes.
 fn write(dir: &Path, n: usize, bytes: u64) {
-    let audit = Audit::open_with(dir, clock(), bytes).unwrap();
+    let audit = opened(|| Audit::open_with(dir, clock(), bytes));
     run(async {
         for n in 0..n {
             audit.record(read_of(n)).await.unwrap();
         }
     });
+}
+
+/// A child of another test holds this process's locks from its fork until its exec.
+fn opened(open: impl Fn() -> Result<Audit, Fault>) -> Audit {
+    for _ in 0..100 {
+        match open() {
+            Err(fault) if fault.to_string().contains("another process") => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            opened => return opened.unwrap(),
+        }
+    }
+    open().unwrap()
 }
 
 /// Every segment of a log, in order.

@@ -5,6 +5,7 @@ mod brakes;
 mod console;
 mod crash;
 mod disk;
+mod evidence;
 mod faults;
 mod fleet;
 mod http2;

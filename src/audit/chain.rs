@@ -72,6 +72,8 @@ pub(super) struct Said {
     pub(super) kind: String,
     #[serde(default)]
     pub(super) chain: String,
+    /// Which segment of its boot this is.
+    pub(super) number: Option<u64>,
     /// How many records stand before this segment; older logs do not say.
     pub(super) records: Option<u64>,
     #[serde(default)]

@@ -259,6 +259,11 @@ impl Reader {
     fn begin(&mut self, place: &Place<'_>, read: &Read) -> Found<()> {
         let said = &read.said;
         let Some(records) = said.records.filter(|records| *records > 0) else { return Ok(()) };
+        let number = place.file.file_stem().and_then(|name| name.to_str()?.parse().ok());
+        if number != said.number {
+            // A later one under its name: `follow` says what is missing.
+            return Ok(());
+        }
         (self.size, self.report.removed) = (records, records);
         self.hash.clone_from(&said.prev);
         self.held.begin((&said.chain, records, &said.prev), (place.file, 1))

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use prometheus::Registry;
 
+use super::Telemetry;
 use super::metrics::{Counters, Gauges, add, counters, gauges, set};
 
 /// What is counted of checkpoints.
@@ -32,6 +33,18 @@ impl Evidence {
     /// A checkpoint was exported, or could not be.
     pub(super) fn checkpoint(&self, result: &str) {
         add(&self.checkpoints, &[result], 1);
+    }
+}
+
+impl Telemetry {
+    /// How old the oldest record is that nobody else can hold us to.
+    pub fn checkpoint_age(&self, age: Duration) {
+        self.metrics.evidence.age(age);
+    }
+
+    /// A checkpoint was `exported`, or it `failed`.
+    pub fn checkpoint(&self, result: &'static str) {
+        self.metrics.evidence.checkpoint(result);
     }
 }
 
