@@ -15,6 +15,7 @@ mod people;
 mod quick;
 mod redis;
 mod reload;
+mod telemetry;
 mod tls;
 
 use std::net::SocketAddr;
@@ -31,6 +32,7 @@ pub use operator::{OidcSection, OperatorSection, OperatorToken, client_secret, p
 pub use people::read as read_people;
 pub use quick::{Quick, quick};
 pub use reload::Fixed;
+pub use telemetry::TelemetrySection;
 pub use tls::{Loaded as TlsLoaded, TlsSection};
 
 use crate::outbound::Upstream;
@@ -82,8 +84,8 @@ pub struct Config {
     pub default_policies: bool,
     /// A file that stops this process while it is there.
     pub freeze_file: Option<PathBuf>,
-    /// How log lines look.
-    pub log: crate::telemetry::LogFormat,
+    /// How it is told how it goes.
+    pub telemetry: TelemetrySection,
     /// How long a stop waits for what is in flight.
     pub drain: Duration,
     /// What was read.

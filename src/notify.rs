@@ -4,6 +4,7 @@
 //! one, or a contact; what an agent wrote is marked as its words and acts on nothing.
 
 mod answer;
+mod collector;
 mod schedule;
 mod signing;
 mod slack;
@@ -29,6 +30,7 @@ use crate::store::{Letter, News, Record, State, record::sha256};
 use crate::value::piece;
 
 pub use answer::{Answer, Sent, Unproven, Verdict};
+pub use collector::Collector;
 pub use schedule::{GIVE_UP, pause};
 pub use signing::{Bound, Signer};
 pub use witness::Witness;
@@ -42,6 +44,8 @@ pub struct Notify {
     pub page: Option<Box<str>>,
     /// Who keeps checkpoints of the record.
     pub witness: Option<Arc<Witness>>,
+    /// Who is told how it goes.
+    pub collector: Option<Arc<Collector>>,
     /// Letters that this process knows to wait, and since when; for the gauge.
     pub waiting: Arc<Mutex<HashMap<(OperationId, u32), Timestamp>>>,
 }

@@ -12,6 +12,7 @@ mod http2;
 mod lend;
 mod listeners;
 mod notify;
+mod otlp;
 mod people;
 mod races;
 mod reach;

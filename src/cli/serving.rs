@@ -173,6 +173,7 @@ impl Running {
         gate.audit.close();
         // The end of the record is signed now; whoever keeps it is told.
         let _kept = tokio::time::timeout(TELL_WITHIN, gate.export_last()).await.is_ok();
+        gate.tell_collector_last(TELL_WITHIN).await;
         drained == Drained::All && ended.is_ok()
     }
 }

@@ -16,7 +16,7 @@ use crate::facts::{self, Lookups};
 use crate::gate::{Gate, Lasting, Listeners, Site, Standing};
 use crate::identity::{self, Identity};
 use crate::limits::{Loops, Rates};
-use crate::notify::{Destination, Notify, Witness};
+use crate::notify::{Collector, Destination, Notify, Witness};
 use crate::outbound::{Addresses, Connection, Exchange, Network, Outbound, Outgoing, Upstream};
 use crate::policy::{self, Policy, Shipped};
 use crate::store::Needs;
@@ -66,6 +66,7 @@ pub fn check(config: Config) -> Result<Checked, ConfigErrors> {
         }
     }
     said.push(config.audit.described());
+    said.extend(config.telemetry.described());
     if config.operator.lets_anybody_see_all() {
         let say = "operator: whoever an issuer lets in sees every tenant; `claims: { tenants: .. }` binds them";
         said.push(say.to_owned());
@@ -203,7 +204,8 @@ pub fn gate(
     let rates = if store.lends() { rates.borrowing() } else { rates };
     let loops = Loops::new(config.loops, clock.clone(), before.map(|before| &*before.loops));
     let witness = config.audit.checkpoint.map(|one| one.to);
-    let notify = notify((config.destinations, witness), &config.operator, before);
+    let others = (witness, config.telemetry.collector);
+    let notify = notify(config.destinations, others, &config.operator, before);
     let rules = Rules {
         queues: config.queues.into_iter().collect(),
         limits: config.operator.limits.iter().cloned().collect(),
@@ -254,12 +256,15 @@ fn network(config: &Config) -> Result<Network, ConfigErrors> {
     let authorities = config.upstreams.iter().filter_map(|one| one.upstream.ca.as_deref());
     let told = config.destinations.iter().filter_map(|one| one.place.authorities());
     let kept = config.audit.checkpoint.as_ref().and_then(|one| one.to.authorities());
-    Network::new(authorities.chain(told).chain(kept)).map_err(|e| fault("upstreams", &e))
+    let collector = config.telemetry.collector.as_ref().and_then(|one| one.place.authorities());
+    let own = kept.into_iter().chain(collector);
+    Network::new(authorities.chain(told).chain(own)).map_err(|e| fault("upstreams", &e))
 }
 
 /// Who outside is told.
 fn notify(
-    (destinations, witness): (Vec<Destination>, Option<Arc<Witness>>),
+    destinations: Vec<Destination>,
+    (witness, collector): (Option<Arc<Witness>>, Option<Arc<Collector>>),
     operator: &super::OperatorSection,
     before: Option<&Gate>,
 ) -> Notify {
@@ -267,6 +272,7 @@ fn notify(
         waiting: before.map_or_else(Arc::default, |before| Arc::clone(&before.notify.waiting)),
         destinations: destinations.into_iter().map(Arc::new).collect(),
         witness,
+        collector,
         page: operator.public_url.as_ref().map(|url| url.to_string().into()),
     }
 }

@@ -49,10 +49,12 @@ impl Ground {
             }
         };
         let store = Arc::new(store);
+        let tracing = config.telemetry.tracing.clone();
+        let telemetry = Telemetry::new(config.telemetry.log).exporting(tracing);
         Ok(Self {
             freezes: Arc::new(Freezes::new(Arc::clone(&store), clock.clone())),
             audit: Arc::new(audit),
-            telemetry: Arc::new(Telemetry::new(config.log)),
+            telemetry: Arc::new(telemetry),
             store,
         })
     }

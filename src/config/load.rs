@@ -127,7 +127,8 @@ impl File<'_> {
         let hosts = top.optional("hosts", Node::texts);
         let audit = super::audit::read(top, self.base, store.as_ref());
         let contracts = Contracts::read(top.node("contracts"), top.faults());
-        let (limits, log, process) = (limits(top), log_format(top), process(top));
+        let (limits, process) = (limits(top), process(top));
+        let telemetry = super::telemetry::read(top, self.base, &mut self.files);
         let alarms = Alarms::read(top);
         let loops = super::loops::read(top, &contracts);
         let (drain, freeze_file) = self.stops(top);
@@ -155,7 +156,7 @@ impl File<'_> {
             default_policies: policies.0,
             policies: policies.1,
             freeze_file,
-            log,
+            telemetry,
             drain,
             files: std::mem::take(&mut self.files),
         })
@@ -444,20 +445,6 @@ fn process(top: &Section<'_>) -> lanes::Settings {
 
 fn limits(top: &Section<'_>) -> Vec<limits::Rule> {
     top.node("limits").map(|node| limits::read(top.faults(), node, "limits")).unwrap_or_default()
-}
-
-fn log_format(top: &Section<'_>) -> crate::telemetry::LogFormat {
-    let Some(section) = top.section("telemetry") else { return crate::telemetry::LogFormat::Json };
-    if section.node("otlp").is_some() {
-        section.fault("otlp", "is not built yet; leave it out");
-    }
-    let log = section.optional("log", |n| match n.text()? {
-        "json" => Ok(crate::telemetry::LogFormat::Json),
-        "text" => Ok(crate::telemetry::LogFormat::Text),
-        other => Err(format!("expected `json` or `text`, got `{other}`")),
-    });
-    section.finish();
-    log.unwrap_or(crate::telemetry::LogFormat::Json)
 }
 
 fn socket_address(node: &Node) -> Result<SocketAddr, String> {

@@ -112,7 +112,7 @@ fn settings(
         policies: Vec::new(),
         default_policies: true,
         freeze_file: None,
-        log: crate::telemetry::LogFormat::Text,
+        telemetry: super::TelemetrySection::logging(crate::telemetry::LogFormat::Text),
         drain: std::time::Duration::from_secs(20),
         files: super::Files::default(),
     }

@@ -2,8 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{AuditSection, Config, StorePlace};
-use crate::telemetry::LogFormat;
+use super::{AuditSection, Config, StorePlace, TelemetrySection};
 
 /// The settings that a running process cannot change.
 #[derive(Debug, Clone, PartialEq)]
@@ -11,7 +10,7 @@ pub struct Fixed {
     store: StorePlace,
     audit: AuditSection,
     freeze_file: Option<PathBuf>,
-    log: LogFormat,
+    telemetry: TelemetrySection,
 }
 
 impl Fixed {
@@ -21,7 +20,7 @@ impl Fixed {
             store: config.store.clone(),
             audit: config.audit.clone(),
             freeze_file: config.freeze_file.clone(),
-            log: config.log,
+            telemetry: config.telemetry.clone(),
         }
     }
 
@@ -31,7 +30,7 @@ impl Fixed {
             ("store", self.store != other.store),
             ("audit", self.audit != other.audit),
             ("freeze_file", self.freeze_file != other.freeze_file),
-            ("telemetry", self.log != other.log),
+            ("telemetry", self.telemetry != other.telemetry),
         ];
         all.into_iter().filter_map(|(key, differs)| differs.then_some(key)).collect()
     }

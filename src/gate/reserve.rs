@@ -80,7 +80,10 @@ impl Gate {
             Some(facts) => self.resolved(asked, facts?, evidence)?,
             None => self.known_facts(asked, road, evidence).await?,
         };
-        let decision = self.decide(asked, &facts, &resolved)?;
+        let mark = evidence.mark(&self.clock);
+        let decision = self.decide(asked, &facts, &resolved);
+        evidence.passed("policy", mark, &self.clock);
+        let decision = decision?;
         let queue = Arc::clone(&asked.contract.approval.queue);
         match decision {
             Decision::Run => Ok(Judged { facts, resolved, reasons: Vec::new(), queue }),
@@ -105,7 +108,10 @@ impl Gate {
         road: &mut Road,
         evidence: &mut Evidence,
     ) -> Result<(Facts, Arc<Resolved>), Refusal> {
-        let facts = self.gathered(asked, road).await?;
+        let mark = evidence.mark(&self.clock);
+        let facts = self.gathered(asked, road).await;
+        evidence.passed("facts", mark, &self.clock);
+        let facts = facts?;
         self.resolved(asked, facts, evidence)
     }
 

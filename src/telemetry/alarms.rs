@@ -1,8 +1,11 @@
 //! How is it going with brakes and counts?
 
+use std::collections::BTreeMap;
+
 use prometheus::Registry;
 
 use super::metrics::{Counters, Gauges, add, counters, gauges, set};
+use super::{Level, LogLine, Telemetry};
 
 /// What is counted of brakes.
 #[derive(Debug)]
@@ -37,5 +40,26 @@ impl Alarms {
     /// What happened that brakes and signals do not know of.
     pub(super) fn counts_left_out(&self, count: u64) {
         add(&self.left_out, &[], count);
+    }
+}
+
+impl Telemetry {
+    /// A brake is on that was not.
+    pub fn braked(&self, brake: &str) {
+        self.metrics.alarms.braked(brake);
+    }
+
+    /// The brakes that are on, by name; one that is on no more is zero.
+    pub fn brakes(&self, counts: &BTreeMap<&str, u64>) {
+        counts.iter().for_each(|(brake, count)| self.metrics.alarms.brakes(brake, *count));
+    }
+
+    /// So much happened that is not counted: there was no room for it.
+    pub fn counts_left_out(&self, count: u64) {
+        self.metrics.alarms.counts_left_out(count);
+        let what = "brakes and signals miss counts: too many different ones came at once";
+        let mut line = LogLine::new(Level::Error, what);
+        line.shown("count", Some(&count));
+        self.write(&mut line);
     }
 }
