@@ -41,7 +41,7 @@ const OF_CALLS: [&str; 12] = [
     "upstream_ms",
 ];
 /// What it is not told of other lines.
-const OF_CUSTOMERS: [&str; 5] = ["customer", "account", "owner", "case", "scope"];
+const OF_CUSTOMERS: [&str; 4] = ["customer", "account", "owner", "case"];
 
 /// How long lines are gathered before they are written, all at once.
 const GATHER: Duration = Duration::from_millis(2);
@@ -181,7 +181,7 @@ impl LogLine {
                     let whole = said.to_string();
                     // Behind the colon stands what the call was about.
                     let happened = whole.split(": ").next().unwrap_or_default();
-                    let is_whole = values == Values::Told || !self.is_of_call;
+                    let is_whole = values == Values::Told || !self.is_of_somebody();
                     let body = if is_whole { &whole } else { happened };
                     m.message(5, |m| m.any(&Attribute::Text(body)));
                 }
@@ -210,8 +210,13 @@ impl LogLine {
         m.fixed_64(11, nanos);
     }
 
+    /// Whether a call or a customer stands in it: scopes name customers, and people's reasons may.
+    fn is_of_somebody(&self) -> bool {
+        self.is_of_call || self.members.iter().any(|(name, _)| *name == "scope")
+    }
+
     fn may_tell(&self, name: &str) -> bool {
-        match self.is_of_call {
+        match self.is_of_somebody() {
             true => OF_CALLS.contains(&name),
             false => !OF_CUSTOMERS.contains(&name),
         }

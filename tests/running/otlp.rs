@@ -219,6 +219,8 @@ fn nothing_of_what_a_call_is_about_is_told_unless_it_is_asked_for() {
             assert!(sent.elapsed() < Duration::from_secs(10), "never sent");
             std::thread::sleep(Duration::from_millis(20));
         }
+        let scope = ["freeze", "customer/bob-the-builder", "--reason", "fine-by-me"];
+        assert_eq!(house.cli(&scope).code, 0);
         // An agent that goes on about somebody else's.
         assert_eq!(get(&house, "/orders/B-1?why=because-of-this", &[]).status, 404);
         std::thread::sleep(Duration::from_millis(300));
@@ -236,7 +238,7 @@ fn nothing_of_what_a_call_is_about_is_told_unless_it_is_asked_for() {
             let word = String::from_utf8_lossy(word);
             match &*word {
                 "A-4711" | "321.09" | "ann" if expected => assert!(found, "{word} was asked for"),
-                "25.43" | "because-of-this" | "fine-by-me" if expected => {}
+                "25.43" | "because-of-this" | "fine-by-me" | "bob-the-builder" if expected => {}
                 _ => assert!(!found, "{word} was told"),
             }
         }
