@@ -229,7 +229,7 @@ impl Alarms {
         }
         for signal in self.signals.iter().filter(|signal| watched(&signal.rule)) {
             if let Some(named) = signal.rule.named(subject) {
-                self.pending.add(Item::of_signal(signal, &named));
+                self.pending.add(Item::of_signal(signal, &named, subject.agent));
             }
         }
     }
@@ -302,7 +302,7 @@ impl Rule {
             self.classes.is_empty() || subject.class.is_some_and(|own| self.classes.contains(&own));
         let kinds =
             self.kinds.is_empty() || subject.kinds.iter().any(|own| self.kinds.contains(own));
-        (classes && kinds).then(|| subject.named(self.per)).flatten()
+        (classes && kinds).then(|| subject.named(self)).flatten()
     }
 
     /// What an effect takes of what is counted when it is let go: of what, how much.

@@ -78,6 +78,20 @@ enum Ended {
     WithFinding,
 }
 
+/// Whether the command line takes these words, the first of them `tollhouse`; nothing is run.
+///
+/// # Errors
+///
+/// What it would say to whoever wrote them.
+pub fn takes(words: &[String]) -> Result<(), String> {
+    match Cli::try_parse_from(words) {
+        Ok(_) => Ok(()),
+        // Help and the version were asked for.
+        Err(said) if !said.use_stderr() => Ok(()),
+        Err(said) => Err(said.to_string()),
+    }
+}
+
 /// Runs the command that the arguments name.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();

@@ -5,6 +5,7 @@
 
 mod audit;
 mod build;
+mod doctor;
 mod files;
 mod ground;
 mod load;
@@ -12,6 +13,7 @@ mod loops;
 mod notify;
 mod operator;
 mod people;
+mod place;
 mod quick;
 mod redis;
 mod reload;
@@ -25,6 +27,7 @@ use std::time::Duration;
 
 pub use audit::{AuditSection, read_key};
 pub use build::{Checked, check, checked, fault, fetch, gate, vault};
+pub use doctor::{Finding, How};
 pub use files::Files;
 pub use ground::Keep;
 pub use load::load;

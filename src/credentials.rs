@@ -334,6 +334,13 @@ impl Vault {
         if errors.is_empty() { Ok(Self { upstreams: loaded, clock, pepper }) } else { Err(errors) }
     }
 
+    /// The same, as what follows another: secrets that are equal are shown as equal.
+    #[must_use]
+    pub fn after(mut self, before: Option<&Self>) -> Self {
+        self.pepper = before.map_or(self.pepper, |before| before.pepper.clone());
+        self
+    }
+
     /// The secret of an upstream for a class; `None` when the class has none.
     pub fn open(&self, upstream: &str, class: Class) -> Option<Secret> {
         let (_, by_class) = self.upstreams.iter().find(|(name, _)| **name == *upstream)?;

@@ -184,6 +184,15 @@ impl Lookups {
         self.get(&call.upstream, target, version(call)).await
     }
 
+    /// One read of an upstream, to see whether it serves.
+    ///
+    /// # Errors
+    ///
+    /// Why there is no answer.
+    pub async fn try_read(&self, upstream: &str, target: &str) -> Result<Reply, String> {
+        self.get(upstream, target, Vec::new()).await
+    }
+
     /// One GET with the credential that can only read.
     async fn get(
         &self,

@@ -188,11 +188,11 @@ impl Identity {
         self.consent
     }
 
-    /// Reads every issuer's keys now: how many each has, or why they cannot be read.
+    /// Reads every issuer's keys now: how many of each count, or why they cannot be read.
     pub async fn connect(&self) -> Vec<(Arc<str>, Result<usize, Fault>)> {
         let mut all = Vec::with_capacity(self.issuers.len());
         for trusted in &self.issuers {
-            let keys = trusted.keys.connect(self.clock.now()).await;
+            let keys = trusted.keys.connect(&trusted.issuer.algorithms, self.clock.now()).await;
             all.push((Arc::clone(&trusted.issuer.issuer), keys));
         }
         all

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -275,7 +275,12 @@ async fn shake(door: Arc<connection::Door>, tcp: TcpStream, peer: IpAddr) {
         None => Stream::Tcp(tcp),
         Some(tls) => {
             // BOUND: as long as a head. Who cannot shake hands is nobody, and there is nothing to record.
-            let Ok(Ok(shaken)) = timeout(door.bounds.head, Box::pin(tls.accept(tcp))).await else {
+            let shaking = timeout(door.bounds.head, Box::pin(tls.accept(tcp)));
+            let Ok(Ok(shaken)) = (tokio::select! {
+                shaken = shaking => shaken,
+                // Who only connects is not waited for.
+                () = door.stopped(connection::Turn::First) => return,
+            }) else {
                 return;
             };
             Stream::Tls(Box::new(shaken))
@@ -284,13 +289,45 @@ async fn shake(door: Arc<connection::Door>, tcp: TcpStream, peer: IpAddr) {
     connection::serve(door, stream, peer).await;
 }
 
+/// BOUND: as many as the kernel's queue holds: std asks for 4096 where it may.
+const BACKLOG: usize = 4096;
+
 async fn accept(socket: TcpListener, door: Arc<connection::Door>, places: Arc<Semaphore>) {
+    accept_until_stopped(&socket, &door, &places).await;
+    // Who is in the kernel's queue connected in time. The kernel is asked, not the runtime: that looks seldom.
+    let Ok(socket) = socket.into_std() else { return };
+    for _ in 0..BACKLOG {
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else { break };
+        let Ok((stream, peer)) = socket.accept() else { break };
+        let taken = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+        let Ok(stream) = taken else { break };
+        serve(&door, (stream, peer), place);
+    }
+}
+
+fn serve(
+    door: &Arc<connection::Door>,
+    (stream, peer): (TcpStream, SocketAddr),
+    place: OwnedSemaphorePermit,
+) {
+    let serve = shake(Arc::clone(door), stream, peer.ip());
+    door.tasks.spawn(async move {
+        serve.await;
+        drop(place);
+    });
+}
+
+async fn accept_until_stopped(
+    socket: &TcpListener,
+    door: &Arc<connection::Door>,
+    places: &Arc<Semaphore>,
+) {
     // BOUND: after a failed accept (no file descriptor is left) a connection must end first.
     const PAUSE: Duration = Duration::from_millis(50);
     loop {
         let place = tokio::select! {
             () = door.stop.cancelled() => break,
-            place = Arc::clone(&places).acquire_owned() => place,
+            place = Arc::clone(places).acquire_owned() => place,
         };
         let Ok(place) = place else { return };
         let accepted = tokio::select! {
@@ -299,13 +336,7 @@ async fn accept(socket: TcpListener, door: Arc<connection::Door>, places: Arc<Se
             () = door.stop.cancelled() => break,
         };
         match accepted {
-            Ok((stream, peer)) => {
-                let serve = shake(Arc::clone(&door), stream, peer.ip());
-                door.tasks.spawn(async move {
-                    serve.await;
-                    drop(place);
-                });
-            }
+            Ok(accepted) => serve(door, accepted, place),
             Err(_) => tokio::time::sleep(PAUSE).await,
         }
         // A flood must not keep the server from stopping.

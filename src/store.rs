@@ -39,7 +39,7 @@ pub use self::ask::{
     BrakeUse, BudgetUse, Crowd, Entry, HoldTerms, Likeness, RateUse, Reserve, Take,
 };
 pub use self::budget::Stood;
-pub use self::freeze::{Bearer, Following, Freeze, FreezeScope, Stops, Subject};
+pub use self::freeze::{Bearer, Following, Freeze, FreezeScope, Lift, Stops, Subject};
 pub use self::hold::{Approval, Hold, Letter, News, Place, Quorum, Risk, Yes};
 pub use self::lend::{Lent, Loan, lend};
 pub use self::look::Listed;
@@ -396,16 +396,7 @@ impl Store {
     ///
     /// When the store did not write it, or may have.
     pub async fn unfreeze(&self, id: &str) -> Result<Option<Freeze>, Fault> {
-        self.release(id, crate::bounds::WITHIN_MAX).await
-    }
-
-    /// The same of a brake, for which it is remembered so long: the window that it counts in.
-    ///
-    /// # Errors
-    ///
-    /// When the store did not write it, or may have.
-    pub async fn release(&self, id: &str, keep: Duration) -> Result<Option<Freeze>, Fault> {
-        asked!(self, Event::Unfreeze(id.into(), keep) => Lifted)
+        self.release(id, crate::bounds::WITHIN_MAX, Lift::Now).await
     }
 
     /// Every freeze that still holds, and every brake that is on.

@@ -25,6 +25,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("tokio_rustls", &["proxy", "outbound/client"]),
     ("axum", &["console"]),
     ("tower", &["console"]),
+    ("x509_parser", &["proxy"]),
     ("cedar_policy", &["policy"]),
     ("redb", &["store/embedded"]),
     ("redis", &["store/redis"]),

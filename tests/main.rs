@@ -24,6 +24,7 @@ mod cli;
 mod config;
 mod console;
 mod demo;
+mod docs;
 mod faults;
 mod floors;
 mod identity;

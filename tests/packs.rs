@@ -296,6 +296,11 @@ fn faults(pack: &Arc<Pack>, goldens: &[Golden]) -> Vec<String> {
     goldens.iter().filter_map(fault).collect()
 }
 
+/// Every fault of a file of goldens, held to a shipped pack.
+pub fn faults_of(pack: &str, file: &Path) -> Vec<String> {
+    faults(&shipped(pack), &goldens_of(file))
+}
+
 #[test]
 fn every_golden_of_stripe_holds() {
     let found = faults(&shipped("stripe"), &goldens("stripe"));

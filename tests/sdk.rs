@@ -1,5 +1,7 @@
 //! Unmodified vendor SDKs against Tollhouse against localstripe, judged by localstripe's own state.
 
+mod rolling;
+
 use std::process::Command;
 
 use crate::support::{self, Process};
@@ -98,4 +100,19 @@ fn the_node_sdk_is_served_and_money_is_safe() {
 #[test]
 fn the_standard_webhooks_library_agrees_with_us() {
     crate::running::answers::the_standard_library_agrees();
+}
+
+#[test]
+fn documents_are_played() {
+    crate::docs::play();
+}
+
+#[test]
+fn documents_that_lie_are_found() {
+    crate::docs::play_forged();
+}
+
+#[test]
+fn code_in_documents_compiles() {
+    crate::docs::compile();
 }

@@ -6,6 +6,7 @@ mod differential;
 mod fleet;
 mod lend;
 mod roads;
+mod tally;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,8 +19,8 @@ use tollhouse::contract::Over;
 use tollhouse::refusal::Code;
 use tollhouse::store::{
     Answered, Blocked, BudgetUse, Claim, Claimed, Entry, Freeze, FreezeScope, Grant, HoldAnswer,
-    How, Known, Listed, Recalled, Record, Reserved, Say, SealingKey, Settled, State, Stops, Store,
-    StoredAnswer, Take, Token, Try, Witness,
+    How, Known, Lift, Listed, Recalled, Record, Reserved, Say, SealingKey, Settled, State, Stops,
+    Store, StoredAnswer, Take, Token, Try, Witness,
 };
 
 use crate::asks::{
@@ -188,7 +189,7 @@ contract! {
         assert!(!bench.store.brake(brake(before)).await.unwrap().1, "it was on");
         bench.clock.turn(Duration::from_secs(5));
         let keep = Duration::from_secs(600);
-        assert!(bench.store.release("br_1", keep).await.unwrap().is_some());
+        assert!(bench.store.release("br_1", keep, Lift::Now).await.unwrap().is_some());
         let released = START.plus(Duration::from_secs(5));
         bench.clock.turn(Duration::from_secs(1));
         for at in [before, START, Timestamp(released.0 - 1)] {
@@ -197,6 +198,24 @@ contract! {
         }
         let (on, is_new) = bench.store.brake(brake(released)).await.unwrap();
         assert_eq!((on.stops, is_new), (Stops::Held, true));
+    }
+
+    async fn a_brake_that_is_on_is_not_put_away_by_who_takes_it_for_over(bench) {
+        let keep = Duration::from_secs(600);
+        let put_away = || bench.store.release("br_1", keep, Lift::IfOver);
+        let until = |seconds| Some(START.plus(Duration::from_secs(seconds)));
+        // Whether it has an end, and has not come to it, or has none.
+        for (turn, end, is_over) in [(5, until(10), false), (1, None, false), (5, until(10), true)] {
+            let on = Freeze { until: end, ..brake(Timestamp(i64::MIN)) };
+            bench.store.brake(on).await.unwrap();
+            bench.clock.turn(Duration::from_secs(turn));
+            let lifted = put_away().await.unwrap();
+            assert_eq!(lifted.is_some(), is_over, "{turn} {end:?}");
+            let all = bench.store.brakes();
+            let stops = if is_over { Stops::Nothing } else { Stops::Held };
+            assert_eq!(all[0].stops, stops, "{turn} {end:?}");
+        }
+        assert!(put_away().await.unwrap().is_none(), "it is lifted once");
     }
 
     async fn a_call_is_sent_once_and_replayed(bench) {

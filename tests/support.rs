@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod authority;
+pub mod balancer;
 pub mod collector;
 pub mod house;
 pub mod receiver;

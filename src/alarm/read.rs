@@ -12,6 +12,8 @@ use crate::yaml::{Faults, Node, Section, Shape};
 const RULES_MAX: usize = 32;
 /// BOUND: counts of a window; far above what a window of a month holds.
 const TIMES_MAX: u64 = 1_000_000;
+/// BOUND: a brake is looked at every second: its end is some looks away.
+const QUIET_MIN: Duration = Duration::from_secs(5);
 /// Just under a cap, where a signal does not say: per mille of the cap.
 const NEAR: u16 = 100;
 
@@ -28,7 +30,7 @@ fn brakes(faults: &Faults, node: &Node) -> Vec<Brake> {
     const PER: &[Per] = &[Per::Class, Per::Kind, Per::Action, Per::Agent, Per::Tenant];
     list(faults, (node, "brakes", "brake"), |section| {
         let rule = rule(section, PER, |what| what != What::NearCap);
-        let quiet = section.optional("quiet", span);
+        let quiet = section.optional("quiet", quiet);
         if let Some(rule) = &rule
             && rule.watch == What::Mismatches
             && !matches!(rule.per, Per::Agent | Per::Tenant)
@@ -148,6 +150,11 @@ fn span(node: &Node) -> Result<Duration, String> {
     let span = node.duration()?;
     let fits = span >= Duration::from_secs(1) && span <= WITHIN_MAX;
     fits.then_some(span).ok_or_else(|| "expected 1s to 31d".to_owned())
+}
+
+fn quiet(node: &Node) -> Result<Duration, String> {
+    let fits = |span: &Duration| *span >= QUIET_MIN;
+    span(node).ok().filter(fits).ok_or_else(|| "expected 5s to 31d".to_owned())
 }
 
 fn classes(node: &Node) -> Result<Vec<Class>, String> {

@@ -146,8 +146,8 @@ mod tests {
             "expected 1s to 31d",
         ),
         (
-            "brakes: [ { name: a, watch: refunds, per: agent, over: 1, within: 1h, quiet: 0s } ]",
-            "expected 1s to 31d",
+            "brakes: [ { name: a, watch: refunds, per: agent, over: 1, within: 1h, quiet: 4s } ]",
+            "expected 5s to 31d",
         ),
         (
             "brakes: [ { name: a, watch: refunds, per: agent, over: 1, within: 1h, near: 5% } ]",

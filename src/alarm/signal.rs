@@ -54,7 +54,7 @@ impl Alarms {
         for (signal, one) in self.signals().iter().enumerate() {
             let applies = |class| one.effects.is_empty() || one.effects.contains(&class);
             // What is counted may be of another class than the effect that is judged by it.
-            let named = subject.named(one.rule.per).filter(|_| subject.class.is_some_and(applies));
+            let named = subject.named(&one.rule).filter(|_| subject.class.is_some_and(applies));
             let Some(named) = named else { continue };
             let key = named.key(&one.rule.name);
             let within = one.rule.within;

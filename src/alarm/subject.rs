@@ -2,7 +2,7 @@
 
 use smallvec::SmallVec;
 
-use super::Per;
+use super::{Per, Rule, What};
 use crate::call::{Call, Caller, Class, Kind};
 use crate::store::FreezeScope;
 use crate::store::freeze::escaped;
@@ -69,7 +69,8 @@ impl<'e> Subject<'e> {
     }
 
     /// Whom a rule that counts so counts it for; `None` when it has none of that.
-    pub(super) fn named(&self, per: Per) -> Option<Named> {
+    pub(super) fn named(&self, rule: &Rule) -> Option<Named> {
+        let per = rule.per;
         // A read is neither of a class nor of an action that can be held.
         let effect = self.class.filter(|class| class.is_effect());
         let tenant = format!("tenant/{}", escaped(self.tenant));
@@ -80,7 +81,7 @@ impl<'e> Subject<'e> {
                 (SmallVec::from_slice(&[class]), scope("class", class))
             }
             Per::Kind => {
-                let kind = self.kinds.first()?.name();
+                let kind = self.kind_for(rule)?.name();
                 (SmallVec::from_slice(&[kind]), scope("kind", kind))
             }
             Per::Action => {
@@ -105,6 +106,22 @@ impl<'e> Subject<'e> {
         let mut bytes = Vec::with_capacity(64);
         parts.iter().for_each(|part| piece(&mut bytes, b'p', part.as_bytes()));
         Some(Named { tenant: self.tenant.into(), per, parts: bytes, scope })
+    }
+}
+
+impl Subject<'_> {
+    /// Which of a call's kinds a rule is about: one that it names, and never another.
+    fn kind_for(&self, rule: &Rule) -> Option<Kind> {
+        let named = |kind: &&Kind| match rule.watch {
+            What::Refunds => **kind == Kind::Refund,
+            What::Money
+            | What::Refusals
+            | What::Holds
+            | What::Mismatches
+            | What::Failed
+            | What::NearCap => rule.kinds.is_empty() || rule.kinds.contains(kind),
+        };
+        self.kinds.iter().find(named).copied()
     }
 }
 
@@ -135,5 +152,50 @@ impl Named {
     /// What a brake on it holds.
     pub fn scope(&self) -> Option<FreezeScope> {
         FreezeScope::parse([&**self.scope.as_ref()?]).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::alarm::Most;
+
+    // A charge that also credits: `stripe.invoice.pay` with `forgive`.
+    #[test]
+    fn of_a_calls_kinds_the_one_counts_that_the_rule_names() {
+        let scope = |kinds: &[Kind], watch, named: &[Kind]| {
+            let within = Duration::from_secs(60);
+            let (per, most, name) = (Per::Kind, Most::Times(1), "a".into());
+            let (classes, named) = (Vec::new(), named.to_vec());
+            let rule = Rule { name, watch, per, classes, kinds: named, most, within };
+            let class = Some(Class::Financial);
+            let kinds = kinds.iter().copied().collect();
+            let subject = Subject { tenant: "t", class, kinds, ..Subject::default() };
+            rule.named(&subject).and_then(|named| named.scope()).map(|scope| scope.to_string())
+        };
+        let (charge, credit, refund) = (Kind::Charge, Kind::Credit, Kind::Refund);
+        for (kinds, watch, named, expected) in [
+            (&[charge, credit][..], What::Money, &[credit][..], Some("tenant/t kind/credit")),
+            (&[charge, credit], What::Money, &[], Some("tenant/t kind/charge")),
+            (
+                &[charge, credit],
+                What::Holds,
+                &[refund, credit, charge],
+                Some("tenant/t kind/charge"),
+            ),
+            (&[charge, credit], What::Holds, &[refund], None),
+            (&[charge, refund], What::Refunds, &[], Some("tenant/t kind/refund")),
+            (&[charge, refund], What::Refunds, &[charge], Some("tenant/t kind/refund")),
+            (&[charge, credit], What::Refunds, &[], None),
+            (&[], What::Holds, &[], None),
+        ] {
+            assert_eq!(
+                scope(kinds, watch, named).as_deref(),
+                expected,
+                "{kinds:?} {watch:?} {named:?}"
+            );
+        }
     }
 }

@@ -110,10 +110,10 @@ fn serve(config: Config, from: Origin<'_>) -> anyhow::Result<Ended> {
         shown::note("stopping: what is in flight is answered first");
         if running.stop().await {
             shown::note("stopped");
-        } else {
-            shown::note("stopped with calls in flight; their effects are unknown and on record");
+            return Ok(Ended::Well);
         }
-        Ok(Ended::Well)
+        shown::note("stopped with calls in flight; their effects are unknown and on record");
+        Ok(Ended::WithFinding)
     })
 }
 

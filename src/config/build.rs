@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::ground::{Ground, Keep, open_store};
+use super::doctor::Needed;
+use super::ground::{Ground, Keep};
 use super::{Config, StorePlace, UpstreamSection};
 use crate::approval::{Answerers, Approvals, Rules};
 use crate::breaker::Breaker;
@@ -19,7 +20,6 @@ use crate::limits::{Loops, Rates};
 use crate::notify::{Collector, Destination, Notify, Witness};
 use crate::outbound::{Addresses, Connection, Exchange, Network, Outbound, Outgoing, Upstream};
 use crate::policy::{self, Policy, Shipped};
-use crate::store::Needs;
 use crate::store::record::sha256;
 use crate::value::piece;
 use crate::yaml::{ConfigErrors, Faults, Place};
@@ -33,8 +33,8 @@ pub struct Checked {
     pub said: Vec<String>,
     /// Who operates it.
     pub operator: Arc<super::OperatorSection>,
-    /// The store that is named, not opened.
-    place: StorePlace,
+    /// What it needs around it.
+    pub(super) needed: Needed,
 }
 
 /// Builds a gate as start-up does, with a store in memory.
@@ -71,10 +71,10 @@ pub fn check(config: Config) -> Result<Checked, ConfigErrors> {
         let say = "operator: whoever an issuer lets in sees every tenant; `claims: { tenants: .. }` binds them";
         said.push(say.to_owned());
     }
-    let (place, operator) = (config.store.clone(), Arc::clone(&config.operator));
+    let (needed, operator) = (Needed::of(&config), Arc::clone(&config.operator));
     let vault = vault(&config)?;
     let gate = gate(config, vault, Keep::Nothing, Clock::System)?;
-    Ok(Checked { gate, said, operator, place })
+    Ok(Checked { gate, said, operator, needed })
 }
 
 /// The same from a file, or from a pack alone, with contracts at their safe defaults and no secret.
@@ -90,70 +90,9 @@ pub fn checked(config: Option<&Path>, pack: Option<&str>) -> Result<Checked, Con
     };
     let clock = Clock::System;
     let vault = Vault::load(Vec::new(), &super::environment, clock.clone()).map_err(faults)?;
-    let place = StorePlace::Memory;
-    let (said, operator) = (Vec::new(), Arc::clone(&config.operator));
+    let (needed, operator) = (Needed::of(&config), Arc::clone(&config.operator));
     let gate = gate(config, vault, Keep::Nothing, clock)?;
-    Ok(Checked { gate, said, operator, place })
-}
-
-impl Checked {
-    /// Tries the store, the issuers' keys and the upstreams.
-    pub async fn connect(&self) -> Vec<(String, Result<String, String>)> {
-        let mut found = self.connect_store().await;
-        for (issuer, keys) in self.gate.identity.connect().await {
-            let said = keys.map(|count| format!("{count} keys")).map_err(|e| e.to_string());
-            found.push((format!("issuer {issuer}"), said));
-        }
-        let fetch = fetch(Arc::clone(&self.gate.outbound));
-        if let Some(people) = super::people(&self.operator, fetch, self.gate.clock.clone()) {
-            for (issuer, keys) in people.connect().await {
-                let said = keys.map(|count| format!("{count} keys")).map_err(|e| e.to_string());
-                found.push((format!("operators' issuer {issuer}"), said));
-            }
-        }
-        for (name, site) in &self.gate.sites {
-            let send = Outgoing {
-                method: http::Method::GET,
-                target: "/".into(),
-                headers: Vec::new(),
-                body: bytes::Bytes::new(),
-            };
-            let exchange = self.gate.outbound.exchange(&site.upstream, send, Connection::Fresh);
-            let said = match exchange.await {
-                Exchange::Answered(reply) => Ok(format!("answers ({})", reply.status)),
-                Exchange::NotSent(why) => Err(format!("cannot be reached: {why}")),
-                Exchange::Unknown(why) => Err(format!("does not answer: {why}")),
-            };
-            found.push((format!("upstream {name}"), said));
-        }
-        found
-    }
-}
-
-impl Checked {
-    /// Tries a Redis, and judges what it may forget.
-    async fn connect_store(&self) -> Vec<(String, Result<String, String>)> {
-        let StorePlace::Redis(place) = &self.place else { return Vec::new() };
-        let line = |said| vec![("store".to_owned(), said)];
-        let store = match open_store(&self.place, &Clock::System) {
-            Ok(store) => store,
-            Err(why) => return line(Err(why)),
-        };
-        let judged = match store.durability().await {
-            Ok(Some(judged)) => judged,
-            Ok(None) => return Vec::new(),
-            Err(fault) => return line(Err(fault.to_string())),
-        };
-        let mut found = line(Ok(format!("answers ({})", judged.settings)));
-        found.extend(judged.notes.into_iter().map(|note| ("store".to_owned(), Ok(note))));
-        let refused = match place.needs {
-            Needs::Any => "",
-            Needs::Durable => " (financial calls are refused until then)",
-        };
-        let danger = |danger| ("store".to_owned(), Err(format!("{danger}{refused}")));
-        found.extend(judged.dangers.into_iter().map(danger));
-        found
-    }
+    Ok(Checked { gate, said: Vec::new(), operator, needed })
 }
 
 /// The secrets that the configuration names, read once.
@@ -178,28 +117,16 @@ pub fn gate(
     keep: Keep<'_>,
     clock: Clock,
 ) -> Result<Gate, ConfigErrors> {
-    let vault = Arc::new(vault);
+    let before = keep.before();
+    let vault = Arc::new(vault.after(before.map(|gate| &*gate.vault)));
     let network = network(&config)?;
     let outbound = Arc::new(Outbound::Network(network));
-    let consent = match config.identity.consent {
-        identity::ConsentRule::IfPresent => policy::ConsentRule::IfPresent,
-        identity::ConsentRule::Required => policy::ConsentRule::Required,
-    };
     // What a process knows goes on from snapshot to snapshot.
-    let standing =
-        keep.before().map_or_else(Arc::<Standing>::default, |gate| Arc::clone(&gate.standing));
+    let standing = before.map_or_else(Arc::<Standing>::default, |gate| Arc::clone(&gate.standing));
     let catalog = Catalog::new(roads(&config.upstreams, &standing.listeners));
     let catalog = catalog.map_err(|e| fault("upstreams", &e))?;
-    let policy = Policy::load(&policy::Load {
-        actions: catalog.actions().cloned().collect(),
-        contracts: &config.contracts,
-        files: &config.policies,
-        queues: config.queues.iter().map(|(name, _)| Arc::clone(name)).collect(),
-        shipped: if config.default_policies { Shipped::Applied } else { Shipped::LeftOut },
-        consent,
-    })?;
+    let policy = rules(&config, &catalog)?;
     let Ground { store, audit, telemetry, freezes } = Ground::of(&config, keep, &clock)?;
-    let before = keep.before();
     let rates = Rates::new(config.limits, clock.clone(), before.map(|before| &*before.rates));
     let rates = if store.lends() { rates.borrowing() } else { rates };
     let loops = Loops::new(config.loops, clock.clone(), before.map(|before| &*before.loops));
@@ -259,6 +186,22 @@ fn network(config: &Config) -> Result<Network, ConfigErrors> {
     let collector = config.telemetry.collector.as_ref().and_then(|one| one.place.authorities());
     let own = kept.into_iter().chain(collector);
     Network::new(authorities.chain(told).chain(own)).map_err(|e| fault("upstreams", &e))
+}
+
+/// Contracts and policies, compiled.
+fn rules(config: &Config, catalog: &Catalog) -> Result<Policy, ConfigErrors> {
+    let consent = match config.identity.consent {
+        identity::ConsentRule::IfPresent => policy::ConsentRule::IfPresent,
+        identity::ConsentRule::Required => policy::ConsentRule::Required,
+    };
+    Policy::load(&policy::Load {
+        actions: catalog.actions().cloned().collect(),
+        contracts: &config.contracts,
+        files: &config.policies,
+        queues: config.queues.iter().map(|(name, _)| Arc::clone(name)).collect(),
+        shipped: if config.default_policies { Shipped::Applied } else { Shipped::LeftOut },
+        consent,
+    })
 }
 
 /// Who outside is told.

@@ -40,6 +40,12 @@ impl Ground {
             Keep::Configured => open(config, clock)?,
             Keep::Nothing => in_memory(clock)?,
             Keep::After(before) => {
+                if let StorePlace::Redis(place) = &config.store {
+                    let reached = super::redis::address(place);
+                    let reached =
+                        reached.and_then(|at| before.store.reach(&at).map_err(|e| e.to_string()));
+                    reached.map_err(|why| fault("store", &why))?;
+                }
                 return Ok(Self {
                     store: Arc::clone(&before.store),
                     audit: Arc::clone(&before.audit),

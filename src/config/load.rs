@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use super::notify::{HasPage, Reader};
 use super::people::Queues;
-use super::{Config, Files, StorePlace, UpstreamSection};
+use super::{Config, Files, UpstreamSection};
 use crate::alarm::Alarms;
 use crate::breaker::{self, lanes};
 use crate::catalog::pack::{self, Pack};
-use crate::credentials::{Reference, References};
+use crate::credentials::References;
 use crate::facts::AccountRule;
 use crate::identity::{Development, KeySource};
 use crate::limits;
@@ -20,7 +20,7 @@ use crate::notify::Destination;
 use crate::outbound::{Addresses, Http, Scheme, Upstream};
 use crate::policy::Contracts;
 use crate::store::Crowd;
-use crate::yaml::{ConfigErrors, Faults, Node, Section, Shape};
+use crate::yaml::{ConfigErrors, Faults, Node, Section};
 
 /// Keys that the contracts page knows and that are not built yet: refused with these words.
 const NOT_BUILT: &[&str] = &["tenants", "rollout"];
@@ -122,7 +122,7 @@ impl File<'_> {
         let (console, operator) = super::operator::read(top, identity.as_ref(), own);
         operator.tokens.iter().filter_map(|one| one.file.as_ref()).for_each(|f| self.files.add(f));
         let (queues, destinations, crowd) = self.people(top, &operator);
-        let store = self.store(top);
+        let store = super::place::read(top, self.base, &mut self.files);
         let probes = probes(top);
         let hosts = top.optional("hosts", Node::texts);
         let audit = super::audit::read(top, self.base, store.as_ref());
@@ -174,59 +174,6 @@ impl File<'_> {
         destinations.extend(reader.hooks(top));
         self.files.extend(reader.files());
         (queues, destinations, super::people::crowd(top))
-    }
-
-    fn store(&self, top: &Section<'_>) -> Option<StorePlace> {
-        let Some(node) = top.node("store") else {
-            top.fault("store", "is required and missing; expected `embedded:DIR`");
-            return None;
-        };
-        let fleet = top.optional("fleet", super::redis::fleet);
-        let Shape::Map(_) = node.shape else {
-            let url = top.required("store", Node::name)?;
-            if url.starts_with("redis") {
-                let say =
-                    "expected `{ url: REDIS, encryption_key: file:PATH }`: replicas share the key";
-                top.fault("store", say);
-                return None;
-            }
-            if fleet.is_some() {
-                top.fault("fleet", "needs a store that replicas share: a Redis");
-            }
-            return self.embedded(top, "store", (&url, None));
-        };
-        let section = top.faults().section(node, "store");
-        let url = section.required("url", Node::name);
-        let key = section.optional("encryption_key", |n| self.reference(n));
-        let place = match url.as_deref() {
-            Some(url) if url.starts_with("redis") => {
-                super::redis::read(&section, self.base, (url, fleet.as_deref(), key))
-            }
-            Some(url) => self.embedded(&section, "url", (url, key)),
-            None => None,
-        };
-        if fleet.is_some() && matches!(place, Some(StorePlace::Embedded { .. })) {
-            top.fault("fleet", "needs a store that replicas share: a Redis");
-        }
-        section.finish();
-        place
-    }
-
-    fn embedded(
-        &self,
-        section: &Section<'_>,
-        at: &str,
-        (url, key): (&str, Option<Reference>),
-    ) -> Option<StorePlace> {
-        match url.split_once(':') {
-            Some(("embedded", dir)) if !dir.is_empty() => {
-                Some(StorePlace::Embedded { dir: self.base.join(dir), key })
-            }
-            Some(_) | None => {
-                section.fault(at, format!("expected `embedded:DIR` or a Redis, got `{url}`"));
-                None
-            }
-        }
     }
 
     fn policies(&mut self, top: &Section<'_>) -> (bool, Vec<(String, String)>) {
@@ -363,10 +310,6 @@ impl File<'_> {
                 None
             }
         }
-    }
-
-    fn reference(&self, node: &Node) -> Result<Reference, String> {
-        Reference::parse(node.text()?, self.base)
     }
 }
 

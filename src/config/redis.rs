@@ -49,12 +49,8 @@ pub(super) fn fleet(node: &Node) -> Result<String, String> {
     Err(format!("expected letters, digits, `-`, `_` and `.`, got `{name}`"))
 }
 
-/// The store there. Nobody needs to be there yet: readiness says so until somebody is.
-pub(super) fn open(
-    place: &RedisPlace,
-    seal: impl FnOnce(&Reference) -> Result<SealingKey, String>,
-    clock: &Clock,
-) -> Result<Store, String> {
+/// Where it is and who we are there, as its files say now.
+pub(super) fn address(place: &RedisPlace) -> Result<Address, String> {
     let mut address = place.address.clone();
     if let Some(reference) = &place.password {
         let secret = reference.read(&super::environment)?;
@@ -64,6 +60,16 @@ pub(super) fn open(
     if let Some(path) = &place.authorities {
         address.tls = Tls::Own(super::read_file(path).map_err(|e| e.to_string())?.into_bytes());
     }
-    let store = Store::redis(&address, seal(&place.key)?, clock.clone()).map(Store::watched);
-    Ok(store.map_err(|fault| fault.to_string())?.needing(place.needs))
+    Ok(address)
+}
+
+/// The store there. Nobody needs to be there yet: readiness says so until somebody is.
+pub(super) fn open(
+    place: &RedisPlace,
+    seal: impl FnOnce(&Reference) -> Result<SealingKey, String>,
+    clock: &Clock,
+) -> Result<Store, String> {
+    let store = Store::redis(&address(place)?, seal(&place.key)?, clock.clone());
+    let store = store.map(Store::watched).map_err(|fault| fault.to_string())?;
+    Ok(store.needing(place.needs))
 }

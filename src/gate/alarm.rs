@@ -5,21 +5,23 @@ use std::time::Duration;
 
 use crate::alarm::{BRAKES_MAX, Item, Look, Seen, Subject, Tripping, What};
 use crate::audit::{Entry, Event};
+use crate::bounds::WITHIN_MAX;
 use crate::call::{Facts, Resolved};
 use crate::clock::Timestamp;
 use crate::decision::Signal;
 use crate::gate::known::{Early, Recall};
 use crate::gate::{Asked, Evidence, Gate};
 use crate::refusal::{Code, Fault, Refusal};
-use crate::store::{Freeze, Record, Stops, TALLIES_MAX, Tally};
+use crate::store::{Freeze, Lift, Record, Stops, TALLIES_MAX, Tally};
 use crate::telemetry::{Level, LogLine};
 
 /// BOUND: how long what happened may wait to be counted; a brake is on within half a second.
 const COUNT_EVERY: Duration = Duration::from_millis(200);
 /// How often it is looked whether a brake has become quiet.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// BOUND: a brake that is kept on is written again so often, at most: each time goes to every tenant.
-const KEEP_EVERY: Duration = Duration::from_secs(5);
+/// BOUND: a brake that is kept on is written again so often, at most, and once in a tenth of its span: each time goes
+/// to every tenant.
+const KEEP_EVERY: Duration = Duration::from_secs(1);
 
 impl Gate {
     /// Counts what happened, until the gate closes, and once more then.
@@ -147,13 +149,12 @@ impl Gate {
     }
 
     /// Lifts a stop. That a brake was released is remembered for as long as what came before could count.
-    pub(super) async fn lift(&self, id: &str) -> Result<Option<Freeze>, Fault> {
+    pub(super) async fn lift(&self, id: &str, lift: Lift) -> Result<Option<Freeze>, Fault> {
         let brakes = self.store.brakes();
         let own = brakes.iter().find(|one| *one.id == *id);
-        match own.and_then(|own| self.alarms.brake(own.brake())) {
-            Some(brake) => self.store.release(id, brake.rule.within).await,
-            None => self.store.unfreeze(id).await,
-        }
+        let brake = own.and_then(|own| self.alarms.brake(own.brake()));
+        let keep = brake.map_or(WITHIN_MAX, |brake| brake.rule.within);
+        self.store.release(id, keep, lift).await
     }
 
     pub(super) async fn brakes_until_closed(&self) {
@@ -172,13 +173,21 @@ impl Gate {
     pub async fn look_at_brakes(&self) {
         let now = self.store.now();
         for one in self.store.brakes().into_iter().filter(|one| one.stops == Stops::Held) {
-            let done = match one.is_brake(now) {
-                true => self.keep_on(&one).await,
-                false => self.released(&one).await,
-            };
-            if let Err(fault) = done {
+            if let Err(fault) = self.look_at_brake(&one, now).await {
                 self.tell_fault("a brake could not be looked at", &fault);
             }
+        }
+    }
+
+    /// The same of one, as this replica remembers it: it may be long ago.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be asked.
+    pub async fn look_at_brake(&self, one: &Freeze, now: Timestamp) -> Result<(), Fault> {
+        match one.is_brake(now) {
+            true => self.keep_on(one).await,
+            false => self.released(one).await,
         }
     }
 
@@ -190,26 +199,47 @@ impl Gate {
             return Ok(());
         };
         let until_then = self.store.now().plus(quiet);
-        // BOUND: a tenth of a short span.
-        if until_then.since(until) < KEEP_EVERY.min(quiet.checked_div(10).unwrap_or(quiet)) {
+        if until_then.since(until) < KEEP_EVERY.max(quiet.checked_div(10).unwrap_or(quiet)) {
             return Ok(());
         }
-        for (tallies, most) in self.alarms.counts(one) {
-            let totals = self.store.tally(tenant, tallies).await?;
-            if totals.into_iter().fold(0_i64, i64::saturating_add) > most {
-                // Whoever released it meanwhile has released it.
-                let at = Timestamp(i64::MIN);
-                let kept = Freeze { until: Some(until_then), at, ..one.clone() };
-                self.store.brake(kept).await?;
-                return Ok(());
-            }
+        if self.is_over(one, tenant).await? {
+            self.put_on(one, Some(until_then)).await?;
         }
         Ok(())
     }
 
-    /// A brake that was quiet for its span is off; that is on record.
+    /// Whether more than usual is counted in its scope, with what it holds.
+    async fn is_over(&self, one: &Freeze, tenant: &str) -> Result<bool, Fault> {
+        for (tallies, most) in self.alarms.counts(one) {
+            let totals = self.store.tally(tenant, tallies).await?;
+            if totals.into_iter().fold(0_i64, i64::saturating_add) > most {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    async fn put_on(&self, one: &Freeze, until: Option<Timestamp>) -> Result<(), Fault> {
+        // Whoever released it meanwhile has released it.
+        let at = Timestamp(i64::MIN);
+        let (brake, is_new) = self.store.brake(Freeze { until, at, ..one.clone() }).await?;
+        if is_new {
+            self.braked(&brake).await;
+        }
+        Ok(())
+    }
+
+    /// A brake that was quiet for its span is off; that is on record. One whose end came while nobody looked, and
+    /// that is not quiet, is on again: a release would forget what is counted.
     async fn released(&self, one: &Freeze) -> Result<(), Fault> {
-        let Some(lifted) = self.lift(&one.id).await? else { return Ok(()) };
+        if let (Some(brake), Some(tenant)) = (self.alarms.brake(one.brake()), one.scope.tenant())
+            && self.is_over(one, tenant).await?
+        {
+            let until = brake.quiet.map(|quiet| self.store.now().plus(quiet));
+            return self.put_on(one, until).await;
+        }
+        // Another replica may have put it on again, and this one not heard of it.
+        let Some(lifted) = self.lift(&one.id, Lift::IfOver).await? else { return Ok(()) };
         let mut line =
             LogLine::new(Level::Info, "a brake is released: it was quiet for long enough");
         line.text("by", Some(&lifted.by)).shown("scope", Some(&lifted.scope));

@@ -31,6 +31,9 @@ const AGAIN_AFTER: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub struct Unrecorded {
     waiting: Mutex<BTreeSet<OperationId>>,
+    /// Whether the log from before this process was read: a reload does not read it again. What stands open there
+    /// may have got its end in this process's own log since.
+    is_read: tokio::sync::Mutex<bool>,
     /// Whether the store was asked for what the log knows.
     pub(super) is_compared: AtomicBool,
 }
@@ -50,10 +53,11 @@ impl Unrecorded {
 }
 
 impl Gate {
-    /// Finds what the process before left without an end in this log.
+    /// Finds what the process before left without an end in this log; once in the life of a process.
     pub(super) async fn find_unrecorded(&self) {
         let Some(dir) = self.audit_dir.clone() else { return };
-        while !self.closing.is_cancelled() {
+        let mut is_read = self.standing.unrecorded.is_read.lock().await;
+        while !*is_read && !self.closing.is_cancelled() {
             let dir = dir.clone();
             // A log may be large: calls go on while it is read.
             let reading = tokio::task::spawn_blocking(move || audit::intents_before(&dir));
@@ -63,6 +67,7 @@ impl Gate {
                         .open
                         .iter()
                         .for_each(|intent| self.standing.unrecorded.keep(intent.operation));
+                    *is_read = true;
                     return;
                 }
                 Ok(Err(why)) => {

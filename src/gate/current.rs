@@ -165,6 +165,10 @@ impl Current {
         self.let_go(before, &gate, drain);
         self.now.store(Arc::new(gate));
         let served = then();
+        let now = self.now();
+        for name in before.sites.keys().filter(|name| !now.sites.contains_key(*name)) {
+            now.telemetry.upstream_gone(name);
+        }
         before.closing.cancel();
         self.changed.send_replace(());
         Ok((digest, served))

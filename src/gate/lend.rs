@@ -45,9 +45,12 @@ impl Gate {
         })
     }
 
-    /// Borrows what runs low and gives back what is idle, until the gate closes; then all goes back.
+    /// Borrows what runs low and gives back what is idle, until the gate closes; at the end of the process all goes
+    /// back. After a reload another snapshot goes on with what is in hand.
     pub(super) async fn borrow_until_closed(&self) {
         if !self.rates.borrows() {
+            // What the snapshot before has left.
+            self.return_lent(Leftovers::Everything).await;
             return;
         }
         let mut looked = self.clock.steady();
@@ -60,11 +63,23 @@ impl Gate {
             self.borrow().await;
             if self.clock.steady().saturating_sub(looked) >= LOOK_EVERY {
                 looked = self.clock.steady();
-                self.ask_store(self.rates.leftovers(Leftovers::Idle)).await;
+                self.return_lent(Leftovers::Idle).await;
             }
             tokio::time::sleep(ROUND_EVERY).await;
         }
-        self.ask_store(self.rates.leftovers(Leftovers::Everything)).await;
+        if self.standing.stopping.is_cancelled() {
+            self.return_lent(Leftovers::Everything).await;
+        }
+    }
+
+    /// All that there is, a round trip's worth at a time.
+    async fn return_lent(&self, which: Leftovers) {
+        loop {
+            let wishes = self.rates.leftovers(which);
+            if wishes.is_empty() || !self.ask_store(wishes).await {
+                break;
+            }
+        }
     }
 
     /// One turn: everything that runs low by now.

@@ -13,7 +13,7 @@ use crate::gate::parcel::Parcel;
 use crate::gate::record::{Told, settling};
 use crate::gate::{Evidence, Gate};
 use crate::refusal::Fault;
-use crate::store::{Freeze, FreezeScope, Record, Settled, State, Witness};
+use crate::store::{Freeze, FreezeScope, Lift, Record, Settled, State, Witness};
 use crate::telemetry::RoadStands;
 
 /// BOUND: as much of a held body as a person reads.
@@ -207,7 +207,7 @@ impl Gate {
     ///
     /// When it cannot be written down: then it still holds.
     pub async fn unfreeze(&self, id: &str, operator: &Operator) -> Result<bool, Fault> {
-        let Some(freeze) = self.lift(id).await? else { return Ok(false) };
+        let Some(freeze) = self.lift(id, Lift::Now).await? else { return Ok(false) };
         let event = match freeze.issued_before {
             Some(_) => Event::Restored,
             None => Event::Unfrozen,
@@ -286,7 +286,8 @@ impl Gate {
             self.telemetry.road(name, stands);
         }
         let process = self.process.seen();
-        self.telemetry.process(process.in_flight, process.lanes);
+        let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
+        self.telemetry.process(process.in_flight, process.lanes, tasks);
         self.telemetry.render()
     }
 

@@ -212,10 +212,15 @@ impl Keys {
         }
     }
 
-    /// Reads the keys if that can be done now: how many there are.
-    pub(super) async fn connect(self: &Arc<Self>, now: Timestamp) -> Result<usize, Fault> {
+    /// Reads the keys if that can be done now: how many of them verify one of these algorithms.
+    pub(super) async fn connect(
+        self: &Arc<Self>,
+        algorithms: &[Algorithm],
+        now: Timestamp,
+    ) -> Result<usize, Fault> {
         self.refresh(now).await?;
-        Ok(self.state.lock().set.len())
+        let counts = |key: &&Arc<Key>| key.algorithms.iter().any(|one| algorithms.contains(one));
+        Ok(self.state.lock().set.iter().filter(counts).count())
     }
 
     /// Looks at the file if a second has passed: a key that left it is dead at once.

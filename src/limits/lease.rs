@@ -172,25 +172,21 @@ impl Leases {
         keys.into_iter().filter_map(wish).collect()
     }
 
-    /// What to give back: what nobody used for a while, or everything at the end.
+    /// What to give back: what nobody used for a while and what is above the batch, or everything at the end.
     pub fn leftovers(&mut self, now: Duration, all: Leftovers) -> Vec<Wish> {
-        let is_idle = |lease: &Lease| match all {
-            Leftovers::Idle => now.saturating_sub(lease.used) >= IDLE,
-            Leftovers::Everything => true,
+        let kept = |lease: &Lease| match all {
+            Leftovers::Idle if now.saturating_sub(lease.used) < IDLE => lease.terms.batch(),
+            Leftovers::Idle | Leftovers::Everything => 0,
         };
-        // Nothing in hand, nothing owed and all its room at the store: it is as if it had never been.
-        self.all.retain(|_, lease| {
-            lease.is_queued
-                || lease.calls != 0
-                || now.saturating_sub(lease.used) < lease.terms.full_after().saturating_add(IDLE)
-        });
-        let left = self.all.iter_mut().filter(|(_, lease)| lease.calls > 0 && is_idle(lease));
+        self.all.retain(|_, lease| !lease.is_forgotten(now));
         let back = |(key, lease): (&Arc<[u8]>, &mut Lease)| {
+            let back = u32::try_from(lease.calls).unwrap_or(0).saturating_sub(kept(lease));
             // From here on nobody spends it: it is on its way back.
-            let back = u32::try_from(std::mem::take(&mut lease.calls)).unwrap_or(0);
-            Wish { key: Arc::clone(key), loan: Loan { back, ..lease.terms.loan(key) } }
+            lease.calls = lease.calls.saturating_sub(i64::from(back));
+            let loan = Loan { back, ..lease.terms.loan(key) };
+            (back > 0).then(|| Wish { key: Arc::clone(key), loan })
         };
-        left.take(LOANS_MAX).map(back).collect()
+        self.all.iter_mut().filter_map(back).take(LOANS_MAX).collect()
     }
 
     /// The store's answers, in order.
@@ -229,10 +225,6 @@ impl Terms {
         let slot = Slot::of(b'g', &[key]);
         Loan { slot, every: self.every, burst: self.span, owed: 0, wanted: 0, back: 0 }
     }
-
-    fn full_after(self) -> Duration {
-        Duration::from_micros(self.span.unsigned_abs().saturating_mul(2))
-    }
 }
 
 impl Lease {
@@ -258,6 +250,13 @@ impl Lease {
             return Look::Room(in_hand.saturating_add(self.left).saturating_sub(1));
         }
         Look::Asked
+    }
+
+    /// Whether it is as if it had never been: nothing in hand, nothing owed, nobody waits, and the store was not
+    /// empty. What was used counts there; a key that comes back has its credit ahead, as it has now.
+    fn is_forgotten(&self, now: Duration) -> bool {
+        let is_empty = self.calls == 0 && !self.is_queued && self.waiting == 0;
+        is_empty && now >= self.dry_until && now.saturating_sub(self.used) >= IDLE
     }
 
     /// What it asks for: what it owes, what its use of late calls for, and one for each that waits.
@@ -304,14 +303,23 @@ mod tests {
         /// Answers that arrive then.
         under_way: Vec<(i64, usize, Vec<Wish>, Vec<Lent>)>,
         passed: Vec<i64>,
+        /// Calls that wait, of each replica.
+        waiting: Vec<u32>,
         terms: Terms,
     }
 
     impl Fleet {
         fn new(replicas: usize, burst: u32) -> Self {
-            let replicas = (0..replicas).map(|_| Leases::default()).collect();
             let terms = terms(burst);
-            Self { replicas, full_at: 0, now: 1, under_way: Vec::new(), passed: Vec::new(), terms }
+            Self {
+                waiting: vec![0; replicas],
+                replicas: (0..replicas).map(|_| Leases::default()).collect(),
+                full_at: 0,
+                now: 1,
+                under_way: Vec::new(),
+                passed: Vec::new(),
+                terms,
+            }
         }
 
         fn call(&mut self, replica: usize) -> Look {
@@ -324,6 +332,7 @@ mod tests {
                 }
                 Look::Asked => {
                     leases.wait(KEY);
+                    self.waiting[replica] += 1;
                 }
                 Look::Dry(_) => {}
             }
@@ -350,6 +359,10 @@ mod tests {
             let come: Vec<(i64, usize, Vec<Wish>, Vec<Lent>)> = come;
             for (_, replica, wishes, lent) in come {
                 self.replicas[replica].answered(&wishes, &lent, at(self.now));
+                // Who waits hears of it.
+                for _ in 0..std::mem::take(&mut self.waiting[replica]) {
+                    self.call(replica);
+                }
             }
         }
 
@@ -381,6 +394,8 @@ mod tests {
             for (who, what, micros, delay) in steps {
                 let who = who % replicas;
                 match what {
+                    // One question at a time.
+                    0..=4 if fleet.under_way.iter().any(|(_, asking, ..)| *asking == who) => {}
                     0 => {
                         let back = fleet.replicas[who].leftovers(at(fleet.now), Leftovers::Everything);
                         fleet.ask(who, back, delay);
@@ -396,6 +411,18 @@ mod tests {
                     2..=4 => {
                         let wishes = fleet.replicas[who].wishes();
                         fleet.ask(who, wishes, delay);
+                    }
+                    // What is under way comes, what is above the batch goes back; then it is long ago for all, and
+                    // whatever has nothing in hand is forgotten.
+                    5 if delay % 4 == 0 => {
+                        for micros in [30_000, 1_000_000 + delay, 0] {
+                            fleet.turn(micros);
+                            for who in 0..replicas {
+                                let back =
+                                    fleet.replicas[who].leftovers(at(fleet.now), Leftovers::Idle);
+                                fleet.ask(who, back, 0);
+                            }
+                        }
                     }
                     _ => (0..=burst / 10).for_each(|_| { fleet.call(who); }),
                 }
@@ -458,6 +485,69 @@ mod tests {
         fleet.turn(4_000_000);
         fleet.replicas[0].leftovers(at(fleet.now), Leftovers::Idle);
         assert_eq!(fleet.replicas[0].keys(), 0);
+    }
+
+    #[test]
+    fn who_is_new_has_room_once_the_others_are_quiet() {
+        let mut leases = Leases::default();
+        // A call a day: its store has all its room again after months.
+        let day = Duration::from_secs(86_400);
+        let terms = Terms::new(day, day * 30, 30);
+        for key in 0..KEYS_MAX {
+            leases.take(&key.to_be_bytes(), terms, at(1));
+        }
+        let lent = Lent { given: 1, left: 28, wait: Duration::ZERO };
+        let mut asked = 0;
+        loop {
+            let wishes = leases.wishes();
+            if wishes.is_empty() {
+                break;
+            }
+            asked += wishes.len();
+            leases.answered(&wishes, &vec![lent; wishes.len()], at(2));
+        }
+        assert_eq!((asked, leases.look(b"new", terms, at(2))), (KEYS_MAX, Look::Dry(IDLE)));
+        let later = at(2_000_000);
+        while !leases.leftovers(later, Leftovers::Idle).is_empty() {}
+        assert!(matches!(leases.look(b"new", terms, later), Look::Room(_)));
+        assert_eq!(leases.keys(), 0);
+    }
+
+    #[test]
+    fn what_is_above_the_batch_goes_back_while_it_is_used() {
+        // Many wait, and have gone when the store answers.
+        let (mut leases, terms) = (Leases::default(), terms(100));
+        while matches!(leases.look(KEY, terms, at(1)), Look::Room(_)) {
+            leases.take(KEY, terms, at(1));
+        }
+        (0..50).for_each(|_| {
+            leases.wait(KEY);
+        });
+        let wishes = leases.wishes();
+        let given = wishes[0].loan().wanted;
+        assert!(given >= 50, "{given}");
+        leases.answered(&wishes, &[Lent { given, left: 40, wait: Duration::ZERO }], at(2));
+        leases.take(KEY, terms, at(2));
+        let back = leases.leftovers(at(3), Leftovers::Idle);
+        assert_eq!(back[0].loan().back, given - 1 - terms.batch());
+        assert!(leases.leftovers(at(3), Leftovers::Idle).is_empty(), "its batch stays");
+        assert_eq!(leases.leftovers(at(3), Leftovers::Everything)[0].loan().back, terms.batch());
+    }
+
+    #[test]
+    fn one_that_is_dry_or_owes_is_not_forgotten() {
+        let mut leases = Leases::default();
+        let (terms, later) = (terms(10), at(5_000_000));
+        let dry = Lent { given: 0, left: 0, wait: Duration::from_secs(60) };
+        leases.take(b"dry", terms, at(1));
+        let wishes = leases.wishes();
+        leases.answered(&wishes, &[dry], at(1));
+        leases.take(b"owes", terms, at(1));
+        let lost = leases.wishes();
+        leases.not_answered(&lost);
+        leases.leftovers(later, Leftovers::Idle);
+        assert!(matches!(leases.look(b"dry", terms, later), Look::Dry(_)));
+        assert_eq!(leases.keys(), 2);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +25,8 @@ use crate::value::piece;
 const KEYS_MAX: usize = 100_000;
 /// BOUND: past so many, new ones count as those that name none: the rest is kept for these.
 const NAMED_MAX: usize = 90_000;
+/// BOUND: of one tenant's agent, which names as many as it likes: whoever floods takes no place of the others.
+const NAMED_EACH_MAX: usize = NAMED_MAX / 10;
 /// BOUND: a window counts in so many slices, so one counts a twentieth longer at most.
 const SLICES: u64 = 20;
 /// BOUND: a full map is searched for what has left its window at most this often.
@@ -73,6 +76,10 @@ pub enum Stop<E> {
 /// What survives a reload.
 struct Cells {
     cells: HashMap<Box<[u8]>, Cell>,
+    /// How many of these each agent named.
+    named: HashMap<u64, usize>,
+    /// SECURITY: keyed, since names of tenants and agents are hashed.
+    hasher: RandomState,
     swept: Option<Duration>,
     scratch: Vec<u8>,
 }
@@ -84,19 +91,34 @@ struct Cell {
     slices: SmallVec<[(u64, i64); 2]>,
     /// Nothing of it counts after.
     gone: u64,
+    /// Which agent named it; nobody, where a call names none.
+    named_by: Option<u64>,
     /// Until when operators have heard that it is near.
     near_said: Option<u64>,
     /// Until when they have heard that it is at its end.
     end_said: Option<u64>,
 }
 
+/// Where a call counts.
+struct Place {
+    key: Range<usize>,
+    named_by: Option<u64>,
+}
+
 /// What a call would take of one cell.
 struct Staged {
-    key: Range<usize>,
+    place: Place,
     bound: usize,
     unit: Option<Currency>,
     takes: i64,
     is_near: bool,
+}
+
+/// Whether a call is to take what it is found room for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Look {
+    Taking,
+    Only,
 }
 
 /// BOUND: a call takes of each bound once in calls and once in money; more than four bounds are rare.
@@ -122,9 +144,8 @@ pub struct Step<'a> {
 impl Loops {
     /// These bounds; what `before` counted goes on under the same names.
     pub fn new(bounds: Vec<Bound>, clock: Clock, before: Option<&Self>) -> Self {
-        let fresh = || Cells { cells: HashMap::new(), swept: None, scratch: Vec::new() };
-        let cells =
-            before.map_or_else(|| Arc::new(Mutex::new(fresh())), |old| Arc::clone(&old.cells));
+        let fresh = || Arc::new(Mutex::new(Cells::new()));
+        let cells = before.map_or_else(fresh, |old| Arc::clone(&old.cells));
         Self { bounds, cells, clock }
     }
 
@@ -146,7 +167,7 @@ impl Loops {
         let mut cells = self.cells.lock();
         let mut scratch = std::mem::take(&mut cells.scratch);
         scratch.clear();
-        let staged = self.stage::<E>(step, (&mut cells, &mut scratch), now);
+        let staged = self.stage::<E>(step, (&mut cells, &mut scratch), (now, Look::Taking));
         let result = match staged {
             Err(stop) => Err(stop),
             // One lock after the other, always in this order.
@@ -165,7 +186,8 @@ impl Loops {
             return true;
         }
         let (mut cells, mut scratch) = (self.cells.lock(), Vec::new());
-        self.stage::<()>(step, (&mut cells, &mut scratch), self.clock.steady()).is_ok()
+        let look = (self.clock.steady(), Look::Only);
+        self.stage::<()>(step, (&mut cells, &mut scratch), look).is_ok()
     }
 
     /// How many cases and conversations are remembered.
@@ -177,25 +199,26 @@ impl Loops {
         &self,
         step: &Step<'_>,
         (cells, scratch): (&mut Cells, &mut Vec<u8>),
-        now: Duration,
+        (now, look): (Duration, Look),
     ) -> Result<AllStaged, Stop<E>> {
         let mut staged = AllStaged::new();
         let mut new = 0_usize;
         for (index, bound) in self.bounds.iter().enumerate() {
             for (unit, takes, room) in bound.units(step.price) {
-                let Some(key) = cells.place(bound, unit, (step, scratch), (new, now)) else {
+                let Some(place) = cells.place(bound, unit, (step, scratch), (new, now)) else {
                     return Err(full(bound));
                 };
-                let cell = scratch.get(key.clone()).and_then(|key| cells.cells.get_mut(key));
+                let key = scratch.get(place.key.clone());
+                let cell = key.and_then(|key| cells.cells.get_mut(key));
                 new = new.saturating_add(usize::from(cell.is_none()));
                 let before = cell.as_ref().map_or(0, |cell| cell.used(bound.within, now));
                 let used = before.saturating_add(takes);
                 if room.is_none_or(|room| used > room) {
-                    return Err(self.ended(bound, (unit, takes, room), cell, now));
+                    return Err(self.ended(bound, (unit, takes, room), cell, (now, look)));
                 }
                 let near = bound.near(room).is_some_and(|near| before < near && near <= used);
                 let said = cell.is_some_and(|cell| cell.near_said.is_some_and(|u| nanos(now) <= u));
-                staged.push(Staged { key, bound: index, unit, takes, is_near: near && !said });
+                staged.push(Staged { place, bound: index, unit, takes, is_near: near && !said });
             }
         }
         Ok(staged)
@@ -210,14 +233,11 @@ impl Loops {
         let mut reached = Vec::new();
         for one in staged {
             let (Some(bound), Some(key)) =
-                (self.bounds.get(one.bound), scratch.get(one.key.clone()))
+                (self.bounds.get(one.bound), scratch.get(one.place.key.clone()))
             else {
                 continue;
             };
-            if !cells.cells.contains_key(key) {
-                cells.cells.insert(key.into(), Cell::default());
-            }
-            let Some(cell) = cells.cells.get_mut(key) else { continue };
+            let Some(cell) = cells.known_or_new(key, one.place.named_by) else { continue };
             cell.take(one.takes, bound.within, now);
             if one.is_near {
                 cell.near_said = Some(nanos(now).saturating_add(span(bound.within)));
@@ -233,13 +253,14 @@ impl Loops {
         bound: &Bound,
         (unit, takes, room): (Option<Currency>, i64, Option<i64>),
         cell: Option<&mut Cell>,
-        now: Duration,
+        (now, look): (Duration, Look),
     ) -> Stop<E> {
         let used = cell.as_ref().map_or(0, |cell| cell.used(bound.within, now));
         let (mut said, mut until) = (false, None);
         if let Some(cell) = cell {
             said = cell.end_said.is_some_and(|until| nanos(now) <= until);
-            if !said {
+            // Who only looks tells nobody.
+            if !said && look == Look::Taking {
                 cell.end_said = Some(nanos(now).saturating_add(span(bound.within)));
             }
             let excess = room.map(|room| used.saturating_add(takes).saturating_sub(room));
@@ -309,13 +330,9 @@ impl Bound {
     fn key(&self, unit: Option<Currency>, (step, named): (&Step<'_>, bool), out: &mut Vec<u8>) {
         piece(out, b'l', self.name.as_bytes());
         piece(out, b'u', unit.as_ref().map_or("", Currency::code).as_bytes());
-        let (caller, context) = (step.caller, &step.call.context);
+        let (caller, name) = (step.caller, self.name_in(step));
         piece(out, b't', caller.tenant.as_bytes());
         piece(out, b'a', caller.agent.as_bytes());
-        let name = match self.per {
-            LoopPer::Case => context.case.as_deref(),
-            LoopPer::Trace => context.trace_id.as_deref(),
-        };
         let customer = caller.customer.as_deref().unwrap_or_default();
         match name.filter(|_| named) {
             Some(name) => {
@@ -329,7 +346,23 @@ impl Bound {
     }
 }
 
+impl Bound {
+    /// What a call says that it belongs to.
+    fn name_in<'a>(&self, step: &Step<'a>) -> Option<&'a str> {
+        let context = &step.call.context;
+        match self.per {
+            LoopPer::Case => context.case.as_deref(),
+            LoopPer::Trace => context.trace_id.as_deref(),
+        }
+    }
+}
+
 impl Cells {
+    fn new() -> Self {
+        let (cells, named, scratch) = (HashMap::new(), HashMap::new(), Vec::new());
+        Self { cells, named, hasher: RandomState::new(), swept: None, scratch }
+    }
+
     /// Where a call counts, and its key in `scratch`: under what it names, or, where there are too many of
     /// these, as one that names none; nowhere when all places are taken.
     fn place(
@@ -338,29 +371,64 @@ impl Cells {
         unit: Option<Currency>,
         (step, scratch): (&Step<'_>, &mut Vec<u8>),
         (new, now): (usize, Duration),
-    ) -> Option<Range<usize>> {
-        for (named, most) in [(true, NAMED_MAX), (false, KEYS_MAX)] {
+    ) -> Option<Place> {
+        for named in [true, false] {
             let begin = scratch.len();
             bound.key(unit, (step, named), scratch);
             let key = begin..scratch.len();
-            let known = scratch.get(key.clone()).is_some_and(|key| self.cells.contains_key(key));
-            if known || self.has_room_for(new.saturating_add(1), most, now) {
-                return Some(key);
+            if scratch.get(key.clone()).is_some_and(|key| self.cells.contains_key(key)) {
+                return Some(Place { key, named_by: None });
+            }
+            let named_by =
+                (named && bound.name_in(step).is_some()).then(|| self.agent(step.caller));
+            if self.has_room_for(new.saturating_add(1), named_by, now) {
+                return Some(Place { key, named_by });
             }
         }
         None
     }
 
-    fn has_room_for(&mut self, new: usize, most: usize, now: Duration) -> bool {
-        let fits = |len: usize| len.saturating_add(new) <= most;
+    fn agent(&self, caller: &Caller) -> u64 {
+        self.hasher.hash_one((&*caller.tenant, &*caller.agent))
+    }
+
+    fn has_room_for(&mut self, new: usize, named_by: Option<u64>, now: Duration) -> bool {
         let long_ago = |swept: Duration| now.saturating_sub(swept) >= SWEEP_EVERY;
-        if !fits(self.cells.len()) && self.swept.is_none_or(long_ago) {
+        if !self.fits(new, named_by) && self.swept.is_none_or(long_ago) {
             self.swept = Some(now);
             // What counts for nothing any more is as good as new.
             self.cells.retain(|_, cell| cell.gone >= nanos(now));
+            self.named.clear();
+            for agent in self.cells.values().filter_map(|cell| cell.named_by) {
+                count(&mut self.named, agent);
+            }
         }
-        fits(self.cells.len())
+        self.fits(new, named_by)
     }
+
+    fn fits(&self, new: usize, named_by: Option<u64>) -> bool {
+        let all = self.cells.len().saturating_add(new);
+        match named_by {
+            Some(agent) => {
+                let own = self.named.get(&agent).copied().unwrap_or(0).saturating_add(new);
+                all <= NAMED_MAX && own <= NAMED_EACH_MAX
+            }
+            None => all <= KEYS_MAX,
+        }
+    }
+
+    fn known_or_new(&mut self, key: &[u8], named_by: Option<u64>) -> Option<&mut Cell> {
+        if !self.cells.contains_key(key) {
+            self.cells.insert(key.into(), Cell { named_by, ..Cell::default() });
+            named_by.into_iter().for_each(|agent| count(&mut self.named, agent));
+        }
+        self.cells.get_mut(key)
+    }
+}
+
+fn count(named: &mut HashMap<u64, usize>, agent: u64) {
+    let own = named.entry(agent).or_default();
+    *own = own.saturating_add(1);
 }
 
 impl Cell {
@@ -450,7 +518,16 @@ mod tests {
 
     /// What one call gets, and whether operators were told.
     fn take(loops: &Loops, call: &Call, price: Option<Price>) -> Result<usize, Stop<()>> {
-        let caller = sample::caller("bot", Some("ann"));
+        take_as("bot", loops, call, price)
+    }
+
+    fn take_as(
+        agent: &str,
+        loops: &Loops,
+        call: &Call,
+        price: Option<Price>,
+    ) -> Result<usize, Stop<()>> {
+        let caller = sample::caller(agent, Some("ann"));
         let step = Step { call, caller: &caller, price };
         loops.take(&step, || Ok::<_, ()>(())).map(|((), reached)| reached.len())
     }
@@ -507,6 +584,19 @@ mod tests {
         let told: Vec<_> = (0..4).map(|_| take(&loops, &call, None).unwrap()).collect();
         assert_eq!(told, [0, 1, 0, 0]);
         assert!(!ends(take(&loops, &call, None).unwrap_err()).0);
+    }
+
+    // An effect is looked at before its facts are read, and takes later.
+    #[test]
+    fn who_only_looked_has_not_told_of_the_end() {
+        let clock = clock();
+        let loops = loops("[{ name: x, per: case, calls: 1, within: 1h }]", &clock);
+        let (call, caller) = (call(Some("c")), sample::caller("bot", Some("ann")));
+        take(&loops, &call, None).unwrap();
+        assert!(!loops.has_room(&Step { call: &call, caller: &caller, price: None }));
+        assert!(!ends(take(&loops, &call, None).unwrap_err()).0, "nobody has heard of it");
+        assert!(!loops.has_room(&Step { call: &call, caller: &caller, price: None }));
+        assert!(ends(take(&loops, &call, None).unwrap_err()).0);
     }
 
     #[test]
@@ -570,10 +660,11 @@ mod tests {
         let clock = clock();
         let loops = loops("[{ name: x, per: case, calls: 2, within: 1h }]", &clock);
         for n in 0..NAMED_MAX {
-            assert!(take(&loops, &call(Some(&n.to_string())), None).is_ok());
+            let agent = if n < 5 { "bot".to_owned() } else { format!("bot-{}", n % 11) };
+            assert!(take_as(&agent, &loops, &call(Some(&n.to_string())), None).is_ok());
         }
-        assert!(take(&loops, &call(Some("7")), None).is_ok(), "one that is known counts on");
-        assert!(take(&loops, &call(Some("7")), None).is_err());
+        assert!(take(&loops, &call(Some("3")), None).is_ok(), "one that is known counts on");
+        assert!(take(&loops, &call(Some("3")), None).is_err());
         // Two new cases share the room of those that name none, whoever else names none.
         assert!(take(&loops, &call(Some("new")), None).is_ok());
         assert!(take(&loops, &call(Some("newer")), None).is_ok());
@@ -582,7 +673,7 @@ mod tests {
         assert_eq!(loops.keys(), NAMED_MAX + 1);
         let price = None;
         for n in 0..KEYS_MAX - NAMED_MAX - 1 {
-            let (call, caller) = (call(None), sample::caller(&format!("bot-{n}"), None));
+            let (call, caller) = (call(None), sample::caller(&format!("one-{n}"), None));
             assert!(
                 loops
                     .take(&Step { call: &call, caller: &caller, price }, || Ok::<_, ()>(()))
@@ -597,6 +688,30 @@ mod tests {
         clock.turn(Duration::from_secs(2 * 3600));
         assert!(tried().is_ok());
         assert_eq!(loops.keys(), 1);
+    }
+
+    #[test]
+    fn an_agent_that_names_ever_more_takes_no_place_of_the_others() {
+        let clock = clock();
+        let loops = loops("[{ name: x, per: case, calls: 2, within: 1h }]", &clock);
+        let ask = |agent: &str, case: &str| take_as(agent, &loops, &call(Some(case)), None);
+        for n in 0..NAMED_EACH_MAX {
+            assert!(ask("flood", &n.to_string()).is_ok());
+        }
+        // Its new ones count as one, its old ones as before, and nobody else notices.
+        for (case, is_ok) in [("new", true), ("newer", true), ("newest", false), ("7", true)] {
+            assert_eq!(ask("flood", case).is_ok(), is_ok, "{case}");
+        }
+        for n in 0..3 {
+            assert!(ask("bot", &n.to_string()).is_ok());
+        }
+        assert_eq!(loops.keys(), NAMED_EACH_MAX + 1 + 3);
+        // What has left its window takes no place any more.
+        clock.turn(Duration::from_secs(2 * 3600));
+        for n in 0..3 {
+            assert!(ask("flood", &format!("later-{n}")).is_ok());
+        }
+        assert_eq!(loops.keys(), 3);
     }
 
     #[test]

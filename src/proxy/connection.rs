@@ -30,6 +30,8 @@ use crate::refusal::{Code, Refusal};
 const HEAD_ROOM: usize = 2 << 10;
 // BOUND: what is made ready for a body at once, so that who only promises one takes little.
 const BODY_ROOM: usize = 64 << 10;
+// BOUND: a request follows its connection within a round trip; nobody stops later for who only connects.
+const FIRST_WITHIN: Duration = Duration::from_millis(500);
 // BOUND: what is read away after a refusal, so that the answer is not lost to a reset.
 pub(super) const LINGER: Duration = Duration::from_secs(2);
 pub(super) const LINGER_BYTES_MAX: u64 = 4 << 20;
@@ -64,24 +66,31 @@ struct Line {
 pub(super) async fn serve(door: Arc<Door>, stream: Stream, peer: IpAddr) {
     let origin = Origin { listener: door.listener, peer };
     let mut line = Line { stream, bytes: BytesMut::new() };
-    let mut first = true;
+    let mut turn = Turn::First;
     loop {
-        let then = match door.next(&mut line).await {
+        let then = match door.next(&mut line, turn).await {
             Came::Nothing => return,
-            Came::Head(_) if first && line.bytes.starts_with(http2::PREFACE_HEAD) => {
+            Came::Head(_) if turn == Turn::First && line.bytes.starts_with(http2::PREFACE_HEAD) => {
                 return Box::pin(http2::serve(door, line.stream, line.bytes, origin)).await;
             }
             Came::Head(end) => door.call(&mut line, end, origin).await,
             Came::Bad(refusal) => Err(NoRequest::Bad(refusal)),
         };
         match then {
-            Ok(Then::Keep) => first = false,
+            Ok(Then::Keep) => turn = Turn::Later,
             Ok(Then::Close) | Err(NoRequest::Gone) => return,
             Err(NoRequest::Bad(refusal)) => {
                 return Box::pin(door.turn_back(line, *refusal, origin)).await;
             }
         }
     }
+}
+
+/// Which request of a connection is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    First,
+    Later,
 }
 
 /// What came on a connection that waits for a request.
@@ -103,13 +112,13 @@ enum NoRequest {
 }
 
 impl Door {
-    async fn next(&self, line: &mut Line) -> Came {
+    async fn next(&self, line: &mut Line, turn: Turn) -> Came {
         line.bytes.reserve(HEAD_ROOM);
         let first = tokio::select! {
             // A request that is here already is answered before the stop is looked at.
             biased;
             first = timeout(self.bounds.idle, line.stream.read_buf(&mut line.bytes)) => first,
-            () = self.stop.cancelled() => return Came::Nothing,
+            () = self.stopped(turn) => return Came::Nothing,
         };
         match first {
             Ok(Ok(1..)) => {}
@@ -119,6 +128,15 @@ impl Door {
             Err(refusal) => Came::Bad(Box::new(refusal)),
             Ok(Some(end)) => Came::Head(end),
             Ok(None) => Box::pin(self.rest(line)).await,
+        }
+    }
+
+    /// No request is waited for any more.
+    pub(super) async fn stopped(&self, turn: Turn) {
+        self.stop.cancelled().await;
+        if turn == Turn::First {
+            // Whoever connected in time did so to ask something: it may be on its way.
+            tokio::time::sleep(FIRST_WITHIN).await;
         }
     }
 

@@ -17,6 +17,8 @@ use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 use tokio_rustls::server::TlsStream;
 use zeroize::Zeroizing;
 
+use crate::clock::Timestamp;
+
 /// What the files said, in PEM.
 pub struct Pem {
     /// The certificate, and those that lead from it to an authority.
@@ -34,7 +36,12 @@ impl fmt::Debug for Pem {
 }
 
 /// What a listener speaks TLS with. What is renewed counts from the next handshake on.
-pub struct Tls(ArcSwap<ServerConfig>);
+pub struct Tls(ArcSwap<Settings>);
+
+struct Settings {
+    spoken: Arc<ServerConfig>,
+    ends: Timestamp,
+}
 
 impl fmt::Debug for Tls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -62,13 +69,20 @@ impl Tls {
         Ok(())
     }
 
+    /// When its certificate ends.
+    pub fn ends(&self) -> Timestamp {
+        self.0.load().ends
+    }
+
     pub(super) async fn accept(&self, tcp: TcpStream) -> io::Result<TlsStream<TcpStream>> {
-        TlsAcceptor::from(self.0.load_full()).accept(tcp).await
+        let spoken = Arc::clone(&self.0.load().spoken);
+        TlsAcceptor::from(spoken).accept(tcp).await
     }
 }
 
-fn settings(pem: &Pem) -> Result<ServerConfig, String> {
+fn settings(pem: &Pem) -> Result<Settings, String> {
     let chain = certificates(&pem.chain).map_err(|e| format!("certificate: {e}"))?;
+    let ends = ends(&chain)?;
     let key = PrivateKeyDer::from_pem_slice(&pem.key);
     // The library's words may quote what it read.
     let key = key.map_err(|_| "key: expected one private key in PEM".to_owned())?;
@@ -94,7 +108,19 @@ fn settings(pem: &Pem) -> Result<ServerConfig, String> {
         .map_err(|e| format!("certificate and key do not fit together: {e}"))?;
     // RFC 7301; whoever names neither speaks 1.1.
     settings.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(settings)
+    Ok(Settings { spoken: Arc::new(settings), ends })
+}
+
+/// When the first of them ends.
+fn ends(chain: &[CertificateDer<'static>]) -> Result<Timestamp, String> {
+    let first = chain.first().map(|first| x509_parser::parse_x509_certificate(first));
+    match first {
+        Some(Ok((_, certificate))) => {
+            let seconds = certificate.validity().not_after.timestamp();
+            Ok(Timestamp(seconds.saturating_mul(1000)))
+        }
+        Some(Err(_)) | None => Err("certificate: it cannot be read".to_owned()),
+    }
 }
 
 fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {

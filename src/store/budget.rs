@@ -2,10 +2,13 @@
 //!
 //! Never forgets early: where it is not exact it counts longer, not shorter.
 
+use std::time::Duration;
+
+use crate::bounds::WITHIN_MAX;
 use crate::call::OperationId;
 use crate::clock::Timestamp;
 use crate::money::Currency;
-use crate::store::codec::packed;
+use crate::store::codec::{Packed, Unread, packed};
 
 /// BOUND: a row holds this many moments of spending. Past it the two nearest moments become one, which
 /// counts until the later of them leaves the window.
@@ -18,6 +21,8 @@ pub struct Ledger {
     pub open: Vec<Reserved>,
     /// Spent, oldest first.
     pub spent: Vec<Bucket>,
+    /// A count that no operation ever took of, and so in one window: nothing in it is kept longer than that.
+    pub kept: Option<Duration>,
 }
 
 /// Room that one operation has reserved.
@@ -81,11 +86,42 @@ pub fn per_cent(used: i64, room: i64) -> u64 {
 }
 
 packed!(struct Stood { id, unit, used, room, alert, crossed, frees });
-packed!(struct Ledger { open, spent });
 packed!(struct Reserved { op, unit, count });
 packed!(struct Bucket { last, unit, count });
 
+impl Packed for Ledger {
+    fn pack(&self, out: &mut Vec<u8>) {
+        let Self { open, spent, kept } = self;
+        open.pack(out);
+        spent.pack(out);
+        // As it was written before, for what operations take of: at the end of a row.
+        if let Some(kept) = kept {
+            i64::try_from(kept.as_millis()).unwrap_or(i64::MAX).pack(out);
+        }
+    }
+    fn unpack(from: &mut Unread<'_>) -> Option<Self> {
+        let (open, spent) = (Packed::unpack(from)?, Packed::unpack(from)?);
+        let kept = match from.0.is_empty() {
+            true => None,
+            false => Some(Duration::from_millis(i64::unpack(from)?.unsigned_abs())),
+        };
+        Some(Self { open, spent, kept })
+    }
+}
+
 impl Ledger {
+    /// It counts in this window alone, as long as no operation takes of it.
+    pub fn keep_for(&mut self, within: Duration) {
+        if self.is_empty() || self.kept.is_some() {
+            self.kept = self.kept.max(Some(within));
+        }
+    }
+
+    /// How long what was spent is kept.
+    pub fn keeps(&self) -> Duration {
+        self.kept.unwrap_or(WITHIN_MAX)
+    }
+
     /// Whether nothing is in it.
     pub fn is_empty(&self) -> bool {
         self.open.is_empty() && self.spent.is_empty()
@@ -94,6 +130,7 @@ impl Ledger {
     /// Reserves room for `op`; what it had reserved of that unit before is replaced.
     pub fn reserve(&mut self, op: OperationId, unit: Option<Currency>, count: i64) {
         self.release(op, unit);
+        self.kept = None;
         self.open.push(Reserved { op, unit, count });
     }
 
@@ -201,6 +238,38 @@ mod tests {
 
     fn usd() -> Option<Currency> {
         Currency::parse("USD")
+    }
+
+    #[test]
+    fn a_row_from_before_counts_had_an_end_of_their_own_is_read() {
+        let mut ledger = Ledger::default();
+        ledger.spend(usd(), 7, Timestamp(100));
+        let mut old = Vec::new();
+        ledger.open.pack(&mut old);
+        ledger.spent.pack(&mut old);
+        assert_eq!(Ledger::unpack(&mut Unread(&old)).unwrap(), ledger);
+        let packed = |ledger: &Ledger| {
+            let mut out = Vec::new();
+            ledger.pack(&mut out);
+            out
+        };
+        assert_eq!(packed(&ledger), old);
+        ledger.kept = Some(Duration::from_secs(60));
+        let new = packed(&ledger);
+        assert_eq!(Ledger::unpack(&mut Unread(&new)), Some(ledger));
+    }
+
+    #[test]
+    fn what_an_operation_takes_of_is_kept_as_long_as_can_be() {
+        let minute = Duration::from_secs(60);
+        let mut counted = Ledger::default();
+        counted.keep_for(minute);
+        counted.spend(None, 1, Timestamp(1));
+        counted.keep_for(minute / 2);
+        assert_eq!(counted.keeps(), minute);
+        counted.reserve(OWN, None, 1);
+        counted.keep_for(minute);
+        assert_eq!(counted.keeps(), WITHIN_MAX);
     }
 
     #[test]

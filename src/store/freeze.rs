@@ -39,6 +39,15 @@ impl Stops {
     }
 }
 
+/// When a stop is lifted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lift {
+    /// At once: a person says so.
+    Now,
+    /// Only if it is over by the store's own row: whoever says so may have an old copy.
+    IfOver,
+}
+
 /// What a brake's name follows, where a person's name would stand.
 const BRAKE: &str = "brake/";
 

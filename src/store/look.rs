@@ -201,6 +201,19 @@ impl Store {
         }
     }
 
+    /// A fleet's store is reached like this from now on: with another password, by other authorities. One that is
+    /// reached like this already, or that is on this machine, stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// When that is no address.
+    pub fn reach(&self, address: &super::Address) -> Result<(), Fault> {
+        match &self.shelf {
+            Shelf::Memory(_) | Shelf::Embedded(_) => Ok(()),
+            Shelf::Redis(redis) => redis.reach(address),
+        }
+    }
+
     /// Whether money may move: what people stopped is known, and nothing that was done may be forgotten,
     /// where that is asked for.
     ///

@@ -73,6 +73,8 @@ pub struct Redis {
 #[derive(Debug)]
 struct Inside {
     line: Line,
+    /// How it is reached.
+    address: Mutex<Address>,
     seal: Arc<SealingKey>,
     shared: Arc<Shared>,
     clock: Clock,
@@ -166,6 +168,7 @@ impl Redis {
     ) -> Result<Self, Fault> {
         let inside = Arc::new(Inside {
             line: Line::new(address.road()?),
+            address: Mutex::new(address.clone()),
             seal,
             shared,
             clock,
@@ -191,6 +194,16 @@ impl Redis {
         });
         let tasks = tasks::start(&inside);
         Ok(Self { inside, _tasks: tasks })
+    }
+
+    /// It is reached like this from now on: with another password, by other authorities. The same changes nothing.
+    pub fn reach(&self, address: &Address) -> Result<(), Fault> {
+        let mut known = self.inside.address.lock();
+        if *known != *address {
+            self.inside.line.goes(address.road()?);
+            *known = address.clone();
+        }
+        Ok(())
     }
 
     /// How old the freezes in memory are, by the steady clock; `None` when they were never read.
@@ -234,10 +247,8 @@ impl Redis {
                 Reply::Lifted(inside.change_freezes(put).await?)
             }
             Event::Tally(tenant, all) => Reply::Tallied(inside.tally(&tenant, &all).await?),
-            Event::Unfreeze(id, keep) => {
-                let keep = Item::near(i64::try_from(keep.as_millis()).unwrap_or(i64::MAX));
-                let lift = vec![("lift", Item::from(&*id)), ("keep", keep)];
-                Reply::Lifted(inside.change_freezes(lift).await?)
+            Event::Unfreeze(id, keep, lift) => {
+                Reply::Lifted(inside.change_freezes(kept::lift(&id, keep, lift)).await?)
             }
             Event::Sweep(_, rows) => Reply::Swept(inside.sweep(rows).await?),
             Event::Epoch(change) => {

@@ -41,7 +41,7 @@ use crate::clock::Timestamp;
 use crate::refusal::{Code, Fault};
 use crate::store::ask::Reserve;
 use crate::store::draft::Draft;
-use crate::store::freeze::Freeze;
+use crate::store::freeze::{Freeze, Lift};
 use crate::store::hold::News;
 use crate::store::record::{About, Charged, Name, Record, Slot, State};
 use crate::store::rows::{Alike, Changes, Key, OnResource, Row, Rows, key};
@@ -104,7 +104,7 @@ pub enum Event {
     /// Stop this.
     Freeze(Box<Freeze>),
     /// No longer stop that; of a brake it is remembered for so long that it was.
-    Unfreeze(Box<str>, Duration),
+    Unfreeze(Box<str>, Duration, Lift),
     /// So much happened, of a tenant's.
     Tally(Box<str>, Vec<Tally>),
     /// May I look for its outcome?
@@ -173,7 +173,9 @@ pub fn step<R: Rows + ?Sized>(
         Event::Post(post) => Reply::Posted(post::post(&mut draft, post, now)?),
         Event::Collected(op) => collected(&mut draft, *op, now)?,
         Event::Freeze(freeze) => Reply::Lifted(freezing::freeze(&mut draft, freeze, now)?),
-        Event::Unfreeze(id, keep) => Reply::Lifted(freezing::lift(&mut draft, (id, *keep), now)?),
+        Event::Unfreeze(id, keep, lift) => {
+            Reply::Lifted(freezing::lift(&mut draft, (id, *keep, *lift), now)?)
+        }
         Event::Tally(tenant, all) => Reply::Tallied(tally::tally(&mut draft, (tenant, all), now)?),
         Event::Sweep(cursor, rows) => Reply::Swept(sweep::sweep(&mut draft, cursor, *rows, now)?),
         Event::Restarted => Reply::Swept(sweep::restarted(&mut draft, now)?),

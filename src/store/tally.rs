@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::money::Currency;
 use crate::refusal::Fault;
-use crate::store::freeze::{Freeze, Stops};
+use crate::store::freeze::{Freeze, Lift, Stops};
 use crate::store::step::{Event, Reply};
 use crate::store::{Shelf, Store, astray, step};
 
@@ -74,6 +74,23 @@ impl Store {
         let kept = kept.unwrap_or(Freeze { at: now, ..brake });
         let is_new = !was_on && kept.stops == Stops::Held;
         Ok((kept, is_new))
+    }
+
+    /// Lifts a brake, for which it is remembered so long: the window that it counts in. `None`: it is not there,
+    /// or not over.
+    ///
+    /// # Errors
+    ///
+    /// When the store did not write it, or may have.
+    pub async fn release(
+        &self,
+        id: &str,
+        keep: Duration,
+        lift: Lift,
+    ) -> Result<Option<Freeze>, Fault> {
+        let event = Event::Unfreeze(id.into(), keep, lift);
+        let Reply::Lifted(lifted) = self.run(event).await? else { return Err(astray()) };
+        Ok(lifted)
     }
 
     /// Every brake, whether it is on, is over and was not put away yet, or was released.

@@ -304,6 +304,12 @@ impl Metrics {
         set(&self.breaker, &[upstream], state);
     }
 
+    /// How an upstream stands is told no more: it is configured no more.
+    pub(super) fn gone(&self, upstream: &str) {
+        forget(&self.breaker, upstream);
+        self.roads.gone(upstream);
+    }
+
     /// Freezes by the sort of their scope; a sort that has none any more is zero.
     pub(super) fn frozen(&self, kind: &str, count: u64) {
         set(&self.frozen, &[kind], count);
@@ -397,6 +403,12 @@ pub(super) fn set(family: &Gauges, labels: &[&str], value: u64) {
     if let Some(Ok(one)) = family.as_ref().map(|f| f.get_metric_with_label_values(labels)) {
         one.set(i64::try_from(value).unwrap_or(i64::MAX));
     }
+}
+
+/// Leaves out what is told of an upstream.
+pub(super) fn forget(family: &Gauges, upstream: &str) {
+    // What was never told cannot be left out.
+    family.as_ref().map(|family| family.remove_label_values(&[upstream])).and_then(Result::ok);
 }
 
 fn child(family: &Histograms, labels: &[&str]) -> Option<Histogram> {

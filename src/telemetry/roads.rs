@@ -5,7 +5,7 @@
 
 use prometheus::Registry;
 
-use super::metrics::{Counters, Gauges, add, counters, gauges, set};
+use super::metrics::{Counters, Gauges, add, counters, forget, gauges, set};
 use super::{Level, LogLine, Telemetry};
 
 /// How an upstream's road stands.
@@ -32,6 +32,8 @@ pub(super) struct Roads {
     shed: Counters,
     process: Gauges,
     process_max: Gauges,
+    tasks: Gauges,
+    certificate: Gauges,
     reloads: Counters,
 }
 
@@ -50,9 +52,19 @@ impl Telemetry {
         self.metrics.roads.stands(upstream, stands);
     }
 
-    /// How many calls are in the process, and how many may be.
-    pub fn process(&self, in_flight: u32, max: u32) {
-        self.metrics.roads.process(in_flight, max);
+    /// When the certificate that agents are shown ends.
+    pub fn certificate_ends(&self, at: crate::clock::Timestamp) {
+        self.metrics.roads.certificate_ends(at.0.div_euclid(1000));
+    }
+
+    /// An upstream that is configured no more: how it stood is told no more, what was counted is.
+    pub fn upstream_gone(&self, upstream: &str) {
+        self.metrics.gone(upstream);
+    }
+
+    /// How many calls are in the process, how many may be, and the tasks of the runtime.
+    pub fn process(&self, in_flight: u32, max: u32, tasks: usize) {
+        self.metrics.roads.process(in_flight, max, tasks);
     }
 
     /// A reload: `reloaded`, or `kept` when the old configuration goes on.
@@ -78,6 +90,8 @@ impl Roads {
             shed: counters(r, "tollhouse_shed_total", &["at", "wants", "why"]),
             process: gauges(r, "tollhouse_calls_in_flight", &[]),
             process_max: gauges(r, "tollhouse_calls_max", &[]),
+            tasks: gauges(r, "tollhouse_tasks", &[]),
+            certificate: gauges(r, "tollhouse_certificate_not_after_seconds", &[]),
             reloads: counters(r, "tollhouse_reloads_total", &["result"]),
         }
     }
@@ -94,9 +108,20 @@ impl Roads {
         set(&self.waiting, &[upstream], count(stands.waiting));
     }
 
-    pub(super) fn process(&self, in_flight: u32, max: u32) {
+    pub(super) fn gone(&self, upstream: &str) {
+        for family in [&self.actions, &self.in_flight, &self.lanes, &self.waiting] {
+            forget(family, upstream);
+        }
+    }
+
+    pub(super) fn certificate_ends(&self, seconds: i64) {
+        set(&self.certificate, &[], u64::try_from(seconds).unwrap_or(0));
+    }
+
+    pub(super) fn process(&self, in_flight: u32, max: u32, tasks: usize) {
         set(&self.process, &[], in_flight.into());
         set(&self.process_max, &[], max.into());
+        set(&self.tasks, &[], u64::try_from(tasks).unwrap_or(u64::MAX));
     }
 
     pub(super) fn reloaded(&self, result: &str) {
@@ -124,6 +149,10 @@ pub(super) fn help(name: &str) -> &'static str {
         "shed_total" => "Calls that were sent away because too many were there",
         "reloads_total" => "Reloads of the configuration: taken, or the old one kept",
         "calls_in_flight" => "Calls in the process",
+        "certificate_not_after_seconds" => {
+            "When the certificate that agents are shown ends, in seconds since 1970"
+        }
+        "tasks" => "Tasks of the runtime: connections, calls, and what runs by itself",
         "calls_max" => "Calls that may be in the process at once",
         other => super::room::help(other),
     }
@@ -141,7 +170,7 @@ mod tests {
         roads.breaker_turned("stripe", "open");
         roads
             .stands("stripe", RoadStands { actions_shut: 1, in_flight: 7, lanes: 200, waiting: 2 });
-        roads.process(9, 2_000);
+        roads.process(9, 2_000, 31);
         roads.reloaded("kept");
         roads.shed("stripe", "read", "late");
         roads.shed("process", "effect", "full");

@@ -271,13 +271,12 @@ async fn each_listener_says_which_it_is() {
             ..problem(&refusal)
         }),
     };
-    let listener = |hosts| {
-        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        Listener { number: 0, socket, hosts, tls: None }
-    };
     let server = Server::start(service, quick());
-    let opened = [Hosts::Any, Hosts::Named(Vec::new())]
-        .map(|hosts| server.open(server.ready(listener(hosts)).unwrap()));
+    let opened = [(0, Hosts::Any), (1, Hosts::Named(Vec::new()))].map(|(number, hosts)| {
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let listener = Listener { number, socket, hosts, tls: None };
+        server.open(server.ready(listener).unwrap())
+    });
     let mut answers = Vec::new();
     for address in opened.iter().map(Opened::address) {
         let mut stream = TcpStream::connect(address).await.unwrap();

@@ -15,7 +15,7 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use tollhouse::call::Chunk;
-use tollhouse::proxy::{Pem, Tls};
+use tollhouse::proxy::{Bounds, Drained, Pem, Tls};
 use zeroize::Zeroizing;
 
 use super::agent::{House, PATIENCE, quick, text};
@@ -152,6 +152,23 @@ async fn what_is_renewed_counts_from_the_next_handshake_on() {
     let after = connect(&house, &authority, None, b"http/1.1").await.unwrap();
     assert_ne!(shown(&after), first);
     assert!(ask(&mut before).await.unwrap().ends_with("well"), "who is connected stays");
+}
+
+#[tokio::test]
+async fn a_stop_waits_for_no_handshake() {
+    let tls = Arc::new(Tls::new(&pem(Authority::new().certificate(), None)).unwrap());
+    let bounds = Bounds { head: PATIENCE, ..quick() };
+    let house = House::open_with(Some(tls), bounds, |_| async { text(200, "well") });
+    // One that says nothing, one that began.
+    let quiet = house.connect().await;
+    let mut begun = house.connect().await;
+    begun.write_all(&[0x16, 3, 1]).await.unwrap();
+    // Both are accepted by then.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let start = std::time::Instant::now();
+    assert_eq!(house.server.stop(Duration::from_secs(2)).await, Drained::All);
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    drop((quiet, begun));
 }
 
 #[tokio::test]

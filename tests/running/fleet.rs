@@ -142,7 +142,7 @@ fn an_unsafe_redis_is_told_and_refused_for_money_where_that_is_asked_for() {
     until_ready(&house);
     assert_eq!(house.refund("A-1", "25.00", "k-1").status, 200);
     let found = check(&house);
-    assert!(found.out.contains("store: answers (appendonly yes"), "{}", found.out);
+    assert!(found.out.contains("well   store: answers (appendonly yes"), "{}", found.out);
 }
 
 #[test]
@@ -518,4 +518,35 @@ fn a_leap_of_redis_clock_empties_no_budget_and_joins_all_the_same() {
         assert_eq!(new.status, 200, "{seconds}: {new:?}");
     }
     assert_eq!(shop.made_of("A-1"), 1);
+}
+
+#[test]
+fn a_password_that_is_rotated_by_its_file_counts_without_a_restart() {
+    let (shop, redis) = (Shop::open(), Server::with(&["requirepass", "the-first-password"]));
+    let home = tempfile::tempdir().unwrap();
+    std::fs::write(home.path().join("redis-password"), "the-first-password\n").unwrap();
+    let text = crate::support::house::configuration(&shop.url(), "").replace(
+        "store: embedded:data/store",
+        &store(redis.port, ", password: file:redis-password"),
+    );
+    let house = House::replica_in(home, &text, None, "");
+    until_ready(&house);
+    assert_eq!(house.refund("A-1", "25.00", "k-1").status, 200);
+    // As it is done: the server first, then the secret; who is connected stays so until it is cut off.
+    let with = |password: &str, words: &[&str]| redis.cli(&[&["-a", password], words].concat());
+    with("the-first-password", &["CONFIG", "SET", "requirepass", "the-second-password"]);
+    assert_eq!(house.refund("A-2", "25.00", "k-2").status, 200, "it is connected");
+    with("the-second-password", &["CLIENT", "KILL", "TYPE", "normal"]);
+    let start = Instant::now();
+    while house.refund("A-3", "25.00", "k-3").status != 503 {
+        assert!(start.elapsed() < Duration::from_secs(10), "it is let in with the old one");
+    }
+    std::fs::write(house.home.path().join("redis-password"), "the-second-password\n").unwrap();
+    until_ready(&house);
+    let call = house.refund_call("A-3", "25.00", "k-3");
+    house.until(&call, |reply| reply.status == 200);
+    assert_eq!(shop.made_of("A-3"), 1);
+    let log = std::fs::read_to_string(house.home.path().join("log")).unwrap();
+    assert!(log.contains("the configuration was reloaded"), "{log}");
+    assert!(!log.contains("-password"), "{log}");
 }

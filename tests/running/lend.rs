@@ -108,3 +108,65 @@ fn while_the_store_is_down_each_process_has_its_share() {
     }
     assert!(log().contains("are borrowed from the store again"), "{}", log());
 }
+
+/// What is left of each key's row: how long, in seconds.
+fn rows(redis: &Server) -> Vec<i64> {
+    let count = "local all = redis.call('KEYS', '*:g:*') local left = {} \
+                 for i, key in ipairs(all) do left[i] = redis.call('PTTL', key) end return left";
+    let said = redis.cli(&["EVAL", count, "0"]);
+    let seconds = |line: &str| line.parse::<i64>().ok().map(|millis| millis / 1000);
+    said.lines().filter_map(seconds).collect()
+}
+
+// A call and one ahead are two minutes of the rate, a call alone is one; a row lives a minute longer.
+const EACH: &str = "{ name: reads, per: customer, rate: 60/h, burst: 60, across: fleet }";
+
+#[test]
+fn what_is_in_hand_goes_back_at_the_end_however_much_it_is() {
+    // More than a round trip takes.
+    const KEYS: usize = 300;
+    let (_shop, redis, mut houses) = fleet(1, EACH);
+    let mut house = houses.remove(0);
+    let tokens: Vec<String> = (0..KEYS).map(|n| house.token_of(&format!("c-{n}"))).collect();
+    let start = Instant::now();
+    std::thread::scope(|scope| {
+        for some in tokens.chunks(KEYS / 10) {
+            let agents = &house.agents;
+            scope.spawn(move || {
+                for token in some {
+                    let call = crate::support::agent::Call::new("GET", "/orders/A-1").bearer(token);
+                    assert_ne!(call.send(agents).unwrap().status, 429);
+                }
+            });
+        }
+    });
+    println!("{KEYS} calls in {:?}", start.elapsed());
+    house.stop();
+    let left = rows(&redis);
+    assert_eq!(left.len(), KEYS);
+    assert!(left.iter().all(|seconds| *seconds <= 120), "{left:?}");
+}
+
+#[test]
+fn a_reload_gives_nothing_back() {
+    let (_shop, redis, houses) = fleet(1, EACH);
+    let token = houses[0].token().to_owned();
+    // What nobody uses for a second goes back as well: it is looked at before.
+    for _ in 0..10 {
+        let (start, call) =
+            (Instant::now(), crate::support::agent::Call::new("GET", "/orders/A-1"));
+        assert_eq!(call.bearer(&token).send(&houses[0].agents).unwrap().status, 200);
+        std::thread::sleep(Duration::from_millis(100));
+        let before = rows(&redis);
+        assert_eq!(super::reload::reload(&houses[0]).0, 200);
+        std::thread::sleep(Duration::from_millis(300));
+        let after = rows(&redis);
+        if start.elapsed() < Duration::from_millis(900) {
+            assert!(before[0] > 120 && after[0] >= before[0] - 1, "{before:?} {after:?}");
+            return;
+        }
+        // Until it has gone back.
+        std::thread::sleep(Duration::from_millis(1_500));
+    }
+    panic!("a reload never took less than half a second");
+}

@@ -41,7 +41,7 @@ fn counted(house: &House, upstream: &str) -> usize {
 }
 
 /// Threads that go on until the end of a test, however it ends.
-struct StopAtEnd<'s>(&'s AtomicBool);
+pub struct StopAtEnd<'s>(pub &'s AtomicBool);
 
 impl Drop for StopAtEnd<'_> {
     fn drop(&mut self) {

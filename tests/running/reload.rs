@@ -156,6 +156,86 @@ fn no_call_fails_while_configurations_come_and_go() {
     assert_eq!(house.verify().code, 0);
 }
 
+/// The process in numbers: KiB in memory, threads, open files, tasks.
+fn standing(house: &House) -> [u64; 4] {
+    let pid = house.process.id();
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let number = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        line.trim().split(' ').next().unwrap().parse().unwrap()
+    };
+    let files = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
+    let metrics = house.console(Call::new("GET", "/metrics")).body;
+    let tasks = metrics.lines().find_map(|line| line.strip_prefix("tollhouse_tasks "));
+    [number("VmRSS:"), number("Threads:"), files as u64, tasks.unwrap().parse().unwrap()]
+}
+
+#[test]
+fn a_thousand_reloads_fail_no_call_forget_nothing_and_leave_nothing_behind() {
+    let shop = Shop::open();
+    let good = text(&shop, &LIMITS.replace("10/h", "40/d").replace("burst: 3", "burst: 40"), "");
+    let house = House::written(tempfile::tempdir().unwrap(), &good, "");
+    for n in 0..20 {
+        assert_eq!(house.refund(&format!("A-{n}"), "5.00", &format!("k-{n}")).status, 200);
+    }
+    let held = house.refund("A-99", "150.00", "held").operation();
+    let (stop, reads) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let mut before = [0; 4];
+    std::thread::scope(|scope| {
+        let _stop = super::listeners::StopAtEnd(&stop);
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Acquire) {
+                    let reply = house.get("/orders/A-1");
+                    assert_eq!(reply.status, 200, "{reply:?}");
+                    reads.fetch_add(1, Ordering::AcqRel);
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+            });
+        }
+        for n in 1..=1000 {
+            let text = match n % 10 {
+                0 => good.replace("version: 1", "version: one"),
+                // What listens comes and goes as well.
+                odd if odd % 2 == 1 => {
+                    good.replace("queues:", "probes: { listen: 127.0.0.1:0 }\nqueues:")
+                }
+                _ => good.clone(),
+            };
+            write(&house, &text);
+            let (status, said) = reload(&house);
+            assert_eq!(status, if n % 10 == 0 { 422 } else { 200 }, "{said}");
+            if n == 200 {
+                before = standing(&house);
+            }
+        }
+    });
+    write(&house, &good);
+    until("the last one counts", || reload(&house).0 == 200);
+    std::thread::sleep(Duration::from_millis(500));
+    let after = standing(&house);
+    println!(
+        "{} reads; KiB, threads, files, tasks: {before:?} -> {after:?}",
+        reads.load(Ordering::Acquire)
+    );
+    assert!(reads.load(Ordering::Acquire) > 500, "{reads:?}");
+    // BOUND: 800 snapshots are some 800 MiB if they were kept; an allocator keeps a few MiB.
+    assert!(after[0] < before[0] + (12 << 10), "{before:?} -> {after:?}");
+    for (which, was, is) in [("threads", before[1], after[1]), ("files", before[2], after[2])] {
+        assert!(is <= was + 8, "{which}: {before:?} -> {after:?}");
+    }
+    assert!(after[3] <= before[3] + 8, "tasks: {before:?} -> {after:?}");
+    // What was counted counts: twenty of forty are left behind, and one is held.
+    for n in 20..39 {
+        assert_eq!(house.refund(&format!("A-{n}"), "5.00", &format!("k-{n}")).status, 200, "{n}");
+    }
+    assert_eq!(house.refund("A-98", "5.00", "k-98").code(), "rate_limited");
+    assert_eq!(house.approve(&held).code, 0);
+    until("what was held is sent", || shop.made_of("A-99") == 1);
+    assert_eq!(house.refund("A-1", "5.00", "k-1").header("idempotent-replayed"), Some("true"));
+    assert_eq!(house.verify().code, 0);
+}
+
 #[test]
 fn a_stop_by_file_outlives_a_reload_and_ends_with_the_file() {
     let shop = Shop::open();

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
 use crate::support::agent::{Call, Reply};
-use crate::support::house::{House, SECRET};
+use crate::support::house::{House, SECRET, configuration};
 use crate::support::shop::{Play, Shop};
 
 /// A read, a refund, the same again, somebody else's order, and what the probes say of it.
@@ -149,6 +149,32 @@ fn a_stop_lets_an_approved_call_end() {
     house.again();
     let answer = house.refund("A-1", "450.00", "k-1");
     assert_eq!((answer.status, shop.made_of("A-1")), (200, 1), "{answer:?}");
+}
+
+#[test]
+fn a_stop_that_is_stuck_has_an_end_and_what_was_under_way_is_picked_up() {
+    let shop = Shop::open();
+    let text = configuration(&shop.url(), ", timeout: { answer: 60s }");
+    let text = text.replace("version: 1\n", "version: 1\ndrain: 2s\n");
+    let mut house = House::written(tempfile::tempdir().unwrap(), &text, "");
+    shop.play(Play::Slow(Duration::from_secs(15)));
+    let call = house.refund_call("A-1", "5.00", "stuck");
+    let agents = house.agents.clone();
+    let agent = std::thread::spawn(move || call.send(&agents));
+    until("it is under way", || !shop.posts().is_empty());
+    let start = Instant::now();
+    let code = house.stop();
+    let took = start.elapsed();
+    assert!((Duration::from_secs(2)..Duration::from_secs(6)).contains(&took), "{took:?}");
+    assert_eq!(code, Some(1), "whoever stopped it is told");
+    assert!(agent.join().unwrap().is_err(), "the agent was not answered");
+    house.again();
+    let again = house.refund_call("A-1", "5.00", "stuck").send(&house.agents).unwrap();
+    assert_eq!(again.code(), "outcome_unknown", "{again:?}");
+    let unknown = house.listed(&["operations", "list", "--only", "unknown"]);
+    assert_eq!(unknown.as_array().unwrap().len(), 1, "{unknown}");
+    assert_eq!(shop.posts().len(), 1, "nothing is sent again");
+    assert_eq!(house.verify().code, 0);
 }
 
 #[test]

@@ -44,6 +44,14 @@ fn agents_are_served_over_tls_and_a_new_certificate_counts_by_itself() {
     assert!(house.agents.starts_with("https://127.0.0.1:"), "{}", house.agents);
     assert_eq!(curl(&house, &["--http1.1"]), ("200 1.1".to_owned(), Some(0)));
     assert_eq!(curl(&house, &["--http2"]), ("200 2".to_owned(), Some(0)));
+    // 2090-01-01, as scrapers read it.
+    let metrics = || house.console(crate::support::agent::Call::new("GET", "/metrics")).body;
+    let ends = "tollhouse_certificate_not_after_seconds 3786912000";
+    let begun = Instant::now();
+    while !metrics().contains(ends) {
+        assert!(begun.elapsed() < Duration::from_secs(5), "{}", metrics());
+        std::thread::sleep(Duration::from_millis(100));
+    }
     // A new one from another authority; for a moment only half of it is there.
     let log = || std::fs::read_to_string(house.home.path().join("log")).unwrap();
     let (chain, key) = second.certificate();
@@ -183,7 +191,11 @@ fn an_upstream_is_shown_the_certificate_that_it_asks_for_and_a_new_one_counts_by
         assert!(start.elapsed() < Duration::from_secs(20), "{}", log());
         std::thread::sleep(Duration::from_millis(300));
     }
-    assert_eq!(house.refund("A-1", "5.00", "k-2").status, 200);
+    // The breaker lets a few reads try before an effect.
+    house.until(&house.refund_call("A-1", "5.00", "k-2"), |reply| {
+        house.get("/orders/A-1");
+        reply.status == 200
+    });
     assert_eq!(shop.made_of("A-1"), 1);
     let said = house.console(crate::support::agent::Call::new("GET", "/v1/config")).body + &log();
     let secret = key.lines().nth(1).unwrap();

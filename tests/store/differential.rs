@@ -20,7 +20,7 @@ use tollhouse::contract::Over;
 use tollhouse::refusal::{Code, Fault};
 use tollhouse::store::{
     Answered, Blocked, BrakeUse, BudgetUse, Claim, Claimed, Crowd, Entry, Freeze, FreezeScope,
-    HoldAnswer, HoldTerms, Letter, Likeness, Listed, Name, News, Place, Post, Posted, Quorum,
+    HoldAnswer, HoldTerms, Letter, Lift, Likeness, Listed, Name, News, Place, Post, Posted, Quorum,
     RateUse, Recalled, Reserve, Reserved, Risk, Say, Settle, Settled, Stops, Store, StoredAnswer,
     Take, Tally, Token, Try, Witness, Word,
 };
@@ -119,6 +119,7 @@ enum Step {
     Unfreeze(usize),
     Brake(usize, usize, Option<usize>),
     LetGo(usize),
+    PutAway(usize),
     Tally(usize, Vec<(usize, i64, usize)>),
     Sweep,
     Turn(usize),
@@ -222,6 +223,7 @@ fn steps() -> impl Strategy<Value = Step> {
         2 => (0..4_usize, 0..BRAKED.len(), proptest::option::weighted(0.5, 0..14_usize))
             .prop_map(|(number, scope, until)| Step::Brake(number, scope, until)),
         2 => (0..4_usize).prop_map(Step::LetGo),
+        2 => (0..4_usize).prop_map(Step::PutAway),
         2 => (0..TENANTS.len(), proptest::collection::vec((0..4_usize, 0..3_i64, 0..14_usize), 1..4))
             .prop_map(|(tenant, all)| Step::Tally(tenant, all)),
         2 => Just(Step::Sweep),
@@ -265,11 +267,13 @@ fn brake(what: &What, at: usize) -> BrakeUse {
 }
 
 /// A count of what brakes count as well, and of what nothing else does.
-fn tally((at, count, within): (usize, i64, usize)) -> Tally {
+fn tally((at, count, since): (usize, i64, usize)) -> Tally {
+    // A rule has one window.
+    let within = [HOUR, HOUR * 24, HOUR * 24 * 31, HOUR / 6][at];
     let key = ["br_0", "br_1", "br_2", "else"][at];
     let unit = (at == 1).then(|| money("1.00 USD").currency);
-    let since = (within % 3 == 0).then(|| START.plus(HOUR * 24));
-    Tally { key: key.into(), unit, count, within: spans(within % 13), since }
+    let since = (since % 3 == 0).then(|| START.plus(HOUR * 24));
+    Tally { key: key.into(), unit, count, within, since }
 }
 
 fn budget(what: &What, at: usize, over: usize) -> BudgetUse {
@@ -549,6 +553,10 @@ impl Side {
             }
             Step::LetGo(number) => {
                 Told::Lifted(self.store.unfreeze(&format!("br_{number}")).await?)
+            }
+            Step::PutAway(number) => {
+                let id = format!("br_{number}");
+                Told::Lifted(self.store.release(&id, HOUR, Lift::IfOver).await?)
             }
             Step::Tally(tenant, all) => {
                 let all = all.iter().map(|one| tally(*one)).collect();

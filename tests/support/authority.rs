@@ -18,8 +18,14 @@ impl Authority {
 
     /// A certificate of 127.0.0.1, and its key.
     pub fn certificate(&self) -> (String, String) {
+        self.certificate_until(2090)
+    }
+
+    /// The same, good until that year begins.
+    pub fn certificate_until(&self, year: i32) -> (String, String) {
         let key = rcgen::KeyPair::generate().unwrap();
-        let params = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+        let mut params = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+        params.not_after = rcgen::date_time_ymd(year, 1, 1);
         (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
     }
 }

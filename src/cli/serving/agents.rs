@@ -167,6 +167,7 @@ impl Agents {
         while tokio::time::timeout(tls::LOOK_EVERY, stopping.cancelled()).await.is_err() {
             if let Some(renewed) = &mut self.served.lock().tls {
                 renewed.look(gate, &mut told);
+                gate.telemetry.certificate_ends(renewed.tls.ends());
             }
         }
     }

@@ -49,8 +49,9 @@ impl Renewed {
             Ok(()) => {
                 self.files = now;
                 told.clear();
-                gate.telemetry
-                    .tell(LogLine::new(Level::Info, "the certificate for agents was renewed"));
+                let mut line = LogLine::new(Level::Info, "the certificate for agents was renewed");
+                line.text("ends", Some(&self.tls.ends().to_string()));
+                gate.telemetry.tell(line);
             }
             Err(why) if why != *told => {
                 let what = "the certificate for agents was not renewed; the old one counts";

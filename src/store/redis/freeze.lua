@@ -6,7 +6,9 @@ local raw, lifted = call('GET', P .. ':freezes'), nil
 local all = raw and unpack_row(raw) or { version = 0, list = {} }
 -- A stop does one of three things: a person's refuses, a brake holds, one that was released does nothing any more.
 local function gone(freeze)
-  if A.lift then return freeze.id == A.lift and freeze.stops ~= 'nothing' end
+  -- Whoever looks at brakes may have an old copy: it lifts what is over here, too.
+  local due = not A.if_over or freeze.ends and freeze.ends <= now.at
+  if A.lift then return freeze.id == A.lift and freeze.stops ~= 'nothing' and due end
   if A.put then return freeze.id == A.put.id end
   -- That a brake was released is put on record by whoever looks at brakes.
   return A.prune and freeze.stops ~= 'held' and freeze.ends and freeze.ends <= now.at

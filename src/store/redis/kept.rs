@@ -4,6 +4,7 @@
 //! Sentences are made here, from the same functions as the pure step's: no script writes English to an approver.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::pack::Item;
 use crate::call::{CallerKey, Class, Digest, Fingerprint, Kind, OperationId, Outcome, Resource};
@@ -13,7 +14,7 @@ use crate::money::{Currency, Money};
 use crate::refusal::Code;
 use crate::store::budget::{Bucket, Ledger, Reserved, Stood};
 use crate::store::codec::{packed, read, write};
-use crate::store::freeze::{Freeze, FreezeScope, Stops};
+use crate::store::freeze::{Freeze, FreezeScope, Lift, Stops};
 use crate::store::hold::{Approval, Hold, Letter, News, Quorum, Risk, Yes};
 use crate::store::record::{
     About, AnswerKept, Attempt, Charge, Charged, Look, Moment, Record, Said, Slot, State, Token,
@@ -302,7 +303,8 @@ pub fn ledger(bytes: &[u8]) -> Option<Ledger> {
         let [last, unit, count] = three else { return None };
         spent.push(Bucket { last: moment(last)?, unit: currency(unit)?, count: count.int()? });
     }
-    Some(Ledger { open, spent })
+    let kept = kept.member("keep").int().map(|millis| Duration::from_millis(millis.unsigned_abs()));
+    Some(Ledger { open, spent, kept })
 }
 
 /// A currency, or none for a count of effects.
@@ -325,6 +327,13 @@ pub fn freeze(freeze: &Freeze) -> Item {
         ("before", Item::maybe(freeze.issued_before, |before| Item::near(before.0))),
         ("stops", Item::from(freeze.stops.name())),
     ])
+}
+
+/// What is lifted, and when, as a script is told.
+pub fn lift(id: &str, keep: Duration, lift: Lift) -> Vec<(&'static str, Item)> {
+    let keep = Item::near(i64::try_from(keep.as_millis()).unwrap_or(i64::MAX));
+    let if_over = Item::from(lift == Lift::IfOver);
+    vec![("lift", Item::from(id)), ("keep", keep), ("if_over", if_over)]
 }
 
 /// The freeze that a script keeps so.

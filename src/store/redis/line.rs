@@ -5,9 +5,11 @@
 //! nothing. That is why the connection is kept here and not in the library's manager, which tells both alike.
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use parking_lot::Mutex as Lock;
 use redis::aio::{ConnectionLike, MultiplexedConnection, PubSub};
 use redis::cluster::ClusterClient;
@@ -42,7 +44,7 @@ enum Link {
 
 /// The connection.
 pub struct Line {
-    road: Road,
+    road: ArcSwap<Road>,
     link: Lock<Option<Link>>,
     /// Connections that were made.
     connections: AtomicU64,
@@ -52,7 +54,7 @@ pub struct Line {
 
 impl fmt::Debug for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.road {
+        f.write_str(match **self.road.load() {
             Road::Single(_) => "Line(single)",
             Road::Sentinel(_) => "Line(sentinel)",
             Road::Cluster(_) => "Line(cluster)",
@@ -64,7 +66,13 @@ impl Line {
     /// Not connected yet.
     pub fn new(road: Road) -> Self {
         let (link, making) = (Lock::default(), Mutex::default());
-        Self { road, link, connections: AtomicU64::new(0), making }
+        Self { road: ArcSwap::from_pointee(road), link, connections: AtomicU64::new(0), making }
+    }
+
+    /// Leads over this road from the next call on: who we are there has changed.
+    pub fn goes(&self, road: Road) {
+        self.road.store(Arc::new(road));
+        *self.link.lock() = None;
     }
 
     /// How many connections were made; a cluster's is one, whatever becomes of its nodes.
@@ -74,7 +82,7 @@ impl Line {
 
     /// Whether it is a cluster.
     pub fn is_cluster(&self) -> bool {
-        matches!(self.road, Road::Cluster(_))
+        matches!(**self.road.load(), Road::Cluster(_))
     }
 
     /// Sends one command and gives its answer; an error of the server's own is the inner one.
@@ -168,7 +176,7 @@ impl Line {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT_TIMEOUT))
             .set_response_timeout(Some(RESPONSE_TIMEOUT));
-        match &self.road {
+        match &*self.road.load_full() {
             Road::Single(client) => {
                 let made = client.get_multiplexed_async_connection_with_config(&config).await;
                 made.map(Link::One)
@@ -187,7 +195,7 @@ impl Line {
     ///
     /// When there is none.
     pub async fn listen(&self, channel: &str) -> RedisResult<PubSub> {
-        let client = match &self.road {
+        let client = match &*self.road.load_full() {
             Road::Single(client) => (**client).clone(),
             Road::Sentinel(sentinels) => sentinels.lock().await.async_get_client().await?,
             Road::Cluster(cluster) => cluster.1.clone(),

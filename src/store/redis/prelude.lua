@@ -224,7 +224,8 @@ local function put_ledger(slot)
     call('SET', at, pack(l))
   elseif #l.spent > 0 then
     -- Nothing is open: no window reaches past this.
-    call('SET', at, pack(l), 'PX', text(WITHIN_MAX + DAY + now.jump_by))
+    local reaches = l.keep and l.keep + DAY / 24 or WITHIN_MAX + DAY
+    call('SET', at, pack(l), 'PX', text(reaches + now.jump_by))
   else
     call('DEL', at)
   end
@@ -309,6 +310,7 @@ local function reserve_room(r)
     local l = ledger(charge[1])
     prune(l)
     release(l, r.op, charge[2])
+    l.keep = nil
     for _, value in ipairs({ r.op, charge[2], charge[3] }) do table.insert(l.open, value) end
     put_ledger(charge[1])
   end

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::refusal::Fault;
 use crate::store::draft::Draft;
-use crate::store::freeze::{Freeze, Stops};
+use crate::store::freeze::{Freeze, Lift, Stops};
 use crate::store::rows::{Row, Rows, key};
 use crate::store::step::Now;
 
@@ -36,10 +36,14 @@ pub(super) fn freeze<R: Rows + ?Sized>(
 /// came before.
 pub(super) fn lift<R: Rows + ?Sized>(
     draft: &mut Draft<'_, R>,
-    (id, keep): (&str, Duration),
+    (id, keep, lift): (&str, Duration, Lift),
     now: Now,
 ) -> Result<Option<Freeze>, Fault> {
-    let stands = |one: &Freeze| *one.id == *id && one.stops != Stops::Nothing;
+    let is_due = |one: &Freeze| match lift {
+        Lift::Now => true,
+        Lift::IfOver => one.until.is_some_and(|until| until <= now.at),
+    };
+    let stands = |one: &Freeze| *one.id == *id && one.stops != Stops::Nothing && is_due(one);
     let Some(lifted) = draft.freezes()?.into_iter().find(stands) else { return Ok(None) };
     let left = (lifted.stops == Stops::Held).then(|| {
         let until = Some(now.at.plus(keep));

@@ -111,7 +111,7 @@ fn keep_or_drop<R: Rows + ?Sized>(
         }
         Row::Ledger(mut ledger) => {
             let before = ledger.spent.len();
-            ledger.prune(now.edge(WITHIN_MAX));
+            ledger.prune(now.edge(ledger.keeps()));
             if ledger.spent.len() != before {
                 let row = (!ledger.is_empty()).then_some(Row::Ledger(ledger));
                 draft.put(key, row);
