@@ -1,7 +1,7 @@
 //! Can we prove it? Every decision as one line of a hash chain, on disk before an effect is sent.
 //!
 //! Never decides anything, never drops a record silently, and never rewrites one. A chain on a disk
-//! that an attacker owns proves nothing by itself: signed checkpoints are not part of this file.
+//! that an attacker owns proves nothing by itself: that is what signed checkpoints elsewhere are for.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use base64::Engine;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
@@ -18,16 +19,24 @@ use crate::decision::Verdict;
 use crate::refusal::{Code, Fault};
 
 mod chain;
+mod checkpoint;
+mod count;
 mod intents;
+pub mod keep;
 mod record;
 mod report;
+mod signs;
 mod verify;
 mod writer;
 
+pub use checkpoint::{Checkpoint, Head, SigningKey, VerifyingKey};
 pub use intents::{Intent, Intents, intents, intents_before, latest};
 pub use record::{Entry, Event, RequestSeen, UpstreamSeen};
 pub use report::{Asked, By, Summary, summary};
-pub use verify::{Finding, Report, tail, verify};
+pub use signs::{EVERY, RECORDS, Signing};
+pub use verify::{Against, Finding, Report, tail, verify, verify_against};
+
+use signs::Signs;
 
 use writer::{Sink, Writer};
 
@@ -53,6 +62,7 @@ struct Shared {
     clock: Clock,
     state: Mutex<State>,
     wake: Condvar,
+    signs: Signs,
 }
 
 #[derive(Debug, Default)]
@@ -98,15 +108,33 @@ impl Audit {
         Self::open_with(dir, clock, SEGMENT_BYTES_MAX)
     }
 
+    /// The same, with checkpoints of it signed.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn open_signed(dir: &Path, clock: Clock, signing: Signing) -> Result<Self, Fault> {
+        let bytes = signing.segment_bytes.unwrap_or(SEGMENT_BYTES_MAX);
+        Self::open_in(dir, (clock, bytes), Some(signing))
+    }
+
     /// As [`Audit::open`], with segments of another size.
     ///
     /// # Errors
     ///
     /// As there.
     pub fn open_with(dir: &Path, clock: Clock, segment_bytes_max: u64) -> Result<Self, Fault> {
+        Self::open_in(dir, (clock, segment_bytes_max), None)
+    }
+
+    fn open_in(
+        dir: &Path,
+        (clock, bytes_max): (Clock, u64),
+        signing: Option<Signing>,
+    ) -> Result<Self, Fault> {
         let fault = |e: std::io::Error| Fault::Audit(format!("{}: {e}", dir.display()));
-        let sink = Sink::files(dir, clock.now(), segment_bytes_max).map_err(fault)?;
-        Self::begin(sink, clock)
+        let sink = Sink::files(dir, clock.now(), bytes_max).map_err(fault)?;
+        Self::begin(sink, clock, signing)
     }
 
     /// A log that is only in memory, for cases and `explain`.
@@ -115,11 +143,13 @@ impl Audit {
     ///
     /// When the system gives no thread.
     pub fn in_memory(clock: Clock) -> Result<Self, Fault> {
-        Self::begin(Sink::memory(), clock)
+        Self::begin(Sink::memory(), clock, None)
     }
 
-    fn begin(sink: Sink, clock: Clock) -> Result<Self, Fault> {
-        let shared = Arc::new(Shared { clock, state: Mutex::default(), wake: Condvar::new() });
+    fn begin(sink: Sink, clock: Clock, signing: Option<Signing>) -> Result<Self, Fault> {
+        let signs = Signs::new(signing);
+        let (state, wake) = (Mutex::default(), Condvar::new());
+        let shared = Arc::new(Shared { clock, state, wake, signs });
         let writer = Writer::new(Arc::clone(&shared), sink).map_err(Fault::Audit)?;
         let thread = std::thread::Builder::new()
             .name("audit".into())
@@ -170,6 +200,53 @@ impl Audit {
         }
     }
 
+    /// What of it is signed, and what of that others have; nothing where no key is.
+    pub fn signs(&self) -> &Signs {
+        &self.shared.signs
+    }
+
+    /// Removes the oldest segments under `dir`, as far as they are due and others have what stands for them; how
+    /// many.
+    ///
+    /// # Errors
+    ///
+    /// When the log cannot be read or written; nothing is removed that is not on record as removed.
+    pub async fn remove_old(&self, dir: &Path) -> Result<usize, Fault> {
+        let Some(keep) = self.shared.signs.keep() else { return Ok(0) };
+        let (covered, now) = (self.shared.signs.exported(), self.shared.clock.now());
+        let dir = dir.to_owned();
+        let Some(removal) = beside(move || keep::due(&dir, keep, covered, now)).await? else {
+            return Ok(0);
+        };
+        for intent in &removal.open {
+            let coded = base64::engine::general_purpose::STANDARD_NO_PAD.encode(&intent.sealed);
+            let mut entry = Entry::of(Event::Carried);
+            (entry.operation, entry.intent) = (Some(intent.operation), Some(coded.into()));
+            self.record(entry).await?;
+        }
+        let (count, hash) = (removal.records, &removal.hash);
+        let note = format!("the first {count} records, up to the one with the hash {hash}");
+        let mut entry = Entry::of(Event::Removed);
+        (entry.count, entry.note) = (Some(count), Some(note.into()));
+        entry.by = Some("audit.keep".into());
+        self.record(entry).await?;
+        let (removal, ended) = beside(move || {
+            let ended = removal.ended_since()?;
+            Ok((removal, ended))
+        })
+        .await?;
+        // Their ends may stand before the lines that carried them over: they are said once more, behind.
+        for intent in ended {
+            let mut entry = Entry::of(Event::Settled);
+            (entry.operation, entry.state) = (Some(intent.operation), Some("done"));
+            entry.note = Some("its end is on record already".into());
+            self.record(entry).await?;
+        }
+        let segments = removal.segments();
+        beside(move || removal.run()).await?;
+        Ok(segments)
+    }
+
     /// Records that are accepted and not written yet.
     pub fn waiting(&self) -> usize {
         self.shared.state.lock().waiting
@@ -206,6 +283,14 @@ impl Audit {
             drop(thread.join());
         }
     }
+}
+
+/// Reads a log, which may be large, while calls go on.
+async fn beside<T: Send + 'static>(
+    read: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> Result<T, Fault> {
+    let read = tokio::task::spawn_blocking(read).await.map_err(|e| Fault::Audit(e.to_string()))?;
+    read.map_err(|e| Fault::Audit(e.to_string()))
 }
 
 impl Drop for Audit {

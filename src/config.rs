@@ -3,6 +3,7 @@
 //! The only place that reads files and the environment; a key whose feature is not built is refused,
 //! never ignored. `tollhouse check` runs exactly this.
 
+mod audit;
 mod build;
 mod doctor;
 mod files;
@@ -17,6 +18,7 @@ mod quick;
 mod redis;
 mod reload;
 mod rollout;
+mod telemetry;
 mod tls;
 
 use std::net::SocketAddr;
@@ -24,6 +26,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use audit::{AuditSection, read_key};
 pub use build::{Checked, check, checked, fault, fetch, gate, vault};
 pub use doctor::{Finding, How};
 pub use files::Files;
@@ -33,6 +36,7 @@ pub use operator::{OidcSection, OperatorSection, OperatorToken, client_secret, p
 pub use people::read as read_people;
 pub use quick::{Quick, quick};
 pub use reload::Fixed;
+pub use telemetry::TelemetrySection;
 pub use tls::{Loaded as TlsLoaded, TlsSection};
 
 use crate::outbound::Upstream;
@@ -56,8 +60,8 @@ pub struct Config {
     pub store: StorePlace,
     /// Whether the store is said to be new, whatever is on record.
     pub init_store: bool,
-    /// The folder of the audit log.
-    pub audit_dir: PathBuf,
+    /// The record.
+    pub audit: AuditSection,
     /// Issuers and claims.
     pub identity: crate::identity::Config,
     /// The upstreams, in the order of the file.
@@ -86,8 +90,8 @@ pub struct Config {
     pub default_policies: bool,
     /// A file that stops this process while it is there.
     pub freeze_file: Option<PathBuf>,
-    /// How log lines look.
-    pub log: crate::telemetry::LogFormat,
+    /// How it is told how it goes.
+    pub telemetry: TelemetrySection,
     /// How long a stop waits for what is in flight.
     pub drain: Duration,
     /// What was read.

@@ -10,6 +10,7 @@
 mod alarm;
 mod ask;
 mod callback;
+mod checkpoints;
 mod complete;
 mod current;
 mod door;
@@ -40,6 +41,7 @@ mod standing;
 mod streamed;
 mod sweep;
 mod told;
+mod trace;
 mod views;
 
 use std::collections::HashMap;
@@ -178,6 +180,7 @@ impl Gate {
             return answer;
         }
         let mut evidence = Evidence::of(&request, &self.clock);
+        evidence.traced_by(&self.telemetry, &request);
         let place = match self.place(&request) {
             Ok(place) => place,
             Err(refusal) => return self.leave(Err(refusal), &evidence),
@@ -190,7 +193,7 @@ impl Gate {
             // Who waits for a person keeps nobody from being served, and is answered from memory then.
             place = None;
             Box::pin(self.wait_for(operation, span)).await;
-            evidence = Evidence::of(&request, &self.clock);
+            evidence = evidence.anew(&request, &self.clock);
             admission = self.admit(&request, &mut evidence).await;
         }
         let answer = match admission {
@@ -214,7 +217,10 @@ impl Gate {
     ) -> Result<Admission, Refusal> {
         let judgement = self.judge(request, evidence).await;
         // SECURITY: evidence first. The judgement comes back only once it is on record.
-        self.on_record(judgement, evidence).await
+        let mark = evidence.mark(&self.clock);
+        let judgement = self.on_record(judgement, evidence).await;
+        evidence.passed("record", mark, &self.clock);
+        judgement
     }
 
     /// The path. Each line learns something or turns the call back.
@@ -227,7 +233,10 @@ impl Gate {
         evidence: &mut Evidence,
     ) -> Result<Admission, Refusal> {
         let mut asked = self.ask(request, evidence).await?;
-        let (recalled, early) = self.recall_beside_signals(&mut asked, evidence).await?;
+        let mark = evidence.mark(&self.clock);
+        let recalled = self.recall_beside_signals(&mut asked, evidence).await;
+        evidence.passed("recall", mark, &self.clock);
+        let (recalled, early) = recalled?;
         let mut seen = match recalled {
             Recall::Fresh(seen) => seen,
             Recall::Known(replay) => return Ok(Admission::Replay(replay)),
@@ -247,7 +256,10 @@ impl Gate {
             // Its facts may have shown that the upstream is not well: an effect does not try the road.
             road.still_open()?;
             let entrance = Entrance::Asked { request, seen };
-            match Box::pin(self.reserve(&asked, &judged, entrance, evidence)).await? {
+            let mark = evidence.mark(&self.clock);
+            let room = Box::pin(self.reserve(&asked, &judged, entrance, evidence)).await;
+            evidence.passed("reserve", mark, &self.clock);
+            match room? {
                 Room::Granted(ticket) => return self.permit(asked, judged, Some(ticket), road),
                 Room::Known(admission) => return Ok(admission),
                 // Another effect on the same resource ended meanwhile: what was read is old.

@@ -4,10 +4,12 @@
 //! one, or a contact; what an agent wrote is marked as its words and acts on nothing.
 
 mod answer;
+mod collector;
 mod schedule;
 mod signing;
 mod slack;
 mod standard;
+mod witness;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -28,8 +30,10 @@ use crate::store::{Letter, News, Record, State, record::sha256};
 use crate::value::piece;
 
 pub use answer::{Answer, Sent, Unproven, Verdict};
+pub use collector::Collector;
 pub use schedule::{GIVE_UP, pause};
 pub use signing::{Bound, Signer};
+pub use witness::Witness;
 
 /// Everybody who is told, and what they are told with.
 #[derive(Debug, Default)]
@@ -38,6 +42,10 @@ pub struct Notify {
     pub destinations: Vec<Arc<Destination>>,
     /// Where people find the console; without it no message has a link.
     pub page: Option<Box<str>>,
+    /// Who keeps checkpoints of the record.
+    pub witness: Option<Arc<Witness>>,
+    /// Who is told how it goes.
+    pub collector: Option<Arc<Collector>>,
     /// Letters that this process knows to wait, and since when; for the gauge.
     pub waiting: Arc<Mutex<HashMap<(OperationId, u32), Timestamp>>>,
 }
@@ -238,29 +246,39 @@ impl Notify {
             Format::Standard => standard::body(self, to, record, letter),
             Format::Slack => slack::body(self, record, letter),
         };
-        let body = body.to_string().into_bytes();
-        let (id, seconds) = (letter_id(record.op, letter.number, &to.name), now.0.div_euclid(1000));
-        let json = HeaderValue::from_static("application/json");
-        let mut headers = vec![
-            (header::CONTENT_TYPE, json),
-            (header::USER_AGENT, HeaderValue::from_static("tollhouse")),
-        ];
-        if let Some(signer) = &to.signer {
-            let signature = signer.sign(&id, seconds, &body)?;
-            for (name, value) in
-                [(ID, &*id), (TIMESTAMP, &*seconds.to_string()), (SIGNATURE, &*signature)]
-            {
-                headers.push((HeaderName::from_static(name), HeaderValue::from_str(value).ok()?));
-            }
-        }
-        let target = to.place.target.expose(|bytes| str::from_utf8(bytes).map(Box::from)).ok()?;
-        Some(Outgoing { method: Method::POST, target, headers, body: Bytes::from(body) })
+        let id = letter_id(record.op, letter.number, &to.name);
+        outgoing(&to.place, to.signer.as_ref(), (&id, now), body.to_string())
     }
 
     /// Where a person finds a call.
     fn link(&self, op: OperationId) -> Option<String> {
         self.page.as_ref().map(|page| format!("{page}/holds/{op}"))
     }
+}
+
+/// A message on its way, signed where there is a key; `None` when it cannot be.
+fn outgoing(
+    place: &Place,
+    signer: Option<&Signer>,
+    (id, now): (&str, Timestamp),
+    body: String,
+) -> Option<Outgoing> {
+    let seconds = now.0.div_euclid(1000);
+    let json = HeaderValue::from_static("application/json");
+    let mut headers = vec![
+        (header::CONTENT_TYPE, json),
+        (header::USER_AGENT, HeaderValue::from_static("tollhouse")),
+    ];
+    if let Some(signer) = signer {
+        let signature = signer.sign(id, seconds, body.as_bytes())?;
+        for (name, value) in
+            [(ID, id), (TIMESTAMP, &*seconds.to_string()), (SIGNATURE, &*signature)]
+        {
+            headers.push((HeaderName::from_static(name), HeaderValue::from_str(value).ok()?));
+        }
+    }
+    let target = place.target.expose(|bytes| str::from_utf8(bytes).map(Box::from)).ok()?;
+    Some(Outgoing { method: Method::POST, target, headers, body: Bytes::from(body) })
 }
 
 /// Standard Webhooks, "Webhook Headers".

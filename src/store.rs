@@ -27,6 +27,7 @@ pub mod tally;
 pub mod times;
 pub mod wait;
 mod waiting;
+mod witness;
 
 use std::path::Path;
 use std::sync::Arc;

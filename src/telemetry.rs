@@ -17,8 +17,10 @@ use crate::money::Money;
 use crate::refusal::{Code, Fault, Refusal};
 
 mod alarms;
+mod evidence;
 mod log;
 mod metrics;
+mod otlp;
 mod roads;
 mod room;
 mod shadow;
@@ -28,6 +30,8 @@ pub use log::{Level, LogLine};
 use log::Log;
 use metrics::Metrics;
 pub use metrics::Totals;
+pub use otlp::{Attribute, Otlp, Parent, Signal, Stage, Trace, Tracing, Values};
+pub(crate) use otlp::{ERROR, NAME};
 pub use roads::RoadStands;
 pub use room::{Looping, Near, Said};
 
@@ -87,6 +91,8 @@ pub struct Seen<'c> {
     pub case: Option<&'c str>,
     /// The trace id.
     pub trace_id: Option<&'c str>,
+    /// The span that the call is in it, where it is traced.
+    pub span_id: Option<&'c str>,
     /// The decision's id.
     pub decision_id: Option<DecisionId>,
     /// Whether what was decided was also done.
@@ -111,6 +117,7 @@ pub struct QueueStands {
 pub struct Telemetry {
     metrics: Metrics,
     log: Log,
+    otlp: Option<Arc<Otlp>>,
     clock: Clock,
     /// Queues of which somebody was told that nobody can answer them.
     unanswerable: Mutex<BTreeSet<Box<str>>>,
@@ -128,7 +135,7 @@ impl Telemetry {
     }
 
     fn of(log: Log, clock: Clock) -> Self {
-        Self { metrics: Metrics::new(), log, clock, unanswerable: Mutex::default() }
+        Self { metrics: Metrics::new(), log, otlp: None, clock, unanswerable: Mutex::default() }
     }
 
     /// Writes lines from that level on.
@@ -261,25 +268,6 @@ impl Telemetry {
         self.write(&mut line);
     }
 
-    /// A brake is on that was not.
-    pub fn braked(&self, brake: &str) {
-        self.metrics.alarms.braked(brake);
-    }
-
-    /// The brakes that are on, by name; one that is on no more is zero.
-    pub fn brakes(&self, counts: &BTreeMap<&str, u64>) {
-        counts.iter().for_each(|(brake, count)| self.metrics.alarms.brakes(brake, *count));
-    }
-
-    /// So much happened that is not counted: there was no room for it.
-    pub fn counts_left_out(&self, count: u64) {
-        self.metrics.alarms.counts_left_out(count);
-        let what = "brakes and signals miss counts: too many different ones came at once";
-        let mut line = LogLine::new(Level::Error, what);
-        line.shown("count", Some(&count));
-        self.write(&mut line);
-    }
-
     /// Somebody at the console: `signed_in`, `sign_in_failed`, `signed_out`, `forbidden`. `how` is a
     /// word of a closed list.
     pub fn at_door(&self, event: &str, how: &'static str, (by, note): (Option<&str>, &str)) {
@@ -364,6 +352,7 @@ impl Telemetry {
     /// Everything that is counted, in the exposition format of Prometheus.
     pub fn render(&self) -> String {
         self.metrics.lines_left_out(self.log.left_out());
+        self.count_dropped();
         self.metrics.render()
     }
 
@@ -457,7 +446,7 @@ fn next(seen: &Seen<'_>) -> Option<String> {
 
 /// The line of a call or an operation: what happened first, the numbers last.
 fn told(level: Level, what: &str, seen: &Seen<'_>) -> LogLine {
-    let mut line = LogLine::new(level, what);
+    let mut line = LogLine::new(level, what).of_call();
     line.text("action", seen.action)
         .text("agent", seen.agent)
         .text("customer", seen.customer)
@@ -484,6 +473,7 @@ fn told(level: Level, what: &str, seen: &Seen<'_>) -> LogLine {
         .number("upstream_ms", millis(seen.away))
         .text("case", seen.case)
         .text("trace_id", seen.trace_id)
+        .text("span_id", seen.span_id)
         .decision(seen.decision_id);
     line
 }

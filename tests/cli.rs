@@ -37,6 +37,7 @@ const COMMANDS: &[&str] = &[
     "store show",
     "store clear",
     "audit",
+    "audit key",
     "audit verify",
     "audit tail",
     "pack",

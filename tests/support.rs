@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod authority;
 pub mod balancer;
+pub mod collector;
 pub mod house;
 pub mod receiver;
 pub mod redis;
@@ -107,6 +108,11 @@ impl Process {
             std::thread::sleep(Duration::from_millis(20));
         }
         None
+    }
+
+    /// All lines after those.
+    pub fn all_later(&self) -> Vec<String> {
+        self.later.lock().clone()
     }
 
     /// Ends it as `kill -9` does.

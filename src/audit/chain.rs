@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use ring::digest::{SHA256, digest};
 use serde::Deserialize;
 
+use super::checkpoint::Head;
 use super::record::{Line, push_hex};
 use crate::clock::Timestamp;
 
@@ -45,7 +46,7 @@ pub(super) fn hex(bytes: &[u8]) -> String {
     String::from_utf8(text).unwrap_or_default()
 }
 
-fn unhex(text: &str) -> Vec<u8> {
+pub(super) fn unhex(text: &str) -> Vec<u8> {
     let value =
         |b: &u8| char::from(*b).to_digit(16).and_then(|d| u8::try_from(d).ok()).unwrap_or(0);
     text.as_bytes()
@@ -71,6 +72,14 @@ pub(super) struct Said {
     pub(super) kind: String,
     #[serde(default)]
     pub(super) chain: String,
+    /// Which segment of its boot this is.
+    pub(super) number: Option<u64>,
+    /// How many records stand before this segment; older logs do not say.
+    pub(super) records: Option<u64>,
+    #[serde(default)]
+    pub(super) timestamp: String,
+    /// What a removal says.
+    pub(super) count: Option<u64>,
     #[serde(default)]
     pub(super) torn_bytes: usize,
     #[serde(default)]
@@ -166,6 +175,8 @@ pub(super) struct End {
     pub(super) hash: String,
     /// The latest moment that a boot's name has.
     pub(super) after: Timestamp,
+    /// How many records it has.
+    pub(super) records: u64,
 }
 
 /// Finds the end of the chain under `dir`, and seals it when a crash tore its last line.
@@ -176,11 +187,12 @@ pub(super) fn resume(dir: &Path, now: Timestamp, name: &str) -> io::Result<End> 
     for boot in boots.iter().rev() {
         for (_, segment) in segments(boot)?.iter().rev() {
             if let Some((chain, hash)) = end_of(segment, now, name)? {
-                return Ok(End { chain, hash, after });
+                let records = super::count::up_to(dir, segment)?;
+                return Ok(End { chain, hash, after, records });
             }
         }
     }
-    Ok(End { chain: String::new(), hash: ORIGIN.to_owned(), after })
+    Ok(End { chain: String::new(), hash: ORIGIN.to_owned(), after, records: 0 })
 }
 
 // The chain and the last hash of a whole segment, or of the line that seals a torn one; `None` for
@@ -204,6 +216,12 @@ fn end_of(segment: &Path, now: Timestamp, name: &str) -> io::Result<Option<(Stri
     if torn.is_empty() {
         return Ok(last.map(|hash| (chain, hash)));
     }
+    // Torn right before its line end: all of it is there, and a seal behind it would deny it.
+    let is_next = |read: &Read| last.as_ref().is_none_or(|hash| *hash == read.said.prev);
+    if let Some(read) = Read::parse(torn).filter(Read::is_whole).filter(is_next) {
+        append(segment, b"\n")?;
+        return Ok(Some((chain, read.said.hash)));
+    }
     // What was torn and is sealed already.
     let (_, line) = split_last_line(torn.strip_suffix(b"\n").unwrap_or(torn));
     let seal = Read::parse(line).filter(|read| read.is_whole() && read.said.kind == RECOVERED);
@@ -213,10 +231,14 @@ fn end_of(segment: &Path, now: Timestamp, name: &str) -> io::Result<Option<(Stri
     let prev = last.unwrap_or_else(|| ORIGIN.to_owned());
     let mut out = b"\n".to_vec();
     let hash = seal_torn(&prev, torn, (name, now), &mut out);
-    let mut file = OpenOptions::new().append(true).open(segment)?;
-    file.write_all(&out)?;
-    file.sync_all()?;
+    append(segment, &out)?;
     Ok(Some((chain, hash)))
+}
+
+fn append(segment: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().append(true).open(segment)?;
+    file.write_all(bytes)?;
+    file.sync_all()
 }
 
 /// BOUND: what a crash can tear is what 100 ms write, far below this; a start reads no more.
@@ -272,6 +294,7 @@ pub(super) struct Segment {
     chain: String,
     hash: String,
     number: u64,
+    records: u64,
     bytes_max: u64,
     open: Option<Open>,
 }
@@ -288,8 +311,32 @@ impl Segment {
         let boot = dir.join(&name);
         fs::create_dir(&boot)?;
         File::open(dir)?.sync_all()?;
-        let (chain, hash) = (end.chain, end.hash);
-        Ok(Self { boot, boot_name: name, chain, hash, number: 0, bytes_max, open: None })
+        let End { chain, hash, records, .. } = end;
+        Ok(Self { boot, boot_name: name, chain, hash, number: 0, records, bytes_max, open: None })
+    }
+
+    /// Where the chain ends.
+    pub(super) fn head(&self) -> Head {
+        Head {
+            chain: self.chain.as_str().into(),
+            boot: self.boot_name.as_str().into(),
+            segment: self.number,
+            size: self.records,
+            hash: self.hash.as_str().into(),
+        }
+    }
+
+    /// Whether the next batch begins a new file.
+    pub(super) fn is_full(&self) -> bool {
+        self.open.as_ref().is_none_or(|open| open.bytes >= self.bytes_max)
+    }
+
+    /// Keeps a checkpoint beside the segment that it ends in: the newest stands for those before it.
+    pub(super) fn keep(&self, note: &str) -> io::Result<()> {
+        let path = self.boot.join(format!("{:06}.note", self.number));
+        let part = path.with_extension("part");
+        fs::write(&part, note)?;
+        fs::rename(part, path)
     }
 
     /// The hash that the next record follows.
@@ -299,7 +346,7 @@ impl Segment {
 
     /// Makes sure that there is room for another batch; begins a new file when there is not.
     pub(super) fn room(&mut self, now: Timestamp, event_id: &str) -> io::Result<()> {
-        if self.open.as_ref().is_some_and(|open| open.bytes < self.bytes_max) {
+        if !self.is_full() {
             return Ok(());
         }
         if let Some(open) = &self.open {
@@ -314,6 +361,7 @@ impl Segment {
         line.text("kind", SEGMENT);
         line.number("number", i64::try_from(number).unwrap_or(i64::MAX));
         line.text("prev", &self.hash);
+        line.number("records", i64::try_from(self.records).unwrap_or(i64::MAX));
         line.shown("timestamp", &now);
         line.number("version", 1);
         line.end();
@@ -338,15 +386,21 @@ impl Segment {
         let bytes = u64::try_from(header.len()).unwrap_or(u64::MAX);
         self.open = Some(Open { file, bytes });
         self.number = number;
+        self.records = self.records.saturating_add(1);
         self.hash = hash;
         Ok(())
     }
 
-    /// Appends whole lines whose last hash is `hash`.
+    /// Appends so many whole lines, whose last hash is `hash`.
     ///
     /// On an error none of them counts: the file is cut back to where it stood. When even that
     /// fails nothing more may be written to this chain before a restart seals its end.
-    pub(super) fn append(&mut self, lines: &[u8], hash: &str, sync: Sync) -> Result<(), Failed> {
+    pub(super) fn append(
+        &mut self,
+        lines: &[u8],
+        (hash, count): (&str, usize),
+        sync: Sync,
+    ) -> Result<(), Failed> {
         let Some(open) = &mut self.open else {
             return Err(Failed::CutBack("no segment is open".into()));
         };
@@ -356,6 +410,8 @@ impl Segment {
         });
         if let Err(e) = written {
             let cut = open.file.set_len(open.bytes);
+            // What stands there before may be signed later: it is put on disk if that can be.
+            drop(open.file.sync_all());
             // What a failed sync left in memory is not known: the next try begins a new file.
             self.open = None;
             return Err(match cut {
@@ -364,6 +420,7 @@ impl Segment {
             });
         }
         open.bytes = open.bytes.saturating_add(u64::try_from(lines.len()).unwrap_or(u64::MAX));
+        self.records = self.records.saturating_add(u64::try_from(count).unwrap_or(u64::MAX));
         hash.clone_into(&mut self.hash);
         Ok(())
     }

@@ -13,6 +13,7 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 use serde::Deserialize;
 
 use super::chain;
+use super::record::CARRIED;
 use crate::call::OperationId;
 use crate::clock::Timestamp;
 
@@ -64,50 +65,99 @@ pub fn intents_before(dir: &Path) -> io::Result<Intents> {
     let mut boots = if dir.exists() { chain::boots(dir)? } else { Vec::new() };
     let own = boots.pop();
     let mut found = read(boots)?;
-    if !found.open.is_empty() {
-        let mut ended = BTreeSet::new();
-        lines(own.into_iter().collect(), |operation, line| {
-            if is_end(&line) {
-                ended.insert(operation);
-            }
-        })?;
-        found.open.retain(|intent| !ended.contains(&intent.operation));
-    }
+    let later = own.map(|own| chain::segments(&own)).transpose()?.unwrap_or_default();
+    without_ended(&mut found.open, later.iter().map(|(_, path)| path))?;
     Ok(found)
 }
 
-/// Shows the lines that are about an operation, the oldest first.
-fn lines(boots: Vec<PathBuf>, mut show: impl FnMut(OperationId, Line)) -> io::Result<()> {
+fn read(boots: Vec<PathBuf>) -> io::Result<Intents> {
+    let mut files = Vec::new();
     for boot in boots {
-        for (_, segment) in chain::segments(&boot)? {
-            for line in BufReader::new(File::open(segment)?).split(b'\n') {
-                let Ok(line) = serde_json::from_slice::<Line>(&line?) else { continue };
-                let named = line.operation.as_deref().and_then(OperationId::parse);
-                if let Some(operation) = named {
-                    show(operation, line);
-                }
+        files.extend(chain::segments(&boot)?.into_iter().map(|(_, path)| path));
+    }
+    let mut read = Open::default();
+    for file in &files {
+        read.segment(file)?;
+    }
+    // What was removed had records: of effects, for all that one knows.
+    let is_cut = files.iter().find_map(|file| begins_at_origin(file).transpose()).transpose()?;
+    let effects = read.effects.saturating_add(u64::from(is_cut == Some(false)));
+    Ok(Intents { effects, open: read.into_open() })
+}
+
+/// Whether a segment is the first of its chain; `None` for an empty one.
+fn begins_at_origin(file: &Path) -> io::Result<Option<bool>> {
+    let mut lines = BufReader::new(File::open(file)?).split(b'\n');
+    let first = lines.next().transpose()?.and_then(|line| chain::Read::parse(&line));
+    Ok(first.map(|read| read.said.prev == chain::ORIGIN))
+}
+
+/// Effects of these segments whose end is not in them.
+pub(super) fn open_in(files: &[PathBuf]) -> io::Result<Vec<Intent>> {
+    let mut read = Open::default();
+    for file in files {
+        read.segment(file)?;
+    }
+    Ok(read.into_open())
+}
+
+/// Takes those out whose end stands in later segments. Reads until nothing is left to look for.
+pub(super) fn without_ended<'f>(
+    open: &mut Vec<Intent>,
+    files: impl Iterator<Item = &'f PathBuf>,
+) -> io::Result<()> {
+    for file in files {
+        if open.is_empty() {
+            return Ok(());
+        }
+        let mut ended = BTreeSet::new();
+        for line in lines(file)? {
+            let line = line?;
+            if is_end(&line) {
+                ended.extend(line.operation.as_deref().and_then(OperationId::parse));
             }
         }
+        open.retain(|intent| !ended.contains(&intent.operation));
     }
     Ok(())
 }
 
-fn read(boots: Vec<PathBuf>) -> io::Result<Intents> {
-    let mut effects = 0_u64;
-    let mut open: BTreeMap<OperationId, Vec<u8>> = BTreeMap::new();
-    lines(boots, |operation, line| {
-        if let Some(intent) = line.intent {
-            effects = effects.saturating_add(1);
-            let sealed = STANDARD_NO_PAD.decode(intent).unwrap_or_default();
-            open.insert(operation, sealed);
-        } else if is_end(&line) {
-            open.remove(&operation);
-        } else if matches!(line.kind.as_str(), "resent" | "looked_up") {
-            open.entry(operation).or_default();
+fn lines(file: &Path) -> io::Result<impl Iterator<Item = io::Result<Line>> + use<>> {
+    let lines = BufReader::new(File::open(file)?).split(b'\n');
+    // A line that does not read is passed over.
+    Ok(lines.filter_map(|line| line.map(|line| serde_json::from_slice(&line).ok()).transpose()))
+}
+
+/// What is open, as far as a log was read.
+#[derive(Default)]
+struct Open {
+    effects: u64,
+    open: BTreeMap<OperationId, Vec<u8>>,
+}
+
+impl Open {
+    fn segment(&mut self, file: &Path) -> io::Result<()> {
+        for line in lines(file)? {
+            let line = line?;
+            let named = line.operation.as_deref().and_then(OperationId::parse);
+            let Some(operation) = named else { continue };
+            if let Some(intent) = line.intent {
+                self.effects = self.effects.saturating_add(1);
+                let sealed = STANDARD_NO_PAD.decode(intent).unwrap_or_default();
+                self.open.insert(operation, sealed);
+            } else if is_end(&line) {
+                self.open.remove(&operation);
+            } else if matches!(line.kind.as_str(), "resent" | "looked_up") {
+                self.open.entry(operation).or_default();
+            }
         }
-    })?;
-    let open = open.into_iter().map(|(operation, sealed)| Intent { operation, sealed });
-    Ok(Intents { effects, open: open.collect() })
+        Ok(())
+    }
+
+    fn into_open(self) -> Vec<Intent> {
+        let open = self.open.into_iter();
+        open.map(|(operation, sealed)| Intent { operation, sealed }).collect()
+    }
 }
 
 /// The latest effects that were allowed, `limit` at most, and when.
@@ -127,7 +177,9 @@ pub fn latest(dir: &Path, limit: usize) -> io::Result<Vec<(OperationId, Timestam
                 let Ok(line) = serde_json::from_slice::<Line>(&line?) else { continue };
                 let named = line.operation.as_deref().and_then(OperationId::parse);
                 let at = line.timestamp.as_deref().and_then(Timestamp::parse);
-                own.extend(named.zip(at).filter(|_| line.intent.is_some()));
+                // What was carried over is older than its line.
+                let is_sent = line.intent.is_some() && line.kind != CARRIED;
+                own.extend(named.zip(at).filter(|_| is_sent));
             }
             let new = own.into_iter().rev().filter(|(operation, _)| seen.insert(*operation));
             found.extend(new.take(limit.saturating_sub(found.len())));

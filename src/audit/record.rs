@@ -10,6 +10,11 @@ use crate::decision::{Shadow, Verdict};
 use crate::money::Money;
 use crate::refusal::Code;
 
+/// The kind of a line that says again what a removed segment said.
+pub(super) const CARRIED: &str = "carried";
+/// The kind of a line that says that the oldest segments were removed.
+pub(super) const REMOVED: &str = "removed";
+
 /// What happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Event {
@@ -67,6 +72,10 @@ pub enum Event {
     Restored,
     /// A configuration took effect.
     Reloaded,
+    /// The oldest records were removed, so many, as `audit.keep` has it.
+    Removed,
+    /// What was about to be sent, by a record that is removed; its end is not on record.
+    Carried,
     /// A person looked at a hold.
     Viewed,
     /// A person signed in at the console.
@@ -110,6 +119,8 @@ impl Event {
             Self::Released => "released",
             Self::Undelivered => "undelivered",
             Self::Reloaded => "reloaded",
+            Self::Removed => REMOVED,
+            Self::Carried => CARRIED,
             Self::Viewed => "viewed",
             Self::SignedIn => "signed_in",
             Self::SignInFailed => "sign_in_failed",

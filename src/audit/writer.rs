@@ -78,6 +78,8 @@ pub(super) struct Writer {
     stopped: Option<Arc<str>>,
     lines: Vec<u8>,
     canonical: Vec<u8>,
+    /// Whether what was written could not be synced since.
+    is_unsure: bool,
 }
 
 impl Writer {
@@ -85,7 +87,8 @@ impl Writer {
         let names = random().map_err(|e| e.to_string())?;
         let (lines, canonical) = (Vec::new(), Vec::new());
         let backlog = Vec::new();
-        Ok(Self { shared, sink, names, backlog, unsynced: 0, stopped: None, lines, canonical })
+        let (unsynced, stopped, is_unsure) = (0, None, false);
+        Ok(Self { shared, sink, names, backlog, unsynced, stopped, lines, canonical, is_unsure })
     }
 
     pub(super) fn run(mut self) {
@@ -100,7 +103,11 @@ impl Writer {
             }
             if closing {
                 self.sync();
+                self.sign();
                 return;
+            }
+            if self.shared.signs.is_due(self.shared.clock.steady()) {
+                self.sign();
             }
         }
     }
@@ -109,7 +116,8 @@ impl Writer {
     fn gather(&mut self) -> (Vec<Job>, bool) {
         let mut state = self.shared.state.lock();
         if state.queue.is_empty() && !state.closing {
-            if self.unsynced > 0 || state.is_counting() || !self.backlog.is_empty() {
+            let is_dirty = self.unsynced > 0 || self.shared.signs.is_dirty();
+            if is_dirty || state.is_counting() || !self.backlog.is_empty() {
                 self.shared.wake.wait_for(&mut state, IDLE);
             } else {
                 state.asleep = true;
@@ -168,6 +176,10 @@ impl Writer {
         }
         let now = self.shared.clock.now();
         let name = self.name(now);
+        if matches!(&self.sink, Sink::Files { segment, .. } if segment.is_full()) {
+            // What a segment holds is signed before the next one begins.
+            self.sign();
+        }
         if let Sink::Files { segment, .. } = &mut self.sink {
             segment.room(now, &name).map_err(|e| Arc::from(e.to_string()))?;
         }
@@ -180,15 +192,20 @@ impl Writer {
             hash = chain::seal(&hash, &self.canonical, &mut self.lines);
         }
         match &mut self.sink {
-            Sink::Files { segment, .. } => match segment.append(&self.lines, &hash, sync) {
-                Ok(()) => Ok(()),
-                Err(Failed::CutBack(why)) => Err(why.into()),
-                Err(Failed::ForGood(why)) => {
-                    let why: Arc<str> = why.into();
-                    self.stopped = Some(Arc::clone(&why));
-                    Err(why)
+            Sink::Files { segment, .. } => {
+                match segment.append(&self.lines, (&hash, batch.len()), sync) {
+                    Ok(()) => {
+                        self.shared.signs.written(batch.len(), (now, self.shared.clock.steady()));
+                        Ok(())
+                    }
+                    Err(Failed::CutBack(why)) => Err(why.into()),
+                    Err(Failed::ForGood(why)) => {
+                        let why: Arc<str> = why.into();
+                        self.stopped = Some(Arc::clone(&why));
+                        Err(why)
+                    }
                 }
-            },
+            }
             Sink::Memory { hash: last } => {
                 let mut state = self.shared.state.lock();
                 if let Some(why) = &state.failure {
@@ -209,11 +226,32 @@ impl Writer {
 
     fn sync(&mut self) {
         if let Sink::Files { segment, .. } = &self.sink {
-            match segment.sync() {
-                Ok(()) => self.unsynced = 0,
-                Err(e) => self.shared.state.lock().failure = Some(e.to_string().into()),
+            let synced = segment.sync();
+            self.is_unsure = synced.is_err();
+            if let Err(e) = synced {
+                self.shared.state.lock().failure = Some(e.to_string().into());
             }
         }
         self.unsynced = 0;
+    }
+
+    /// Signs the end of the chain, if there is anything new.
+    ///
+    /// INVARIANT: what is signed is on disk: whoever holds a checkpoint may call a shorter log cut off.
+    fn sign(&mut self) {
+        if !self.shared.signs.is_dirty() {
+            return;
+        }
+        self.sync();
+        let Sink::Files { segment, .. } = &self.sink else { return };
+        if self.is_unsure {
+            return;
+        }
+        if let Some(note) = self.shared.signs.sign(&segment.head(), self.shared.clock.now()) {
+            // Beside the log it is for whoever verifies here; others get theirs all the same.
+            if let Err(e) = segment.keep(&note) {
+                self.shared.signs.not_kept(&e.to_string());
+            }
+        }
     }
 }

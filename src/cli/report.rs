@@ -103,7 +103,7 @@ fn read(args: &Args) -> anyhow::Result<Value> {
     let mut dirs = args.audit.clone();
     if let Some(file) = &args.config {
         let config = crate::config::load(file);
-        dirs.push(config.map_err(|e| anyhow::anyhow!("{e}"))?.audit_dir);
+        dirs.push(config.map_err(|e| anyhow::anyhow!("{e}"))?.audit.dir);
     }
     let now = Clock::System.now();
     let (since, until) = (moment("--since", &args.since, now)?, args.until.as_deref());

@@ -171,6 +171,9 @@ impl Running {
         // Nobody waits for it to follow; a store that is away forgets it by itself.
         let _told = tokio::time::timeout(TELL_WITHIN, gate.store.leave()).await.is_ok();
         gate.audit.close();
+        // The end of the record is signed now; whoever keeps it is told.
+        let _kept = tokio::time::timeout(TELL_WITHIN, gate.export_last()).await.is_ok();
+        gate.tell_collector_last(TELL_WITHIN).await;
         drained == Drained::All && ended.is_ok()
     }
 }

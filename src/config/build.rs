@@ -17,7 +17,7 @@ use crate::facts::{self, Lookups};
 use crate::gate::{Gate, Lasting, Listeners, Site, Standing};
 use crate::identity::{self, Identity};
 use crate::limits::{Loops, Rates};
-use crate::notify::{Destination, Notify};
+use crate::notify::{Collector, Destination, Notify, Witness};
 use crate::outbound::{Addresses, Connection, Exchange, Network, Outbound, Outgoing, Upstream};
 use crate::policy::{self, Policy, Shipped};
 use crate::rollout::{Rollout, percent};
@@ -67,6 +67,8 @@ pub fn check(config: Config) -> Result<Checked, ConfigErrors> {
         }
     }
     said.extend(shadow_said(&config.rollout));
+    said.push(config.audit.described());
+    said.extend(config.telemetry.described());
     if config.operator.lets_anybody_see_all() {
         let say = "operator: whoever an issuer lets in sees every tenant; `claims: { tenants: .. }` binds them";
         said.push(say.to_owned());
@@ -137,9 +139,7 @@ pub fn gate(
 ) -> Result<Gate, ConfigErrors> {
     let before = keep.before();
     let vault = Arc::new(vault.after(before.map(|gate| &*gate.vault)));
-    let authorities = config.upstreams.iter().filter_map(|one| one.upstream.ca.as_deref());
-    let told = config.destinations.iter().filter_map(|one| one.place.authorities());
-    let network = Network::new(authorities.chain(told)).map_err(|e| fault("upstreams", &e))?;
+    let network = network(&config)?;
     let outbound = Arc::new(Outbound::Network(network));
     // What a process knows goes on from snapshot to snapshot.
     let standing = before.map_or_else(Arc::<Standing>::default, |gate| Arc::clone(&gate.standing));
@@ -150,7 +150,9 @@ pub fn gate(
     let rates = Rates::new(config.limits, clock.clone(), before.map(|before| &*before.rates));
     let rates = if store.lends() { rates.borrowing() } else { rates };
     let loops = Loops::new(config.loops, clock.clone(), before.map(|before| &*before.loops));
-    let notify = notify(config.destinations, &config.operator, before);
+    let witness = config.audit.checkpoint.map(|one| one.to);
+    let others = (witness, config.telemetry.collector);
+    let notify = notify(config.destinations, others, &config.operator, before);
     let rules = Rules {
         queues: config.queues.into_iter().collect(),
         limits: config.operator.limits.iter().cloned().collect(),
@@ -187,7 +189,7 @@ pub fn gate(
         vault,
         outbound,
         audit,
-        audit_dir: Some(config.audit_dir),
+        audit_dir: Some(config.audit.dir),
         telemetry,
         store_is_new: config.init_store,
         closing: standing.stopping.child_token(),
@@ -195,6 +197,16 @@ pub fn gate(
         store,
         clock,
     })
+}
+
+/// The way out, with every authority that is named.
+fn network(config: &Config) -> Result<Network, ConfigErrors> {
+    let authorities = config.upstreams.iter().filter_map(|one| one.upstream.ca.as_deref());
+    let told = config.destinations.iter().filter_map(|one| one.place.authorities());
+    let kept = config.audit.checkpoint.as_ref().and_then(|one| one.to.authorities());
+    let collector = config.telemetry.collector.as_ref().and_then(|one| one.place.authorities());
+    let own = kept.into_iter().chain(collector);
+    Network::new(authorities.chain(told).chain(own)).map_err(|e| fault("upstreams", &e))
 }
 
 /// Contracts and policies, compiled.
@@ -216,12 +228,15 @@ fn rules(config: &Config, catalog: &Catalog) -> Result<Policy, ConfigErrors> {
 /// Who outside is told.
 fn notify(
     destinations: Vec<Destination>,
+    (witness, collector): (Option<Arc<Witness>>, Option<Arc<Collector>>),
     operator: &super::OperatorSection,
     before: Option<&Gate>,
 ) -> Notify {
     Notify {
         waiting: before.map_or_else(Arc::default, |before| Arc::clone(&before.notify.waiting)),
         destinations: destinations.into_iter().map(Arc::new).collect(),
+        witness,
+        collector,
         page: operator.public_url.as_ref().map(|url| url.to_string().into()),
     }
 }

@@ -93,7 +93,7 @@ impl Needed {
         let packs = config.upstreams.iter();
         Self {
             store: config.store.clone(),
-            audit: config.audit_dir.clone(),
+            audit: config.audit.dir.clone(),
             listens,
             secrets,
             packs: packs.map(|one| (Arc::clone(&one.name), Arc::clone(&one.pack))).collect(),

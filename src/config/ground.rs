@@ -55,10 +55,12 @@ impl Ground {
             }
         };
         let store = Arc::new(store);
+        let tracing = config.telemetry.tracing.clone();
+        let telemetry = Telemetry::new(config.telemetry.log).exporting(tracing);
         Ok(Self {
             freezes: Arc::new(Freezes::new(Arc::clone(&store), clock.clone())),
             audit: Arc::new(audit),
-            telemetry: Arc::new(Telemetry::new(config.log)),
+            telemetry: Arc::new(telemetry),
             store,
         })
     }
@@ -82,7 +84,11 @@ fn in_memory(clock: &Clock) -> Result<(Store, Audit), ConfigErrors> {
 /// Opens the store and the log that the configuration names.
 fn open(config: &Config, clock: &Clock) -> Result<(Store, Audit), ConfigErrors> {
     let store = open_store(&config.store, clock).map_err(|why| fault("store", &why))?;
-    let audit = Audit::open(&config.audit_dir, clock.clone());
+    let signing = config.audit.signing(&config.store).map_err(|why| fault("audit.key", &why))?;
+    let audit = match signing {
+        Some(signing) => Audit::open_signed(&config.audit.dir, clock.clone(), signing),
+        None => Audit::open(&config.audit.dir, clock.clone()),
+    };
     Ok((store, audit.map_err(|e| fault("audit", &e.to_string()))?))
 }
 

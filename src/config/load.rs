@@ -120,9 +120,11 @@ impl File<'_> {
         let (queues, destinations, crowd) = self.people(top, &operator);
         let store = super::place::read(top, self.base, &mut self.files);
         let probes = probes(top);
-        let (hosts, audit_dir) = (top.optional("hosts", Node::texts), self.audit(top));
+        let hosts = top.optional("hosts", Node::texts);
+        let audit = super::audit::read(top, self.base, store.as_ref());
         let contracts = Contracts::read(top.node("contracts"), top.faults());
-        let (limits, log, process) = (limits(top), log_format(top), process(top));
+        let (limits, process) = (limits(top), process(top));
+        let telemetry = super::telemetry::read(top, self.base, &mut self.files);
         let alarms = Alarms::read(top);
         let loops = super::loops::read(top, &contracts);
         let (drain, freeze_file) = self.stops(top);
@@ -136,7 +138,7 @@ impl File<'_> {
             operator: Arc::new(operator),
             store: store?,
             init_store: false,
-            audit_dir,
+            audit,
             identity: identity?,
             upstreams,
             rollout,
@@ -151,7 +153,7 @@ impl File<'_> {
             default_policies: policies.0,
             policies: policies.1,
             freeze_file,
-            log,
+            telemetry,
             drain,
             files: std::mem::take(&mut self.files),
         })
@@ -169,21 +171,6 @@ impl File<'_> {
         destinations.extend(reader.hooks(top));
         self.files.extend(reader.files());
         (queues, destinations, super::people::crowd(top))
-    }
-
-    fn audit(&self, top: &Section<'_>) -> PathBuf {
-        let Some(section) = top.section("audit") else {
-            top.fault("audit", "is required and missing; expected `{ dir: DIR }`");
-            return PathBuf::new();
-        };
-        for key in ["key", "checkpoint", "keep"] {
-            if section.node(key).is_some() {
-                section.fault(key, "is not built yet; leave it out");
-            }
-        }
-        let dir = section.required("dir", Node::name);
-        section.finish();
-        self.base.join(dir.unwrap_or_default())
     }
 
     fn policies(&mut self, top: &Section<'_>) -> (bool, Vec<(String, String)>) {
@@ -400,20 +387,6 @@ fn process(top: &Section<'_>) -> lanes::Settings {
 
 fn limits(top: &Section<'_>) -> Vec<limits::Rule> {
     top.node("limits").map(|node| limits::read(top.faults(), node, "limits")).unwrap_or_default()
-}
-
-fn log_format(top: &Section<'_>) -> crate::telemetry::LogFormat {
-    let Some(section) = top.section("telemetry") else { return crate::telemetry::LogFormat::Json };
-    if section.node("otlp").is_some() {
-        section.fault("otlp", "is not built yet; leave it out");
-    }
-    let log = section.optional("log", |n| match n.text()? {
-        "json" => Ok(crate::telemetry::LogFormat::Json),
-        "text" => Ok(crate::telemetry::LogFormat::Text),
-        other => Err(format!("expected `json` or `text`, got `{other}`")),
-    });
-    section.finish();
-    log.unwrap_or(crate::telemetry::LogFormat::Json)
 }
 
 fn socket_address(node: &Node) -> Result<SocketAddr, String> {

@@ -9,9 +9,12 @@ use std::path::Path;
 use super::Files;
 use crate::clock::Clock;
 use crate::credentials::{Reference, Secret};
-use crate::notify::{Answering, Destination, Ear, Format, People, Place, Signer};
+use crate::notify::{Answering, Destination, Ear, Format, People, Place, Signer, Witness};
 use crate::store::News;
 use crate::yaml::{Node, Section, Shape};
+
+const IN_THE_CLEAR: &str =
+    "would tell it in the clear; expected `https://..`, or `insecure: true` if that is meant";
 
 /// BOUND: destinations of one configuration; each has connections of its own.
 const DESTINATIONS_MAX: usize = 64;
@@ -87,10 +90,7 @@ impl<'b> Reader<'b> {
         let signer = one.optional("sign", |node| self.signer(node));
         let answers = self.answers(one, format);
         if place.as_ref().is_some_and(Place::is_in_the_clear) && !insecure {
-            one.fault(
-                "webhook",
-                "would tell it in the clear; expected `https://..`, or `insecure: true` if that is meant",
-            );
+            one.fault("webhook", IN_THE_CLEAR);
         }
         if one.node("sign").is_none() && (format == Format::Standard || answers.is_some()) {
             one.fault("sign", "is required: `file:PATH` or `env:NAME` of a key `whsec_..`");
@@ -102,6 +102,22 @@ impl<'b> Reader<'b> {
         let mut destination = Destination::new(name?.into(), ear?, place, format);
         (destination.signer, destination.answers) = (signer, answers);
         Some(destination)
+    }
+
+    /// Somebody's backend that keeps checkpoints of the record.
+    pub(super) fn witness(&self, one: &Section<'_>) -> Option<Witness> {
+        let insecure = one.optional("insecure", Node::bool).unwrap_or(false);
+        let place = one.required("webhook", |node| self.place(node));
+        let ca = one.optional("ca", |n| Ok(self.base.join(n.text()?)));
+        let signer = one.required("sign", |node| self.signer(node));
+        if place.as_ref().is_some_and(Place::is_in_the_clear) && !insecure {
+            one.fault("webhook", IN_THE_CLEAR);
+        }
+        let place = match ca {
+            Some(ca) => place?.trusting(ca),
+            None => place?,
+        };
+        Some(Witness::Webhook { place: Box::new(place), signer: signer? })
     }
 
     fn name(&self, one: &Section<'_>, usual: &str) -> Option<String> {

@@ -98,7 +98,7 @@ fn settings(
         operator: Arc::new(super::OperatorSection { quick: true, ..Default::default() }),
         store,
         init_store: false,
-        audit_dir: told.state.join("audit"),
+        audit: super::AuditSection::of(told.state.join("audit")),
         identity: crate::identity::Config::development(jwks),
         upstreams: vec![one],
         rollout: crate::rollout::Rollout::default(),
@@ -113,7 +113,7 @@ fn settings(
         policies: Vec::new(),
         default_policies: true,
         freeze_file: None,
-        log: crate::telemetry::LogFormat::Text,
+        telemetry: super::TelemetrySection::logging(crate::telemetry::LogFormat::Text),
         drain: std::time::Duration::from_secs(20),
         files: super::Files::default(),
     }

@@ -2,16 +2,15 @@
 
 use std::path::PathBuf;
 
-use super::{Config, StorePlace};
-use crate::telemetry::LogFormat;
+use super::{AuditSection, Config, StorePlace, TelemetrySection};
 
 /// The settings that a running process cannot change.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Fixed {
     store: StorePlace,
-    audit_dir: PathBuf,
+    audit: AuditSection,
     freeze_file: Option<PathBuf>,
-    log: LogFormat,
+    telemetry: TelemetrySection,
 }
 
 impl Fixed {
@@ -19,9 +18,9 @@ impl Fixed {
     pub fn of(config: &Config) -> Self {
         Self {
             store: config.store.clone(),
-            audit_dir: config.audit_dir.clone(),
+            audit: config.audit.clone(),
             freeze_file: config.freeze_file.clone(),
-            log: config.log,
+            telemetry: config.telemetry.clone(),
         }
     }
 
@@ -29,9 +28,9 @@ impl Fixed {
     pub fn differs(&self, other: &Self) -> Vec<&'static str> {
         let all = [
             ("store", self.store != other.store),
-            ("audit", self.audit_dir != other.audit_dir),
+            ("audit", self.audit != other.audit),
             ("freeze_file", self.freeze_file != other.freeze_file),
-            ("telemetry", self.log != other.log),
+            ("telemetry", self.telemetry != other.telemetry),
         ];
         all.into_iter().filter_map(|(key, differs)| differs.then_some(key)).collect()
     }

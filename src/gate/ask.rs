@@ -57,11 +57,16 @@ impl Gate {
             AuthPlace::Query(_) => wire::head(request)?.query,
             AuthPlace::Bearer | AuthPlace::Basic | AuthPlace::Header(_) => Value::Null,
         };
-        let caller =
-            self.identity.verify(&request.headers, &pack.auth, &query, request.peer).await?;
+        let mark = evidence.mark(&self.clock);
+        let caller = self.identity.verify(&request.headers, &pack.auth, &query, request.peer).await;
+        evidence.passed("verify", mark, &self.clock);
+        let caller = caller?;
         evidence.caller = Some(Arc::clone(&caller));
         self.freezes.revoked(&caller)?;
-        let call = Arc::new(self.catalog.classify(request)?);
+        let mark = evidence.mark(&self.clock);
+        let call = self.catalog.classify(request);
+        evidence.passed("classify", mark, &self.clock);
+        let call = Arc::new(call?);
         evidence.call = Some(Arc::clone(&call));
         disclosure::ask(&call, &request.headers)?;
         self.asked(call, caller, evidence).await

@@ -19,6 +19,7 @@ use crate::limits::Taken;
 use crate::outbound::Reply;
 use crate::refusal::{Code, Refusal};
 use crate::store::{Grant, Known, Record};
+use crate::telemetry::{Parent, Telemetry, Trace};
 
 /// Everything that is known of one call so far.
 #[derive(Debug)]
@@ -78,6 +79,10 @@ pub struct Evidence {
     pub shadow: Option<Box<Shadow>>,
     /// Whether an agent waits for the answer; nobody does for what the sweep runs.
     pub is_waited_for: bool,
+    /// Its trace, where it has one.
+    pub trace: Option<Box<Trace>>,
+    /// The span that the agent is in, where anybody is told of that.
+    pub parent: Option<Parent>,
 }
 
 impl Evidence {
@@ -122,7 +127,32 @@ impl Evidence {
             outcome: None,
             shadow: None,
             is_waited_for: true,
+            trace: None,
+            parent: None,
         }
+    }
+
+    /// It is traced, if it is.
+    #[inline]
+    pub(super) fn traced_by(&mut self, telemetry: &Telemetry, request: &Request) {
+        (self.trace, self.parent) = telemetry.trace(&request.method, &request.headers, self.since);
+    }
+
+    /// The same call, judged once more.
+    pub(super) fn anew(self, request: &Request, clock: &Clock) -> Self {
+        let (trace, parent) = (self.trace, self.parent);
+        Self { trace, parent, ..Self::of(request, clock) }
+    }
+
+    /// How it was asked.
+    pub(super) fn method(&self) -> &http::Method {
+        &self.method
+    }
+
+    /// The trace that it is part of: ours, or the agent's own.
+    pub fn trace_id(&self) -> Option<&str> {
+        let own = self.trace.as_ref().map(|trace| trace.id());
+        own.or_else(|| self.call.as_ref()?.context.trace_id.as_deref())
     }
 
     /// Of an operation that goes on without its caller.
@@ -251,7 +281,7 @@ impl Evidence {
             key_digest: context.and_then(|c| c.key.as_deref()).map(crate::operation::key_digest),
             upstream: self.upstream.clone(),
             shadow: self.shadow.clone(),
-            trace_id: context.and_then(|c| c.trace_id.clone()),
+            trace_id: self.trace_id().map(Into::into),
             ..Entry::of(event)
         }
     }

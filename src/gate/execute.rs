@@ -43,9 +43,11 @@ impl Gate {
         site: &Site,
         evidence: &mut Evidence,
     ) -> Result<Answer, Refusal> {
-        let send = self.outgoing(permit, site)?;
+        let mut send = self.outgoing(permit, site)?;
+        self.hand_on(&mut send, evidence);
         let sent = self.clock.steady();
         let exchange = self.outbound.exchange(&site.upstream, send, Connection::Pooled).await;
+        self.was_away(evidence, site, (sent, &exchange));
         self.saw_own(permit, (&exchange, sent));
         let name = &site.upstream.name;
         let reply = match exchange {
@@ -77,8 +79,10 @@ impl Gate {
             Ok(sent) => sent,
             Err(refusal) => return Err(self.not_sent(ticket, refusal, evidence).await),
         };
+        let mark = evidence.mark(&self.clock);
         self.settle(told_by(&permit.asked.call.action, ticket, (outcome, &exchange)), evidence)
             .await;
+        evidence.passed("settle", mark, &self.clock);
         let unknown = |why| Err(Refusal::outcome_unknown(ticket.operation).because(why));
         match (outcome, exchange) {
             (Outcome::Unknown, Exchange::Answered(reply)) => {
@@ -163,13 +167,15 @@ impl Gate {
     async fn send_once(
         &self,
         permit: &mut Permit,
-        (site, ticket, send): (&Site, Ticket, Outgoing),
+        (site, ticket, mut send): (&Site, Ticket, Outgoing),
         evidence: &mut Evidence,
     ) -> Result<(Outcome, Exchange), Refusal> {
+        self.hand_on(&mut send, evidence);
         let keyed = site.trusted && operation::is_keyed(&permit.asked.call.action, &send.method);
         let connection = if keyed { Connection::Pooled } else { Connection::Fresh };
         let sent = self.clock.steady();
         let exchange = self.depart((permit, ticket), (site, send), connection).await?;
+        self.was_away(evidence, site, (sent, &exchange));
         if let Exchange::Answered(reply) = &exchange {
             evidence.answered(reply, self.clock.steady().saturating_sub(sent));
         }
@@ -217,7 +223,10 @@ impl Gate {
             facts: &permit.facts,
             internal: asked.contract.internal,
         };
-        let released = disclosure::release(&question, reply)?;
+        let mark = evidence.mark(&self.clock);
+        let released = disclosure::release(&question, reply);
+        evidence.passed("disclose", mark, &self.clock);
+        let released = released?;
         evidence.withheld = released.withheld;
         evidence.is_mismatch = released.is_mismatch;
         let mut answer = released.answer;

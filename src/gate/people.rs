@@ -273,6 +273,7 @@ impl Gate {
         }
         self.count_standing().await;
         self.count_letters();
+        self.count_checkpoints();
         for (name, site) in &self.sites {
             self.telemetry.breaker(name, site.breaker.shown().name());
             let lanes = site.lanes.seen();

@@ -12,6 +12,7 @@ use crate::audit::Event;
 use crate::call::{Answer, OperationId, Outcome};
 use crate::decision::Verdict;
 use crate::disclosure;
+use crate::gate::trace::Ended;
 use crate::gate::{Admission, Evidence, Gate, Permit, Ticket};
 use crate::refusal::{Fault, Refusal};
 use crate::store::{Record, Settle, Settled, StoredAnswer, Witness};
@@ -145,6 +146,8 @@ impl Gate {
                     self.count_happened(What::Mismatches, evidence);
                 }
                 self.tell_answered(Verdict::Allow, None, evidence);
+                let (status, verdict) = (answer.status, Verdict::Allow);
+                self.tell_trace(Ended { status, verdict, refusal: None }, evidence);
                 answer
             }
             Err(refusal) => self.turn_back(refusal, evidence),
@@ -179,7 +182,10 @@ impl Gate {
         }
         self.count_refused(&refusal, evidence);
         self.tell_answered(refusal.verdict(), Some(&refusal), evidence);
-        disclosure::refuse(&refusal, &evidence.about(&self.policy_digest))
+        let answer = disclosure::refuse(&refusal, &evidence.about(&self.policy_digest));
+        let (status, verdict) = (answer.status, refusal.verdict());
+        self.tell_trace(Ended { status, verdict, refusal: Some(&refusal) }, evidence);
+        answer
     }
 
     /// Bytes that were no request: turned back before they could be judged.

@@ -85,8 +85,10 @@ impl Gate {
             Some(facts) => self.resolved(asked, facts?, evidence)?,
             None => self.known_facts(asked, road, evidence).await?,
         };
-        let Weighed { reasons, queue, against } =
-            self.weigh(asked, (&facts, &resolved), evidence)?;
+        let mark = evidence.mark(&self.clock);
+        let weighed = self.weigh(asked, (&facts, &resolved), evidence);
+        evidence.passed("policy", mark, &self.clock);
+        let Weighed { reasons, queue, against } = weighed?;
         Ok(Judged { facts, resolved, reasons, queue, against })
     }
 
@@ -97,7 +99,10 @@ impl Gate {
         road: &mut Road,
         evidence: &mut Evidence,
     ) -> Result<(Facts, Arc<Resolved>), Refusal> {
-        let facts = self.gathered(asked, road).await?;
+        let mark = evidence.mark(&self.clock);
+        let facts = self.gathered(asked, road).await;
+        evidence.passed("facts", mark, &self.clock);
+        let facts = facts?;
         self.resolved(asked, facts, evidence)
     }
 

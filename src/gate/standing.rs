@@ -45,6 +45,8 @@ pub struct Standing {
     pub listeners: Listeners,
     /// Whether this replica looks for what is over and unknown, for its fleet.
     pub leads: AtomicBool,
+    /// Whether a line of standard output is on its way: whoever reads it may take as long as they like.
+    pub printing: Arc<AtomicBool>,
     /// An approval wakes the sweep at once.
     pub wake: Arc<tokio::sync::Notify>,
     /// The process is asked to stop: nobody is waited for any more, and no approved call is begun.
@@ -61,6 +63,7 @@ impl Default for Standing {
             listeners: Listeners::default(),
             // Alone until another says that it leads.
             leads: AtomicBool::new(true),
+            printing: Arc::default(),
             wake: Arc::default(),
             stopping: CancellationToken::new(),
         }

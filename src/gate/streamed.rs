@@ -22,7 +22,8 @@ impl Gate {
         site: &Site,
         evidence: &mut Evidence,
     ) -> Result<Answer, Refusal> {
-        let send = self.outgoing(permit, site)?;
+        let mut send = self.outgoing(permit, site)?;
+        self.hand_on(&mut send, evidence);
         let name = &site.upstream.name;
         let pack = Arc::clone(&permit.asked.call.action.pack);
         let sent = self.clock.steady();

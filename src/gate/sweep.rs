@@ -10,8 +10,10 @@ use futures_util::future::join_all;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use crate::call::OperationId;
+use crate::decision::Verdict;
 use crate::gate::parcel::Parcel;
 use crate::gate::reserve::{Entrance, Room};
+use crate::gate::trace::Ended;
 use crate::gate::{Admission, Asked, Evidence, Gate};
 use crate::policy::Release;
 use crate::refusal::{Code, Refusal};
@@ -59,7 +61,10 @@ impl Gate {
             Box::pin(self.seek_until_closed()),
             Box::pin(self.count_until_closed()),
             Box::pin(self.brakes_until_closed()),
-            Box::pin(self.watch_store())
+            Box::pin(self.watch_store()),
+            Box::pin(self.export_until_closed()),
+            Box::pin(self.keep_until_closed()),
+            Box::pin(self.tell_collector_until_closed())
         );
     }
 
@@ -190,6 +195,7 @@ impl Gate {
     /// Judges an approved call again and runs it, once; what it waits for, if it cannot go yet.
     async fn run_approved(&self, record: &Record) -> Option<Refusal> {
         let mut evidence = Evidence::of_record(record, &self.clock);
+        evidence.trace = self.telemetry.late_trace(None, evidence.since);
         let refusal = self.release(record, &mut evidence).await.err()?;
         if may_pass(refusal.code) {
             // It stays approved; the next turn tries again until the approval ends.
@@ -252,10 +258,14 @@ impl Gate {
 
     /// Sends it. Nobody waits: the answer is kept until the agent asks again.
     async fn run(&self, admitted: Admission, evidence: &mut Evidence) -> Result<(), Refusal> {
-        if let Admission::Forward(permit) = self.on_record(Ok(admitted), evidence).await?
-            && let Err(refusal) = self.execute(permit, evidence).await
-        {
-            let _answer = self.turn_back(refusal, evidence);
+        if let Admission::Forward(permit) = self.on_record(Ok(admitted), evidence).await? {
+            match self.execute(permit, evidence).await {
+                Ok(answer) => {
+                    let (status, verdict) = (answer.status, Verdict::Allow);
+                    self.tell_trace(Ended { status, verdict, refusal: None }, evidence);
+                }
+                Err(refusal) => drop(self.turn_back(refusal, evidence)),
+            }
         }
         Ok(())
     }

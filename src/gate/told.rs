@@ -169,6 +169,7 @@ impl Gate {
         let summary = resolved.and_then(|resolved| masked(&resolved.summary));
         let case = call.and_then(|call| masked(call.context.case.as_deref()?));
         let withheld = evidence.withheld.as_deref().map(crate::redact::text);
+        let span_id = evidence.trace.as_ref().filter(|_| !is_read).map(|trace| trace.span_id());
         self.telemetry.answered(&Seen {
             verdict: Some(verdict),
             refusal,
@@ -190,7 +191,8 @@ impl Gate {
             whole: self.clock.steady().saturating_sub(evidence.since),
             away: evidence.away,
             case: case.as_deref(),
-            trace_id: call.and_then(|call| call.context.trace_id.as_deref()),
+            trace_id: evidence.trace_id(),
+            span_id: span_id.as_deref(),
             decision_id: Some(evidence.decision),
             mode: match (call, caller) {
                 (Some(call), Some(caller)) => self.rollout.mode(call, caller),

@@ -154,20 +154,7 @@ impl Reader<'_> {
             self.note(source, &written, message);
         }
         let lift = self.lift(source, policy, id);
-        let answer = match said("code") {
-            None | Some("forbidden") => Answer::Forbidden,
-            Some("not_found") => Answer::NotFound,
-            Some("over_limit") => Answer::TooMuch,
-            Some("confidence_too_low") => Answer::Unclear,
-            Some(other) => {
-                let message = format!(
-                    "@code(\"{other}\") is not one of forbidden, not_found, over_limit, \
-                     confidence_too_low"
-                );
-                self.note(source, &written, message);
-                Answer::Forbidden
-            }
-        };
+        let answer = self.answer(source, policy);
         if !forbids && ["hold", "step_up", "code", "shadow"].iter().any(|key| said(key).is_some()) {
             let message =
                 format!("`{id}` permits; @hold, @step_up, @code and @shadow are for `forbid`");
@@ -199,6 +186,24 @@ impl Reader<'_> {
             source: source.clone(),
         };
         self.rules.insert(policy_id, Arc::new(rule));
+    }
+
+    /// What is answered where it forbids.
+    fn answer(&mut self, source: &Source, policy: &CedarPolicy) -> Answer {
+        match policy.annotation("code").filter(|text| !text.is_empty()) {
+            None | Some("forbidden") => Answer::Forbidden,
+            Some("not_found") => Answer::NotFound,
+            Some("over_limit") => Answer::TooMuch,
+            Some("confidence_too_low") => Answer::Unclear,
+            Some(other) => {
+                let message = format!(
+                    "@code(\"{other}\") is not one of forbidden, not_found, over_limit, \
+                     confidence_too_low"
+                );
+                self.note(source, &policy.to_string(), message);
+                Answer::Forbidden
+            }
+        }
     }
 
     fn lift(&mut self, source: &Source, policy: &CedarPolicy, id: &str) -> Lift {

@@ -25,6 +25,7 @@ mod sweep;
 mod tally;
 mod tasks;
 mod waiting;
+mod witness;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;

@@ -5,8 +5,8 @@ use std::fmt::Display;
 
 use prometheus::Registry;
 
-use super::Telemetry;
 use super::metrics::{Counters, Gauges, add, counters, gauges, set};
+use super::{Level, LogLine, Telemetry};
 
 /// What is counted of brakes.
 #[derive(Debug)]
@@ -58,5 +58,24 @@ impl Telemetry {
             }
         }
         counts.iter().for_each(|(kind, count)| self.metrics.frozen(kind, *count));
+    }
+
+    /// A brake is on that was not.
+    pub fn braked(&self, brake: &str) {
+        self.metrics.alarms.braked(brake);
+    }
+
+    /// The brakes that are on, by name; one that is on no more is zero.
+    pub fn brakes(&self, counts: &BTreeMap<&str, u64>) {
+        counts.iter().for_each(|(brake, count)| self.metrics.alarms.brakes(brake, *count));
+    }
+
+    /// So much happened that is not counted: there was no room for it.
+    pub fn counts_left_out(&self, count: u64) {
+        self.metrics.alarms.counts_left_out(count);
+        let what = "brakes and signals miss counts: too many different ones came at once";
+        let mut line = LogLine::new(Level::Error, what);
+        line.shown("count", Some(&count));
+        self.write(&mut line);
     }
 }

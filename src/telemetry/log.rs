@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 use serde_json::Value;
 
 use super::LogFormat;
+use super::otlp::{Attribute, Message, Otlp, Values, hex};
 use crate::call::{DecisionId, OperationId};
 use crate::clock::Timestamp;
 
@@ -23,6 +24,24 @@ use crate::clock::Timestamp;
 const LINES_MAX: usize = 1_024;
 /// BOUND: the longest text in a line, in characters.
 const TEXT_CHARS_MAX: usize = 512;
+
+/// What a collector is told of a call's line, where it is told no values.
+const OF_CALLS: [&str; 12] = [
+    "action",
+    "agent",
+    "tenant",
+    "decision",
+    "code",
+    "policies",
+    "operation",
+    "decision_id",
+    "upstream",
+    "status",
+    "ms",
+    "upstream_ms",
+];
+/// What it is not told of other lines.
+const OF_CUSTOMERS: [&str; 4] = ["customer", "account", "owner", "case"];
 
 /// How long lines are gathered before they are written, all at once.
 const GATHER: Duration = Duration::from_millis(2);
@@ -49,12 +68,24 @@ impl Level {
             Self::Error => "error",
         }
     }
+
+    /// opentelemetry/proto/logs/v1: SeverityNumber, and its text.
+    fn severity(self) -> (u64, &'static str) {
+        match self {
+            Self::Debug => (5, "DEBUG"),
+            Self::Info => (9, "INFO"),
+            Self::Warn => (13, "WARN"),
+            Self::Error => (17, "ERROR"),
+        }
+    }
 }
 
 /// One line, being put together.
 #[derive(Debug)]
 pub struct LogLine {
     level: Level,
+    /// Whether it tells of a call, whose values are nobody's business elsewhere.
+    is_of_call: bool,
     members: Vec<(&'static str, Said)>,
 }
 
@@ -85,9 +116,15 @@ impl LogLine {
     /// A line that says what happened.
     pub fn new(level: Level, what: &str) -> Self {
         // BOUND: what a call's line has at most.
-        let mut line = Self { level, members: Vec::with_capacity(20) };
+        let mut line = Self { level, is_of_call: false, members: Vec::with_capacity(20) };
         line.text("what", Some(what));
         line
+    }
+
+    /// It tells of a call.
+    pub(super) fn of_call(mut self) -> Self {
+        self.is_of_call = true;
+        self
     }
 
     /// Adds a text, if there is one; what would act on a terminal is written out.
@@ -129,6 +166,60 @@ impl LogLine {
         value: Option<&dyn std::fmt::Display>,
     ) -> &mut Self {
         self.text(name, value.map(|value| value.to_string()).as_deref())
+    }
+
+    /// Lays it out for a collector; without values only what no customer and no argument stands in.
+    pub(super) fn lay_out(&self, m: &mut Message<'_>, at: Timestamp, values: Values) {
+        let nanos = u64::try_from(at.0).unwrap_or(0).saturating_mul(1_000_000);
+        let (number, text) = self.level.severity();
+        m.fixed_64(1, nanos);
+        m.number(2, number);
+        m.text(3, text);
+        for (name, said) in &self.members {
+            match (*name, said) {
+                ("what", said) => {
+                    let whole = said.to_string();
+                    // Behind the colon stands what the call was about.
+                    let happened = whole.split(": ").next().unwrap_or_default();
+                    let is_whole = values == Values::Told || !self.is_of_somebody();
+                    let body = if is_whole { &whole } else { happened };
+                    m.message(5, |m| m.any(&Attribute::Text(body)));
+                }
+                ("trace_id", Said::Text(id)) => {
+                    if let Some(id) = hex::<16>(id.as_bytes()).filter(|_| id.len() == 32) {
+                        m.bytes(9, &id);
+                    }
+                }
+                ("span_id", Said::Text(id)) => {
+                    if let Some(id) = hex::<8>(id.as_bytes()).filter(|_| id.len() == 16) {
+                        m.bytes(10, &id);
+                    }
+                }
+                (name, said) if values == Values::Told || self.may_tell(name) => {
+                    let value = match said {
+                        Said::Number(number) => Attribute::Number(*number),
+                        Said::Text(_) | Said::Plain(_) | Said::Decision(_) | Said::Operation(_) => {
+                            Attribute::Own(said.to_string())
+                        }
+                    };
+                    m.attribute(6, &format!("tollhouse.{name}"), &value);
+                }
+                (_, _) => {}
+            }
+        }
+        m.fixed_64(11, nanos);
+    }
+
+    /// Whether a call or a customer stands in it: scopes name customers, and people's reasons may.
+    fn is_of_somebody(&self) -> bool {
+        self.is_of_call || self.members.iter().any(|(name, _)| *name == "scope")
+    }
+
+    fn may_tell(&self, name: &str) -> bool {
+        match self.is_of_somebody() {
+            true => OF_CALLS.contains(&name),
+            false => !OF_CUSTOMERS.contains(&name),
+        }
     }
 
     fn written(self, format: LogFormat, at: Timestamp) -> String {
@@ -200,6 +291,8 @@ pub(super) struct Log {
     from: Level,
     out: Out,
     left_out: AtomicU64,
+    /// Where a copy goes.
+    copy: Option<Arc<Otlp>>,
 }
 
 #[derive(Debug)]
@@ -219,12 +312,23 @@ impl Log {
             lines: Mutex::new(thread.is_ok().then_some(sender)),
             thread: Mutex::new(thread.ok()),
         };
-        Self { format, from: Level::Info, out, left_out: AtomicU64::new(0) }
+        Self { format, from: Level::Info, out, left_out: AtomicU64::new(0), copy: None }
     }
 
     /// Into a list, reads too.
     pub(super) fn to_memory(format: LogFormat, lines: Arc<Mutex<Vec<String>>>) -> Self {
-        Self { format, from: Level::Debug, out: Out::Memory(lines), left_out: AtomicU64::new(0) }
+        Self {
+            format,
+            from: Level::Debug,
+            out: Out::Memory(lines),
+            left_out: AtomicU64::new(0),
+            copy: None,
+        }
+    }
+
+    /// A copy of each line goes there.
+    pub(super) fn copy_to(&mut self, copy: Option<Arc<Otlp>>) {
+        self.copy = copy;
     }
 
     /// From which level on lines are written.
@@ -240,6 +344,9 @@ impl Log {
     pub(super) fn write(&self, line: LogLine, at: Timestamp) {
         if !self.takes(line.level) {
             return;
+        }
+        if let Some(copy) = &self.copy {
+            copy.line(&line, at);
         }
         match &self.out {
             Out::Memory(lines) => lines.lock().push(line.written(self.format, at)),

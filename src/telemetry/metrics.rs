@@ -5,6 +5,7 @@
 
 use super::QueueStands;
 use super::alarms::Alarms;
+use super::evidence::Evidence;
 use super::roads::Roads;
 use super::room::Room;
 use std::collections::{BTreeMap, BTreeSet};
@@ -84,6 +85,8 @@ pub(super) struct Metrics {
     frozen: Gauges,
     pub(super) alarms: Alarms,
     pub(super) shadow: super::shadow::Counts,
+    pub(super) evidence: Evidence,
+    pub(super) otlp: super::otlp::Counted,
     store_duration: Histograms,
     store_unsafe: Gauges,
     contradictions: Counters,
@@ -165,6 +168,8 @@ impl Metrics {
             frozen: gauges(r, "tollhouse_frozen", &["scope_kind"]),
             alarms: Alarms::new(r),
             shadow: super::shadow::Counts::new(r),
+            evidence: Evidence::new(r),
+            otlp: super::otlp::Counted::new(r),
             store_duration: histograms(r, "tollhouse_store_duration_seconds", &["op"], STORE),
             store_unsafe: gauges(r, "tollhouse_store_unsafe", &[]),
             contradictions: counters(r, "tollhouse_contradictions_total", &[]),
@@ -490,6 +495,8 @@ fn help(name: &str) -> &'static str {
         "streams_total" => "Answers that were passed on as they came, by how they ended",
         "log_lines_left_out_total" => "Log lines that nobody took in time",
         "build_info" => "The version that runs",
-        other => super::roads::help(other),
+        other => super::evidence::help(other)
+            .or_else(|| super::otlp::help(other))
+            .unwrap_or_else(|| super::roads::help(other)),
     }
 }
