@@ -68,6 +68,8 @@ impl Gate {
             tokio::time::sleep(ROUND_EVERY).await;
         }
         if self.standing.stopping.is_cancelled() {
+            // What went on credit counts, too.
+            self.borrow().await;
             self.return_lent(Leftovers::Everything).await;
         }
     }
