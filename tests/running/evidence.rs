@@ -39,8 +39,7 @@ fn verify(house: &House, more: &[&str]) -> Ran {
 /// What a line of the metrics says.
 fn metric(house: &House, line: &str) -> Option<f64> {
     let reply = house.console(crate::support::agent::Call::new("GET", "/metrics"));
-    let found = reply.body.lines().find_map(|l| l.strip_prefix(line)?.trim().parse().ok());
-    found
+    reply.body.lines().find_map(|l| l.strip_prefix(line)?.trim().parse().ok())
 }
 
 fn until(what: &str, mut done: impl FnMut() -> bool) {
