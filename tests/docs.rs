@@ -234,8 +234,10 @@ fn the_reference_has_every_code_metric_and_command() {
     let reference = std::fs::read_to_string(root().join("docs/reference.md")).unwrap();
     let codes = tollhouse::refusal::Code::ALL.iter().map(|code| code.spec().name.to_owned());
     let mut metrics = BTreeSet::new();
-    for file in std::fs::read_dir(root().join("src/telemetry")).unwrap() {
-        let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
+    let files = |dir: &str| std::fs::read_dir(root().join(dir)).unwrap();
+    let files = files("src/telemetry").chain(files("src/telemetry/otlp"));
+    for file in files.map(|file| file.unwrap().path()).filter(|path| path.is_file()) {
+        let text = std::fs::read_to_string(file).unwrap();
         let named =
             text.split("(r, \"tollhouse_").skip(1).filter_map(|rest| rest.split('"').next());
         metrics.extend(named.map(|name| format!("tollhouse_{name}")));
