@@ -240,6 +240,7 @@ impl Gate {
 }
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// In the place of the agent's own, which names the span above ours.
 #[cold]
@@ -248,6 +249,10 @@ fn hand_on(send: &mut Outgoing, trace: &Trace) {
     match send.headers.iter_mut().find(|(name, _)| *name == TRACEPARENT) {
         Some((_, own)) => *own = value,
         None => send.headers.push((TRACEPARENT, value)),
+    }
+    // W3C trace context s3.3: it belongs to the trace that it came with.
+    if !trace.is_joined() {
+        send.headers.retain(|(name, _)| *name != TRACESTATE);
     }
 }
 

@@ -50,6 +50,9 @@ impl Telemetry {
 
 pub(super) fn help(name: &str) -> Option<&'static str> {
     Some(match name {
+        "evidence_gap_total" => "Records that could not be written",
+        "contradictions_total" => "Successes of what was proved not to have been sent",
+        "log_lines_left_out_total" => "Log lines that nobody took in time",
         "checkpoint_age_seconds" => {
             "Age of the oldest record that no exported checkpoint covers yet, 0 when all are; absent \
              where nothing is exported"

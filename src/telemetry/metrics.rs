@@ -486,14 +486,11 @@ fn help(name: &str) -> &'static str {
         "letters_oldest_seconds" => "How long the oldest of them has waited",
         "unauthorized_attempts_total" => "Calls for what the caller may not have",
         "money_minor_units_total" => "Money of judged calls, in minor units",
-        "evidence_gap_total" => "Records that could not be written",
         "breaker_state" => "0 closed, 1 half open, 2 open",
         "frozen" => "Freezes in force, by the sort of their scope",
         "store_unsafe" => "1 while the store may forget what it acknowledged",
         "store_duration_seconds" => "Time of one step of the store",
-        "contradictions_total" => "Successes of what was proved not to have been sent",
         "streams_total" => "Answers that were passed on as they came, by how they ended",
-        "log_lines_left_out_total" => "Log lines that nobody took in time",
         "build_info" => "The version that runs",
         other => super::evidence::help(other)
             .or_else(|| super::otlp::help(other))

@@ -425,3 +425,19 @@ fn who_looked_at_a_hold_is_on_record() {
     assert_eq!(by, [looked(Who::Viewer), looked(Who::Acme)], "each once a minute: {viewed:?}");
     assert_eq!(viewed[0]["tenant"], "acme", "{viewed:?}");
 }
+
+#[test]
+fn a_report_counts_nothing_of_another_tenant() {
+    let world = World::open();
+    let held = world.held("A-reported");
+    let report = |who: Who| {
+        let reply = world.ask(who, Call::new("GET", "/v1/report?by=tenant&list=50"));
+        assert_eq!(reply.status, 200, "{reply:?}");
+        reply
+    };
+    let own = report(Who::Acme);
+    assert!(own.body.contains(&held) && own.body.contains("\"acme\""), "{own:?}");
+    let other = report(Who::Other);
+    assert!(!other.body.contains(&held) && !other.body.contains("acme"), "{other:?}");
+    assert_eq!(other.json()["groups"].as_array().map(Vec::len), Some(0), "{other:?}");
+}

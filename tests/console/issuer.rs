@@ -226,12 +226,12 @@ fn check_tries_the_issuer() {
     let file = flow.world.house.home.path().join("tollhouse.yaml");
     let check = || run(tollhouse().args(["check", "--connect", "--config"]).arg(&file));
     let said = check();
-    let line = format!("sign-in at {}: 1 keys", flow.issuer);
+    let line = format!("well   sign-in at {}: 1 keys", flow.issuer);
     assert!(said.code == 0 && said.out.lines().any(|l| l == line), "{said:?}");
     flow._process.kill();
     let said = check();
     assert!(
-        said.code == 1 && said.out.contains(&format!("sign-in at {}: ", flow.issuer)),
+        said.code == 1 && said.out.contains(&format!("WRONG  sign-in at {}: ", flow.issuer)),
         "{said:?}"
     );
 }

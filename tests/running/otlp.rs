@@ -132,7 +132,9 @@ fn who_is_traced() {
         Some(&*parent("00")),
         "as it came"
     );
-    assert_eq!(get(&house, target, &[("traceparent", &parent("01"))]).status, 200);
+    let joined = [("traceparent", &*parent("01")), ("tracestate", "of=this")];
+    assert_eq!(get(&house, target, &joined).status, 200);
+    assert_eq!(shop.seen().pop().unwrap().header("tracestate"), Some("of=this"));
     assert_ne!(shop.seen().pop().unwrap().header("traceparent"), Some(&*parent("01")));
     // What is no parent begins a trace of its own, where there is one; and is no fault.
     for bad in [
@@ -148,7 +150,11 @@ fn who_is_traced() {
     assert_eq!(get(&house, "/nowhere", &[]).status, 403);
     // An effect, whatever its parent is.
     let bad = refund("A-2", "25.00", "k-2").bearer(house.token()).header("traceparent", "nonsense");
+    let bad = bad.header("tracestate", "of=another");
     assert_eq!(bad.send(&house.agents).unwrap().status, 200);
+    let sent = shop.posts().pop().unwrap();
+    assert_eq!(sent.header("tracestate"), None, "it belongs to no trace");
+    assert!(sent.header("traceparent").is_some());
     let over = house.refund("A-3", "250.00", "k-3");
     assert_eq!(over.status, 403);
     assert_eq!(house.stop(), Some(0));

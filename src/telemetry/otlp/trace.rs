@@ -146,6 +146,11 @@ impl Trace {
         &self.hex
     }
 
+    /// Whether it goes on with the agent's own.
+    pub fn is_joined(&self) -> bool {
+        self.parent.is_some()
+    }
+
     /// The id of the span that the whole call is, in hexadecimal.
     pub fn span_id(&self) -> String {
         format!("{:016x}", self.root)
