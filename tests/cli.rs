@@ -33,6 +33,8 @@ const COMMANDS: &[&str] = &[
     "operations list",
     "operations show",
     "operations resolve",
+    "report",
+    "report mark",
     "store",
     "store show",
     "store clear",
