@@ -177,7 +177,7 @@ fn in_shadow(seen: &OperationView) -> Option<Html> {
     );
     Some(html!(
         r#"<section class="block" aria-labelledby="shadow"><div class="block-head"><h2 id="shadow">"# (icon(Icon::Warn))
-        " " (would) "</h2></div><ul class=\"card\">" (reasons) "</ul></section>"
+        " " (would) "</h2></div><ul class=\"card inset\">" (reasons) "</ul></section>"
     ))
 }
 
@@ -188,7 +188,7 @@ fn mark(frame: &Frame, seen: &OperationView) -> Option<Html> {
     Some(html!(
         r#"<section class="block" aria-labelledby="mark"><div class="block-head"><h2 id="mark">Was the rule right?</h2>"#
         r#"<p>counted in the report; it changes nothing of this call, and the last word counts</p></div>"#
-        "<form class=\"card\" method=\"post\" action=\"/operations/" (op.as_str()) "/mark\" autocomplete=\"off\">" (csrf(frame))
+        "<form class=\"card inset\" method=\"post\" action=\"/operations/" (op.as_str()) "/mark\" autocomplete=\"off\">" (csrf(frame))
         r#"<div class="field"><label for="m-why">Why</label><textarea id="m-why" name="reason" rows="2" maxlength="500">"#
         r#"</textarea></div><button class="button" name="verdict" value="needless">Needless: nobody had to look</button> "#
         r#"<button class="button" name="verdict" value="right">Right: somebody had to</button></form></section>"#
