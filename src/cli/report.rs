@@ -109,9 +109,9 @@ fn read(args: &Args) -> anyhow::Result<Value> {
     let (since, until) = (moment("--since", &args.since, now)?, args.until.as_deref());
     let until = until.map(|text| moment("--until", text, now)).transpose()?;
     if dirs.is_empty() {
-        let until = until.map_or(String::new(), |until| format!("&until={until}"));
+        let until = until.map_or(String::new(), |until| format!("&until=@{}", until.0));
         let by = by.name();
-        let target = format!("/v1/report?since={since}{until}&by={by}&list={list}");
+        let target = format!("/v1/report?since=@{}{until}&by={by}&list={list}", since.0);
         return Operator::find(&args.reach)?.get(&target);
     }
     // What was just written counts.

@@ -322,6 +322,13 @@ fn query(name: &str) -> Value {
         ] }),
         "last" => json!({ "type": "integer", "minimum": 0, "maximum": 1000, "default": 20 }),
         "limit" => json!({ "type": "integer", "minimum": 1, "maximum": 500, "default": 100 }),
+        "since" | "until" => json!({
+            "type": "string",
+            "pattern": "^([0-9]{1,5}[smhd]|@[0-9]{1,13})$",
+            "description": "A span ago, as `14d`; or `@` and milliseconds since 1970.",
+        }),
+        "by" => json!({ "enum": crate::audit::By::ALL.map(|(name, _)| name), "default": "policy" }),
+        "list" => json!({ "type": "integer", "minimum": 0, "maximum": 1000, "default": 0 }),
         "after" => json!({
             "type": "string",
             "pattern": "^(high|medium|low)\\.[0-9]{1,15}\\.op_[a-z2-7]{51}[aq]$",

@@ -80,7 +80,12 @@ pub async fn report(
     let at = |name: &str, text: Option<&str>, usual: Timestamp| match text {
         None => Ok(usual),
         Some(text) => moment(text, now).ok_or_else(|| {
-            problem(400, &format!("{name}: expected a span such as `14d`, or a time"))
+            problem(
+                400,
+                &format!(
+                    "{name}: expected a span such as `14d`, or `@` and milliseconds since 1970"
+                ),
+            )
         }),
     };
     let since = at("since", which.since.as_deref(), now.minus(SINCE))?;
@@ -105,10 +110,51 @@ pub async fn report(
     }
 }
 
-/// `14d` is so long ago; else a moment.
+/// `14d` is so long ago, of `s`, `m`, `h` and `d`; `@1795874400000` is that moment, in milliseconds since 1970.
 fn moment(text: &str, now: Timestamp) -> Option<Timestamp> {
-    match humantime::parse_duration(text) {
-        Ok(span) => Some(now.minus(span)),
-        Err(_) => Timestamp::parse(text),
+    let digits = |text: &str, most: usize| {
+        let plain = text.len() <= most && text.bytes().all(|byte| byte.is_ascii_digit());
+        text.parse::<u64>().ok().filter(|_| plain)
+    };
+    if let Some(millis) = text.strip_prefix('@') {
+        return digits(millis, 13).and_then(|at| i64::try_from(at).ok()).map(Timestamp);
+    }
+    let (count, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return None,
+    };
+    let count = digits(count, 5)?;
+    Some(now.minus(Duration::from_secs(count.saturating_mul(seconds))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_is_a_span_ago_or_a_number() {
+        let now = Timestamp(1_000_000_000);
+        for (text, expected) in [
+            ("14d", Some(1_000_000_000 - 14 * 86_400_000)),
+            ("90s", Some(999_910_000)),
+            ("0h", Some(1_000_000_000)),
+            ("@17", Some(17)),
+            ("@", None),
+            ("", None),
+            ("d", None),
+            ("-1d", None),
+            ("+1d", None),
+            ("123456d", None),
+            ("@12345678901234", None),
+            ("2 h", None),
+            ("2026-03-01T00:00:00Z", None),
+            ("\u{661}d", None),
+        ] {
+            assert_eq!(moment(text, now), expected.map(Timestamp), "{text}");
+        }
     }
 }
