@@ -83,6 +83,9 @@ fn what_does_not_serve_is_told_with_what_to_do() {
     std::fs::write(at.join("in-the-way"), "").unwrap();
     let ran = checked(at, &good.replace("dir: data/audit", "dir: in-the-way/audit"));
     wrong(&ran, "audit", "in-the-way", "mount a volume");
+    // What is not there yet is not made.
+    let ran = checked(at, &good.replace("dir: data/audit", "dir: not-yet/audit"));
+    assert_eq!((ran.code, at.join("not-yet").exists()), (0, false), "{ran:?}");
     // Keys of another kind than are asked for.
     let ran = checked(at, &good.replace("algorithms: [EdDSA]", "algorithms: [ES256]"));
     assert_eq!(ran.code, 1, "{ran:?}");
